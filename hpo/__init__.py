@@ -1,0 +1,3 @@
+"""Search for the best multi-label poster-genre classifier that this machine can train."""
+
+__version__ = "0.1.0"

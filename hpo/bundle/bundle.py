@@ -1,0 +1,140 @@
+"""A bundle: the folder in which a finished classifier travels. JSON and safetensors, no pickle.
+
+    bundle.json          labels, thresholds, backbone, preprocessing, hyperparameters, metrics, fingerprints, versions
+    model.safetensors    every weight and buffer of the classifier
+    README.md            the model card
+
+A bundle knows nothing of studies or MLflow; a registered model is a bundle with a few lines around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+
+from hpo.data.catalogue import CatalogueRules
+from hpo.errors import BundleError
+from hpo.model.backbones import build_backbone
+from hpo.model.classifier import Classifier
+from hpo.model.hyperparameters import Hyperparameters
+
+FORMAT_VERSION = 1
+DESCRIPTION_FILE = "bundle.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+_VERSIONED = ("hpo", "torch", "timm", "numpy", "pillow")
+
+
+class Description(BaseModel):
+    """What ``bundle.json`` holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    label_names: tuple[str, ...]  # (L,)
+    thresholds: tuple[float, ...]  # (L,), predicted when probability >= threshold
+    threshold_strategy: str
+    backbone: str
+    backbone_weights: str  # where they came from
+    preprocessing: dict[str, Any]
+    params: Hyperparameters
+    metrics: dict[str, Any]
+    data: CatalogueRules  # how the CSV was cleaned, so that another one is cleaned alike
+    fingerprints: dict[str, str]
+    versions: dict[str, str]
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that a bundle's numbers depend on."""
+    return {name: metadata.version(name).split("+")[0] for name in _VERSIONED}
+
+
+def save_bundle(folder: Path, description: Description, classifier: Classifier, card: str) -> None:
+    """Write a bundle to ``folder``, which appears whole or not at all. Raises BundleError when the disk refuses."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
+            staged = Path(temporary) / "bundle"
+            staged.mkdir()
+            weights = {key: tensor.contiguous() for key, tensor in classifier.state_dict().items()}
+            save_file(weights, staged / WEIGHTS_FILE)
+            write_description(staged, description)
+            (staged / CARD_FILE).write_text(card, encoding="utf-8")
+            replace_folder(staged, folder)
+    except OSError as error:
+        raise BundleError(
+            f"The bundle could not be written to {folder} ({error.strerror or error}): "
+            "free some space or choose another folder with --out."
+        ) from error
+
+
+def write_description(folder: Path, description: Description) -> None:
+    """Write ``bundle.json`` beside the weights, with their hash so that an altered file is noticed."""
+    fingerprints = {**description.fingerprints, "model": _file_hash(folder / WEIGHTS_FILE)}
+    described = description.model_copy(update={"fingerprints": fingerprints}).model_dump(mode="json")
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def replace_folder(staged: Path, folder: Path) -> None:
+    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    staged.rename(folder)
+
+
+def load_description(folder: Path) -> Description:
+    """Read ``bundle.json``. Raises BundleError when it is missing, of a newer format or not as expected."""
+    file = folder / DESCRIPTION_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"Expected a bundle, got {folder} without a {DESCRIPTION_FILE}: name a folder that hpo export-best wrote."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"Expected JSON in {file}, got something else ({error}): export the bundle again.") from error
+    _check_format(content, file)
+    try:
+        return Description.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{file} is not as expected at {where} ({first['msg']}): export the bundle again.") from error
+
+
+def _check_format(content: Any, file: Path) -> None:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise BundleError(
+            f"Expected a bundle of format {FORMAT_VERSION} or older, got {version!r} in {file}: upgrade hpo."
+        )
+
+
+def load_classifier(folder: Path, description: Description) -> Classifier:
+    """Rebuild the network of a bundle. Raises BundleError when the weights are missing, altered or do not fit."""
+    file = folder / WEIGHTS_FILE
+    if not file.is_file() or _file_hash(file) != description.fingerprints.get("model"):
+        raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
+    backbone = build_backbone(description.backbone, int(description.preprocessing["image_size"]))
+    classifier = Classifier.untrained(backbone, len(description.label_names), description.params)
+    try:
+        classifier.load_state_dict(load_file(file))
+    except RuntimeError as error:
+        raise BundleError(
+            f"The weights in {file} do not fit timm's {description.backbone} ({str(error).splitlines()[0]}): "
+            f"install timm {description.versions.get('timm', 'of the time')} or export the bundle again."
+        ) from error
+    return classifier
+
+
+def _file_hash(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,52 @@
+"""Every error that a user can cause, as one tree.
+
+HpoError
+├── DataError        the CSV, the images, the labels, the splits
+├── SpaceError       a search-space file, all of its mistakes at once
+├── BackboneError    an unknown timm model, or weights that cannot be had
+├── StudyError       a study that does not exist or does not fit what was asked
+├── TrackingError    MLflow cannot be reached or refuses
+└── BundleError      a bundle that is incomplete, altered or of another format
+
+The text is one sentence that says what was expected, what was got, where, and what to type next. The command
+line prints it on one line and exits with 1; anything else that escapes is a bug and shows its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HpoError(Exception):
+    """The root: a mistake or a circumstance that the user can mend."""
+
+
+class DataError(HpoError):
+    """The CSV, the images, the labels or the splits are not as needed."""
+
+
+class SpaceError(HpoError):
+    """A search-space file has mistakes."""
+
+
+class BackboneError(HpoError):
+    """A backbone is unknown, or its weights cannot be had."""
+
+
+class StudyError(HpoError):
+    """A study does not exist, or does not fit the data and space asked for."""
+
+
+class TrackingError(HpoError):
+    """MLflow cannot be reached, or its answer cannot be used."""
+
+
+class BundleError(HpoError):
+    """A bundle is incomplete, altered or of another format."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``' (did you mean 'x'?)'`` for the closest known word, or an empty text."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

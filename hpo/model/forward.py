@@ -1,0 +1,106 @@
+"""Running a frozen network over posters as fast as this machine can.
+
+On a CPU without native bfloat16, ONNX Runtime fuses what PyTorch runs layer by layer, and is two to three times as
+fast in the same fp32 arithmetic. On a CPU with native bfloat16, and on a GPU, PyTorch in half precision and
+channels_last is the fast way. The precision is part of a feature cache's key, because bfloat16 shows in the third
+decimal; ONNX Runtime and PyTorch in fp32 agree to 1e-4 and share one. See ``benchmarks/features.py``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import nn
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Forward = Callable[[Array], Array]  # images uint8 (B, H, W, 3) → float32 (B, D)
+
+BATCH_POSTERS = 16  # larger batches are no faster on a CPU and cost memory (3 GB at 64 posters of 224 px)
+_LARGEST_DIFFERENCE = 1e-3  # between the exported graph and PyTorch, relative to the largest output
+
+
+def precision() -> str:
+    """Return the arithmetic that this machine computes features in: ``fp32`` or ``bf16``."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if _cpu_has_bfloat16() else "fp32"
+
+
+def _cpu_has_bfloat16() -> bool:
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, bool)() for probe in probes)
+
+
+def fastest_forward(network: nn.Module, image_size: int) -> Forward:
+    """Return ``network`` (uint8 posters → float32 rows) as the fastest function that this machine offers."""
+    if torch.cuda.is_available():
+        return torch_forward(network.to("cuda"), torch.device("cuda"), half=precision() == "bf16")
+    if precision() == "bf16":
+        return torch_forward(network, torch.device("cpu"), half=True)
+    return onnx_forward(network, image_size) or torch_forward(network, torch.device("cpu"), half=False)
+
+
+def torch_forward(network: nn.Module, device: torch.device, half: bool) -> Forward:
+    """PyTorch, channels_last, in bfloat16 where ``half``."""
+    network = network.to(memory_format=torch.channels_last).eval()
+
+    def forward(images: Array) -> Array:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            rows = network(torch.from_numpy(images).to(device, non_blocking=True))
+        return rows.float().cpu().numpy()  # type: ignore[no-any-return]
+
+    return forward
+
+
+def onnx_forward(network: nn.Module, image_size: int) -> Forward | None:
+    """ONNX Runtime in fp32 on all cores; None where the network cannot be exported faithfully."""
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "network.onnx"
+        try:
+            export(network, image_size, graph)
+        except Exception:  # exporters raise anything; PyTorch itself still runs every network
+            return None
+        session = _session(graph)
+
+    def forward(images: Array) -> Array:
+        return session.run(None, {"images": images})[0]  # type: ignore[no-any-return]
+
+    return forward if _agrees(network, forward, image_size) else None
+
+
+def export(network: nn.Module, image_size: int, file: Path) -> None:
+    """Write ``network`` as an ONNX graph: ``images`` uint8 (batch, H, W, 3) → ``rows`` float32 (batch, D)."""
+    example = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracer notes about shapes that are constants here
+        torch.onnx.export(
+            network.eval(),
+            (example,),
+            str(file),
+            input_names=["images"],
+            output_names=["rows"],
+            dynamic_axes={"images": {0: "batch"}, "rows": {0: "batch"}},
+            dynamo=False,  # four times as fast as the newer exporter, for the same graph
+        )
+
+
+def _session(graph: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # gives memory back between batches
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def _agrees(network: nn.Module, forward: Forward, image_size: int) -> bool:
+    images = np.random.default_rng(0).integers(0, 256, (2, image_size, image_size, 3), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    return bool(np.abs(forward(images) - expected).max() <= _LARGEST_DIFFERENCE * np.abs(expected).max())
