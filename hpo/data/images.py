@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -26,6 +27,7 @@ MAX_BROKEN_SHARE = 0.1  # above this the folder is wrong, not a few posters
 SHARD_POSTERS = 256
 
 Progress = Callable[[int], None]  # called with the number of posters that were just finished
+Phase = Callable[[str, int], AbstractContextManager[Progress]]  # (what, how many posters) → their progress
 
 
 def decode(source: Path | bytes | Image.Image, size_px: int) -> Array:

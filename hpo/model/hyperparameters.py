@@ -23,7 +23,7 @@ class Hyperparameters(BaseModel):
     features: Literal["final", "last_stage", "last_two_stages", "all_stages", "stages_and_final"] = Field(
         description="which depths of the backbone feed the head: its final vector, or pooled stages"
     )
-    pooling: Literal["avg", "max", "avg+max", "avg+std"] = Field(
+    pooling: Literal["avg", "max", "avg+max"] = Field(
         "avg", description="statistics by which a stage's feature map becomes a vector"
     )
     hidden_layers: int = Field(ge=0, le=3, description="dense layers before the output layer")

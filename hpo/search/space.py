@@ -125,6 +125,10 @@ class SearchSpace:
                 chosen[name] = parameter.suggest(trial, name)
         return Hyperparameters.model_validate(chosen)
 
+    def rebuild(self, params: Mapping[str, Scalar]) -> Hyperparameters:
+        """Return the hyperparameters of a finished trial from the ``params`` that Optuna kept of it."""
+        return Hyperparameters.model_validate({**self.fixed, **params})
+
     def recipe(self, name: str) -> dict[str, Scalar]:
         """Return what to enqueue for a recipe: its values for the searched parameters that apply to it."""
         values = {**self.fixed, **self.recipes[name]}

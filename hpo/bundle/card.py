@@ -1,0 +1,110 @@
+"""The model card: what a bundle's reader must know before using it, in Markdown that the Hugging Face hub renders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hpo.bundle.bundle import Description
+from hpo.decision.metrics import METRICS
+
+_PARTS = {"val": "validation (thresholds and trial were chosen on these)", "test": "test (never looked at before)"}
+
+
+def model_card(described: Description) -> str:
+    """Return the text of a bundle's ``README.md``."""
+    return "\n\n".join(
+        section
+        for section in (
+            _front_matter(),
+            f"# Poster genres: {described.backbone}",
+            _summary(described),
+            _synthetic_warning(described),
+            "## How good it is\n\n" + _results(described),
+            "## By label\n\n" + _label_table(described),
+            "## How it was made\n\n" + _making(described),
+            _usage(described),
+        )
+        if section
+    )
+
+
+def _front_matter() -> str:
+    return "---\ntags: [image-classification, multi-label, timm]\nlibrary_name: timm\npipeline_tag: image-classification\n---"
+
+
+def _summary(described: Description) -> str:
+    return (
+        f"Predicts which of {len(described.label_names)} labels a poster carries: {', '.join(described.label_names)}. "
+        f"Thresholds: one per label, strategy `{described.threshold_strategy}`; a label is predicted when its "
+        "probability is at least its threshold."
+    )
+
+
+def _synthetic_warning(described: Description) -> str:
+    if not described.metrics["synthetic"]:
+        return ""
+    return "**Trained on the built-in sample of synthetic, drawn posters: a demonstration, of no use on real ones.**"
+
+
+def _results(described: Description) -> str:
+    rows = []
+    for part, meaning in _PARTS.items():
+        if part in described.metrics:
+            rows.append(_result_row(f"this model on {meaning}", described.metrics[part]))
+            rows += [
+                {"posters": f"constant: {name}, {part}", **_rounded(values)}
+                for name, values in described.metrics["baselines"].get(part, {}).items()
+            ]
+    return markdown_table(rows) + "\n\n95 % intervals by bootstrap over posters, in brackets."
+
+
+def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
+    cells = {m: f"{scores[m]:.3f} [{scores['ci95'][m][0]:.3f}, {scores['ci95'][m][1]:.3f}]" for m in METRICS}
+    return {"posters": f"{name}, n = {scores['n_posters']}", **cells}
+
+
+def _label_table(described: Description) -> str:
+    part = "test" if "test" in described.metrics else "val"
+    rows = [
+        {"label": name, **{key: _short(value) for key, value in row.items()}}
+        for name, row in described.metrics[part]["per_label"].items()
+    ]
+    return markdown_table(rows) + f"\n\nOn the {part} posters."
+
+
+def _making(described: Description) -> str:
+    settings = [{"hyperparameter": key, "value": _short(value)} for key, value in described.params]
+    return (
+        f"A frozen `{described.backbone}` ({described.backbone_weights}) under a head that was found by a search for "
+        f"the best {described.metrics['metric']}.\n\n{markdown_table(settings)}"
+    )
+
+
+def _usage(described: Description) -> str:
+    return (
+        "## Use\n\n```\nhpo predict THIS_FOLDER poster.jpg\n"
+        "hpo evaluate THIS_FOLDER --data CSV --images DIR\n```\n\n"
+        "## Limits\n\nA genre is a matter of opinion: catalogues disagree about the same title, and a poster shows only "
+        "part of it. Use the predictions as suggestions to a person, and only for posters like those it was trained on."
+    )
+
+
+def markdown_table(rows: list[dict[str, Any]]) -> str:
+    """Return ``rows`` as a Markdown table with the keys of the first as header."""
+    header = list(rows[0])
+    lines = [header, ["---"] * len(header), *[[str(row[key]) for key in header] for row in rows]]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the constant baselines (name → headline metrics) as a Markdown table."""
+    return markdown_table([{"prediction": name, **_rounded(values)} for name, values in baselines.items()])
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, str]:
+    return {metric: f"{values[metric]:.3f}" for metric in METRICS}
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,123 @@
+"""How a title is set on a poster: letter by letter, in a style that hints at one genre.
+
+The letters are Pillow's own built-in font, so that no font needs to be installed. They are smooth already, which is
+why text goes on the finished poster and not on the supersampled canvas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from hpo.data.synthetic.canvas import POSTER_SIZE_PX, Palette
+
+CREDITS = "A SYNTHETIC POSTER  -  NO SUCH SHOW EXISTS"
+LARGEST_PX = 38
+LEADING = 1.15  # line height in letter sizes
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """A style; tracking, bounce and outline are shares of the letter size, tilt is in degrees."""
+
+    capitals: bool = False
+    tracking: float = 0.0
+    bounce: float = 0.0
+    tilt: float = 0.0
+    outline: float = 0.0
+
+
+LETTERINGS: dict[str, Lettering] = {
+    "Action": Lettering(capitals=True, tilt=9, outline=0.1),
+    "Adventure": Lettering(capitals=True, tracking=0.08, outline=0.06),
+    "Comedy": Lettering(bounce=0.22, outline=0.14),
+    "Drama": Lettering(tracking=0.12),
+    "Fantasy": Lettering(tracking=0.03, bounce=0.05, outline=0.05),
+    "Mystery": Lettering(capitals=True, tracking=0.35),
+    "Romance": Lettering(bounce=0.08, tilt=5),
+    "Sci-Fi": Lettering(capitals=True, tracking=0.22, outline=0.04),
+    "Slice of Life": Lettering(tracking=0.05, bounce=0.04),
+    "Supernatural": Lettering(capitals=True, bounce=0.1, tilt=-5),
+}
+
+
+def set_title(
+    poster: Image.Image, title: str, style: Lettering, palette: Palette, rng: np.random.Generator
+) -> None:
+    """Set the title over a shade at the top or the bottom of the poster, and the credits at its foot."""
+    shade, at_top = _shade(), bool(rng.random() < 0.35)
+    _stamp(poster, shade, poster.height - shade.height / 2, palette.near)
+    if at_top:
+        _stamp(poster, ImageOps.flip(shade), shade.height / 2, palette.near)
+    lines = _balanced_lines(title.upper() if style.capitals else title)
+    hops = rng.uniform(-style.bounce, style.bounce, len(title))
+    middle_px = 42 if at_top else poster.height - 54
+    if style.outline:
+        _stamp(poster, _title_mask(lines, style, hops, style.outline), middle_px, palette.near)
+    _stamp(poster, _title_mask(lines, style, hops), middle_px, palette.light)
+    _stamp(poster, _credits(), poster.height - 9, palette.light)
+
+
+def _stamp(poster: Image.Image, mask: Image.Image, middle_px: float, colour: tuple[int, int, int]) -> None:
+    """Paint ``colour`` through a mask as wide as the poster, with its middle at this height."""
+    poster.paste(colour, (0, round(middle_px - mask.height / 2)), mask)
+
+
+def _balanced_lines(title: str) -> list[str]:
+    """Break a title in two where the halves are closest in length; a short one stays whole."""
+    words = title.split()
+    if len(title) < 12 or len(words) == 1:
+        return [title]
+    breaks = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words))]
+    return list(min(breaks, key=lambda lines: abs(len(lines[0]) - len(lines[1]))))
+
+
+@lru_cache(maxsize=64)
+def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)
+
+
+def _advances(line: str, size_px: int, style: Lettering) -> list[float]:
+    """Return how far every letter moves the pen, in pixels."""
+    font = _font(size_px)
+    return [font.getlength(letter) + style.tracking * size_px for letter in line]
+
+
+def _fitting_size_px(lines: list[str], style: Lettering) -> int:
+    """Return the letter size that makes the longest line nine tenths of the poster."""
+    longest = max(sum(_advances(line, 64, style)) / 64 for line in lines)
+    return min(LARGEST_PX, 2 * int(0.45 * POSTER_SIZE_PX[0] / longest))  # even, so that few fonts are kept
+
+
+def _title_mask(lines: list[str], style: Lettering, hops: np.ndarray, outline: float = 0.0) -> Image.Image:
+    """Return a mask, as wide as a poster, with the lines centred on it; ``hops`` (letters,) lifts each letter."""
+    size_px = _fitting_size_px(lines, style)
+    mask = Image.new("L", (POSTER_SIZE_PX[0], 130))
+    hop = iter(hops.tolist())
+    for row, line in enumerate(lines):
+        advances = _advances(line, size_px, style)
+        x = (mask.width - sum(advances)) / 2
+        y = mask.height / 2 + (row - len(lines) / 2) * LEADING * size_px
+        for letter, advance in zip(line, advances, strict=True):
+            _draw_letter(mask, (x, y + next(hop) * size_px), letter, size_px, round(outline * size_px))
+            x += advance
+    return mask.rotate(style.tilt, Image.Resampling.BILINEAR) if style.tilt else mask
+
+
+def _draw_letter(mask: Image.Image, at: tuple[float, float], letter: str, size_px: int, stroke_px: int) -> None:
+    ImageDraw.Draw(mask).text(at, letter, font=_font(size_px), fill=255, stroke_width=stroke_px)
+
+
+@lru_cache(maxsize=1)
+def _credits() -> Image.Image:
+    return _title_mask([CREDITS], Lettering(), np.zeros(len(CREDITS)))
+
+
+@lru_cache(maxsize=1)
+def _shade() -> Image.Image:
+    """Return a mask, as wide as a poster and 100 px high, that fades from nothing to three quarters."""
+    fade = Image.linear_gradient("L").point([round(0.75 * level) for level in range(256)])
+    return fade.resize((POSTER_SIZE_PX[0], 100))

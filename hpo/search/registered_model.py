@@ -1,0 +1,146 @@
+"""A bundle as MLflow's pyfunc: what a registered version holds, and the script that MLflow runs to load it.
+
+MLflow's "models from code": the version carries this file, the bundle, and those folders of ``hpo`` that a bundle
+needs, so that ``mlflow.pyfunc.load_model("models:/NAME@champion")`` works where ``hpo`` is not installed, without
+pickle. The price is a copy of the code (150 kB) in every version; the gain is a version that keeps answering as on
+the day it was registered.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature, set_model
+from mlflow.types.schema import Array, ColSpec, DataType, Map, Schema
+
+import hpo
+from hpo.bundle.predictor import Predictor
+
+REQUIRED = (
+    "mlflow", "pandas", "torch", "torchvision", "timm", "onnxruntime",
+    "numpy", "pillow", "safetensors", "pydantic", "filelock",
+)  # fmt: skip
+SHIPPED = ("__init__.py", "errors.py", "data", "model", "decision", "bundle")  # of hpo: the layers up to bundle
+
+# Unnamed, because MLflow refuses a plain list where the column has a name; string, because it lets bytes pass as they
+# are, whereas "binary" makes the scoring server decode paths as if they were base64.
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string)]),
+    outputs=Schema([ColSpec(Array(DataType.string), "labels"), ColSpec(Map(DataType.double), "probabilities")]),
+)
+EXAMPLE = pd.DataFrame(
+    {"image": ["iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"]}
+)  # one black pixel as base64 of a PNG
+
+
+class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
+    """Posters → labels and probabilities, one row a poster."""
+
+    def load_context(self, context: Any) -> None:
+        """Load the bundle that lies beside this file. Raises BundleError."""
+        self.predictor = Predictor.load(Path(context.artifacts["bundle"]))
+
+    def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
+        """Return ``labels`` (a list of names) and ``probabilities`` ({name: 0..1}) for each row of ``model_input``.
+
+        ``model_input`` is a DataFrame of one column, ``image``, or what MLflow makes of a list: file paths, bytes,
+        base64 text or ``data:`` URIs. Raises MlflowException, which a scoring server answers as 400, for a poster
+        that cannot be read.
+        """
+        posters = [_source(poster, row) for row, poster in enumerate(_posters(model_input))]
+        predicted = self.predictor.predict(posters)
+        if predicted.broken:
+            row, reason = next(iter(predicted.broken.items()))
+            raise _refusal(row, f"an image that can be decoded, got a broken one ({reason})")
+        names = self.predictor.description.label_names
+        return pd.DataFrame(
+            {
+                "labels": [list(labels) for labels in self.predictor.labels(predicted.probabilities)],
+                "probabilities": [dict(zip(names, row, strict=True)) for row in predicted.probabilities.tolist()],
+            }
+        )
+
+
+def _posters(model_input: pd.DataFrame) -> list[Any]:
+    column = model_input.columns[0]  # MLflow has cut the rest off; a list arrives as column 0
+    if column not in ("image", 0):
+        raise MlflowException.invalid_parameter_value(
+            f"Expected a list or a DataFrame whose first column is 'image', got the column {column!r}: "
+            "pass df[['image']]."
+        )
+    return model_input[column].explode().tolist()  # {"image": [a, b]} arrives as one row with a list
+
+
+def _source(poster: Any, row: int) -> Path | bytes:
+    if isinstance(poster, bytes | bytearray):
+        return bytes(poster)
+    if isinstance(poster, os.PathLike):
+        return Path(poster)
+    if not isinstance(poster, str):
+        raise _refusal(row, f"a file path, bytes or base64 text, got {type(poster).__name__}")
+    return Path(poster) if _is_file(poster) else _from_base64(poster, row)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # base64 is too long for a file name
+        return False
+
+
+def _from_base64(text: str, row: int) -> bytes:
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode("".join(payload.split()), validate=True)
+    except (binascii.Error, ValueError) as error:
+        shown = text if len(text) <= 80 else f"{text[:80]}…"
+        raise _refusal(row, f"the path of a file or base64 text, got {shown!r}, which is neither") from error
+
+
+def _refusal(row: int, expected: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(f"Row {row}: expected {expected}; mend or leave out this row.")
+
+
+def save(bundle: Path, folder: Path) -> None:
+    """Write ``bundle`` as an MLflow model to ``folder``, which must not exist yet. Raises MlflowException, OSError."""
+    with tempfile.TemporaryDirectory() as temporary:
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=Path(__file__),
+            artifacts={"bundle": str(bundle)},
+            code_paths=[str(_ship_code(Path(temporary) / "hpo"))],
+            pip_requirements=requirements(),
+            signature=SIGNATURE,
+            input_example=EXAMPLE,
+        )
+
+
+def _ship_code(destination: Path) -> Path:
+    package = Path(str(hpo.__file__)).parent
+    shutil.copytree(package, destination, ignore=lambda folder, names: _left_out(Path(folder) == package, names))
+    return destination
+
+
+def _left_out(at_top: bool, names: list[str]) -> set[str]:
+    return {name for name in names if name == "__pycache__" or (at_top and name not in SHIPPED)}
+
+
+def requirements() -> list[str]:
+    """Return what loading a version needs, pinned to what is installed here.
+
+    Local suffixes such as ``+cu130`` name a build that the package index does not have, so they are cut off.
+    """
+    return [f"{name}=={metadata.version(name).split('+')[0]}" for name in REQUIRED]
+
+
+set_model(PosterClassifier())

@@ -1,0 +1,227 @@
+"""A search from end to end: posters → study → trials, each logged, the best of them registered.
+
+Whatever happens, three records agree: Optuna knows every trial, MLflow shows every trial, and the registry's alias
+``champion`` is a trial at least as good as the best that Optuna calls complete. The champion moves *before* its trial
+is told complete, so a search killed at any moment leaves a usable model; what a kill tears apart in between is put
+together again when the same command is typed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.bundle.bundle import save_bundle
+from hpo.data.images import Phase
+from hpo.decision.metrics import constant_baselines
+from hpo.model.backbones import check_known, check_weights, default_image_size
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.describe import describe, split_table, study_note, trial_metrics
+from hpo.bundle.card import model_card
+from hpo.search.options import SearchOptions
+from hpo.search.prepare import PreparedData, prepare_data
+from hpo.search.study import Counts, Pruned, RunningTrial, Study, open_study
+from hpo.search.tracking import Tracking, TrialRun, open_tracking
+from hpo.search.trial import EpochReport, FeatureSource, TrialResult, run_trial
+
+
+class Watch(Protocol):
+    """Who looks on: a progress bar, or nobody."""
+
+    phase: Phase
+
+    def prepared(self, data: PreparedData) -> None: ...  # noqa: D102
+    def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
+    def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
+    def trial_ended(self, trial: FrozenTrial, counts: Counts, best: FrozenTrial | None) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended."""
+
+    study: Study
+    data: PreparedData
+    parent_run_id: str
+    interrupted: bool
+
+
+def search(options: SearchOptions, watch: Watch) -> Outcome:
+    """Run the search that ``options`` describe, or go on with it. Raises HpoError."""
+    for backbone in options.space.backbones:
+        check_weights(backbone, options.space.weights)
+    data = prepare_data(options, _first_image_size(options), watch.phase)
+    study = open_study(
+        options.places.storage, options.study, options.places.locks, options.seed, create=True
+    )
+    study.bind(_identity(options, data), _memory(options))
+    study.enqueue_recipes(options.space)
+    tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
+    watch.prepared(data)
+    return _Searching(options, data, study, tracking, watch).run()
+
+
+def _first_image_size(options: SearchOptions) -> int:
+    """The size that posters are decoded at first, which tells the broken ones."""
+    for backbone in options.space.backbones:
+        check_known(backbone)
+    return default_image_size(options.space.backbones[0])
+
+
+def _identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
+    fingerprints = data.fingerprints
+    return {
+        "data set": fingerprints["labels"] + fingerprints["images"],
+        "split": fingerprints["split"],
+        "search space": options.space.fingerprint,
+        "metric": options.metric,
+    }
+
+
+def _memory(options: SearchOptions) -> dict[str, Any]:
+    """What later commands (export, leaderboard) need to know of a study."""
+    return {
+        "metric": options.metric,
+        "space": options.space.name,
+        "weights": dict(options.space.weights),
+        "data": str(options.data.resolve()),
+        "images": str(options.images.resolve()),
+        "rules": options.rules.model_dump(mode="json"),
+        "val_size": options.val_size,
+        "test_size": options.test_size,
+        "seed": options.seed,
+        "synthetic": options.synthetic,
+    }
+
+
+class _Searching:
+    """The state of one running search."""
+
+    def __init__(
+        self, options: SearchOptions, data: PreparedData, study: Study, tracking: Tracking, watch: Watch
+    ) -> None:
+        self.options, self.data, self.study, self.tracking, self.watch = options, data, study, tracking, watch
+        self.train, self.val = data.part("train"), data.part("val")
+        self.baselines = constant_baselines(self.train.targets, self.val.targets)
+        self.source = FeatureSource(options.cache_dir, options.space.weights, watch.phase)
+        self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
+        self.parent_run_id = self._open_parent_run()
+
+    def _open_parent_run(self) -> str:
+        return self.tracking.study_run(
+            self.study.name,
+            params={**_memory(self.options), "fingerprints": self.data.fingerprints},
+            tags={"hpo.metric": self.options.metric, "hpo.synthetic": str(self.options.synthetic).lower()},
+            note_markdown=study_note(self.study, self.data, self.baselines, self.options.synthetic),
+            tables={"splits": split_table(self.data)},
+        )
+
+    def run(self) -> Outcome:
+        interrupted = False
+        try:
+            self._mend()
+            trials = self.study.run(self.options.trials, self.options.space, self._objective, self._in_time)
+            for trial in trials:
+                self.watch.trial_ended(trial, self.study.counts(), self.study.best())
+        except KeyboardInterrupt:
+            interrupted = True
+        self._mend()
+        self._close_parent_run(interrupted)
+        return Outcome(self.study, self.data, self.parent_run_id, interrupted)
+
+    def _in_time(self) -> bool:
+        return time.monotonic() < self.deadline
+
+    def _objective(self, trial: RunningTrial) -> float:
+        chosen = trial.choose()
+        self.watch.trial_started(trial.number, chosen)
+        run = self.tracking.start_trial(self.parent_run_id, trial.number, chosen.model_dump(), {})
+        trial.note(run_id=run.run_id)
+        try:
+            result = self._train(trial, chosen, run)
+        except Pruned as pruned:
+            run.prune(pruned.epoch, str(pruned))
+            raise
+        except BaseException as error:
+            run.fail(f"{type(error).__name__}: {error}")
+            raise
+        self._record(trial, run, result)
+        return result.value
+
+    def _train(self, trial: RunningTrial, chosen: Hyperparameters, run: TrialRun) -> TrialResult:
+        def report(epoch: EpochReport) -> None:
+            run.epoch(epoch.epoch, {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate,
+                                    **{f"val/{name}": value for name, value in epoch.scores.headline().items()}})  # fmt: skip
+            self.watch.epoch(epoch)
+            trial.report(epoch.value, epoch.epoch)
+
+        return run_trial(
+            chosen, self.train, self.val, self.source, self.options.metric, self.options.seed, report
+        )
+
+    def _record(self, trial: RunningTrial, run: TrialRun, result: TrialResult) -> None:
+        trial.note(
+            best_epoch=result.best_epoch,
+            n_epochs=result.n_epochs,
+            seconds=result.seconds,
+            scores={name: judged.scores.headline() for name, judged in result.strategies.items()},
+        )
+        run.complete(trial_metrics(result, self.data.catalogue.label_names))
+        best = self.study.best()
+        if best is None or result.value > (best.value or 0.0):
+            self._crown(trial.number, run.run_id, result)
+
+    def _crown(self, number: int, run_id: str, result: TrialResult) -> None:
+        """Register a trial's model and give it the alias."""
+        described = describe(self.options, self.data, self.baselines, result, self.val)
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = Path(folder) / "bundle"
+            save_bundle(bundle, described, result.classifier(), model_card(described))
+            self.tracking.register(
+                self.study.name,
+                run_id,
+                number,
+                bundle,
+                tags={
+                    "hpo.study": self.study.name,
+                    "hpo.metric": self.options.metric,
+                    "hpo.value": f"{result.value:.6f}",
+                    "hpo.data": self.data.fingerprints["labels"],
+                },
+                description=model_card(described),
+            )
+
+    def _mend(self) -> None:
+        """Make MLflow agree with Optuna: no stale runs, and the best trial is the champion."""
+        self.study.requeue_lost()
+        states = {trial.number: _state_name(trial) for trial in self.study.trials() if trial.state.is_finished()}
+        self.tracking.close_stale(self.parent_run_id, states)
+        best, champion = self.study.best(), self.tracking.champion(self.study.name)
+        if best is None or (champion is not None and champion.trial_number == best.number):
+            return
+        chosen = self.options.space.rebuild(best.params)
+        result = run_trial(
+            chosen, self.train, self.val, self.source, self.options.metric, self.options.seed
+        )  # deterministic: the same trial again
+        self._crown(best.number, best.user_attrs["run_id"], result)
+
+    def _close_parent_run(self, interrupted: bool) -> None:
+        counts, best = self.study.counts(), self.study.best()
+        done = counts.finished >= self.options.trials
+        metrics = {f"best/{self.options.metric}": best.value} if best is not None and best.value else {}
+        self.tracking.finish_study(
+            self.parent_run_id,
+            "FINISHED" if done else ("KILLED" if interrupted else "FINISHED"),
+            study_note(self.study, self.data, self.baselines, self.options.synthetic),
+            metrics,
+        )
+
+
+def _state_name(trial: FrozenTrial) -> str:
+    names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    return names[trial.state]
