@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,6 +77,19 @@ class Predictor:
         names = self.description.label_names
         chosen = predict(probabilities, np.array(self.description.thresholds))
         return [tuple(name for name, yes in zip(names, row, strict=True) if yes) for row in chosen]
+
+    def answers(self, predicted: Predicted, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return JSON-able ``{image, labels, probabilities}`` for each decoded poster; ``names`` are those of all."""
+        label_names = self.description.label_names
+        rows = zip(predicted.rows, predicted.probabilities.tolist(), self.labels(predicted.probabilities), strict=True)
+        return [
+            {
+                "image": names[row],
+                "labels": list(labels),
+                "probabilities": dict(zip(label_names, probabilities, strict=True)),
+            }
+            for row, probabilities, labels in rows
+        ]
 
     @cached_property
     def _plain(self) -> Forward:

@@ -30,16 +30,29 @@ REQUIRED = (
     "mlflow", "pandas", "torch", "torchvision", "timm", "onnxruntime",
     "numpy", "pillow", "safetensors", "pydantic", "filelock",
 )  # fmt: skip
-SHIPPED = ("__init__.py", "errors.py", "data", "model", "decision", "bundle")  # of hpo: the layers up to bundle
+SHIPPED = (
+    "__init__.py",
+    "errors.py",
+    "data",
+    "model",
+    "decision",
+    "bundle",
+)  # of hpo: the layers up to bundle
 
 # Unnamed, because MLflow refuses a plain list where the column has a name; string, because it lets bytes pass as they
 # are, whereas "binary" makes the scoring server decode paths as if they were base64.
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string)]),
-    outputs=Schema([ColSpec(Array(DataType.string), "labels"), ColSpec(Map(DataType.double), "probabilities")]),
+    outputs=Schema(
+        [ColSpec(Array(DataType.string), "labels"), ColSpec(Map(DataType.double), "probabilities")]
+    ),
 )
 EXAMPLE = pd.DataFrame(
-    {"image": ["iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"]}
+    {
+        "image": [
+            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"
+        ]
+    }
 )  # one black pixel as base64 of a PNG
 
 
@@ -61,12 +74,14 @@ class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         predicted = self.predictor.predict(posters)
         if predicted.broken:
             row, reason = next(iter(predicted.broken.items()))
-            raise _refusal(row, f"an image that can be decoded, got a broken one ({reason})")
+            raise _refusal(row, f"an image that can be decoded, got a broken one ({reason.partition(' <')[0]})")
         names = self.predictor.description.label_names
         return pd.DataFrame(
             {
                 "labels": [list(labels) for labels in self.predictor.labels(predicted.probabilities)],
-                "probabilities": [dict(zip(names, row, strict=True)) for row in predicted.probabilities.tolist()],
+                "probabilities": [
+                    dict(zip(names, row, strict=True)) for row in predicted.probabilities.tolist()
+                ],
             }
         )
 
@@ -78,7 +93,7 @@ def _posters(model_input: pd.DataFrame) -> list[Any]:
             f"Expected a list or a DataFrame whose first column is 'image', got the column {column!r}: "
             "pass df[['image']]."
         )
-    return model_input[column].explode().tolist()  # {"image": [a, b]} arrives as one row with a list
+    return list(model_input[column].explode())  # {"image": [a, b]} arrives as one row with a list
 
 
 def _source(poster: Any, row: int) -> Path | bytes:
@@ -108,7 +123,9 @@ def _from_base64(text: str, row: int) -> bytes:
 
 
 def _refusal(row: int, expected: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(f"Row {row}: expected {expected}; mend or leave out this row.")
+    return MlflowException.invalid_parameter_value(
+        f"Row {row}: expected {expected}; mend or leave out this row."
+    )
 
 
 def save(bundle: Path, folder: Path) -> None:
@@ -127,7 +144,9 @@ def save(bundle: Path, folder: Path) -> None:
 
 def _ship_code(destination: Path) -> Path:
     package = Path(str(hpo.__file__)).parent
-    shutil.copytree(package, destination, ignore=lambda folder, names: _left_out(Path(folder) == package, names))
+    shutil.copytree(
+        package, destination, ignore=lambda folder, names: _left_out(Path(folder) == package, names)
+    )
     return destination
 
 

@@ -35,7 +35,7 @@ class Watch(Protocol):
 
     phase: Phase
 
-    def prepared(self, data: PreparedData) -> None: ...  # noqa: D102
+    def prepared(self, data: PreparedData, finished: int) -> None: ...  # noqa: D102
     def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
     def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
     def trial_ended(self, trial: FrozenTrial, counts: Counts, best: FrozenTrial | None) -> None: ...  # noqa: D102
@@ -59,10 +59,10 @@ def search(options: SearchOptions, watch: Watch) -> Outcome:
     study = open_study(
         options.places.storage, options.study, options.places.locks, options.seed, create=True
     )
-    study.bind(_identity(options, data), _memory(options))
+    study.bind(_identity(options, data), _memory(options, data))
     study.enqueue_recipes(options.space)
     tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
-    watch.prepared(data)
+    watch.prepared(data, study.counts().finished)
     return _Searching(options, data, study, tracking, watch).run()
 
 
@@ -83,7 +83,7 @@ def _identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
     }
 
 
-def _memory(options: SearchOptions) -> dict[str, Any]:
+def _memory(options: SearchOptions, data: PreparedData) -> dict[str, Any]:
     """What later commands (export, leaderboard) need to know of a study."""
     return {
         "metric": options.metric,
@@ -96,6 +96,8 @@ def _memory(options: SearchOptions) -> dict[str, Any]:
         "test_size": options.test_size,
         "seed": options.seed,
         "synthetic": options.synthetic,
+        "backbones": list(options.space.backbones),
+        "fingerprints": data.fingerprints,
     }
 
 
@@ -115,7 +117,7 @@ class _Searching:
     def _open_parent_run(self) -> str:
         return self.tracking.study_run(
             self.study.name,
-            params={**_memory(self.options), "fingerprints": self.data.fingerprints},
+            params=_memory(self.options, self.data),
             tags={"hpo.metric": self.options.metric, "hpo.synthetic": str(self.options.synthetic).lower()},
             note_markdown=study_note(self.study, self.data, self.baselines, self.options.synthetic),
             tables={"splits": split_table(self.data)},
@@ -141,7 +143,7 @@ class _Searching:
         chosen = trial.choose()
         self.watch.trial_started(trial.number, chosen)
         run = self.tracking.start_trial(self.parent_run_id, trial.number, chosen.model_dump(), {})
-        trial.note(run_id=run.run_id)
+        trial.note(run_id=run.run_id, chosen=chosen.model_dump())
         try:
             result = self._train(trial, chosen, run)
         except Pruned as pruned:

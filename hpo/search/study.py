@@ -261,6 +261,14 @@ def study_names(storage_url: str) -> list[str]:
     return list(optuna.get_all_study_names(storage=_open_storage(storage_url)))
 
 
+def latest_study_name(storage_url: str) -> str:
+    """Return the study that was begun or went on last. Raises StudyError when there is none."""
+    summaries = optuna.get_all_study_summaries(storage=_open_storage(storage_url))
+    if not summaries:
+        raise StudyError(f"There is no study in {_without_password(storage_url)} yet: begin one with hpo search.")
+    return str(max(summaries, key=lambda summary: (summary.datetime_start is not None, summary._study_id)).study_name)
+
+
 def _no_such_study(storage_url: str, name: str) -> str:
     known = study_names(storage_url)
     there = f"there are {', '.join(known)}" if known else "there is none yet"

@@ -1,14 +1,14 @@
 """Colours, and a canvas that draws filled polygons in poster widths.
 
-Polygons are quick and come out the same on every machine. All lengths are in poster widths: x runs from 0 to 1,
-y from 0 (top) to ``HEIGHT`` (bottom).
+Polygons are quick and come out the same on every machine. All lengths are in poster widths: x runs from 0 to
+1, y from 0 (top) to ``HEIGHT`` (bottom).
 """
 
 from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,8 +36,7 @@ def blend(first: Colour, second: Colour, share: float) -> Colour:
     return r, g, b
 
 
-@dataclass(frozen=True)
-class Palette:
+class Palette(NamedTuple):
     """Six colours that set a poster's mood, from the top of the sky to the brightest light."""
 
     sky_top: Colour
@@ -54,7 +53,7 @@ class Palette:
         return cls(*((c[0], c[1], c[2]) for c in channels))
 
 
-def circle(n_corners: int = 40) -> Outline:
+def circle(n_corners: int = 32) -> Outline:
     """Return the unit circle's corners (P, 2), clockwise from the top."""
     turn = np.linspace(0.0, 2 * np.pi, n_corners, endpoint=False)
     return np.stack([np.sin(turn), -np.cos(turn)], axis=1)
@@ -65,8 +64,11 @@ CIRCLE = circle()
 
 def placed(outline: Outline, x: float, y: float, size: float = 1.0, angle: float = 0.0) -> Outline:
     """Return the outline (P, 2) turned by ``angle`` radians, scaled to radius ``size``, moved to (x, y)."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return outline @ np.array([[cos, sin], [-sin, cos]]) * size + np.array([x, y])
+    if angle:
+        cos, sin = np.cos(angle), np.sin(angle)
+        outline = outline @ np.array([[cos, sin], [-sin, cos]])
+    moved: Outline = outline * size + (x, y)
+    return moved
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Canvas:
     palette: Palette
     rng: np.random.Generator
     paint: ImageDraw.ImageDraw  # opaque
-    glaze: ImageDraw.ImageDraw  # blends with what lies below: several times slower, so only where it is needed
+    glaze: (
+        ImageDraw.ImageDraw
+    )  # blends with what lies below: several times slower, so only where it is needed
 
     @classmethod
     def over(cls, image: Image.Image, palette: Palette, rng: np.random.Generator) -> Canvas:
@@ -86,16 +90,18 @@ class Canvas:
 
     def fill(self, corners: ArrayLike, colour: Colour, opacity: float = 1.0) -> None:
         """Fill a polygon with corners (P, 2) in poster widths; ``opacity`` is in 0..1."""
-        pixels = (np.asarray(corners, dtype=float) * PX).ravel().tolist()
-        if opacity == 1.0:
-            self.paint.polygon(pixels, fill=colour)
-        else:
-            self.glaze.polygon(pixels, fill=(*colour, round(255 * opacity)))
+        brush, ink = self._brush(colour, opacity)
+        brush.polygon((np.asarray(corners, dtype=float) * PX).ravel().tolist(), fill=ink)
 
-    def box(self, left: float, top: float, width: float, height: float, colour: Colour, opacity: float = 1.0) -> None:
+    def box(
+        self, left: float, top: float, width: float, height: float, colour: Colour, opacity: float = 1.0
+    ) -> None:
         """Fill an upright rectangle."""
-        right, bottom = left + width, top + height
-        self.fill([(left, top), (right, top), (right, bottom), (left, bottom)], colour, opacity)
+        brush, ink = self._brush(colour, opacity)
+        brush.rectangle([left * PX, top * PX, (left + width) * PX, (top + height) * PX], fill=ink)
+
+    def _brush(self, colour: Colour, opacity: float) -> tuple[ImageDraw.ImageDraw, tuple[int, ...]]:
+        return (self.paint, colour) if opacity == 1.0 else (self.glaze, (*colour, round(255 * opacity)))
 
     def disc(self, x: float, y: float, radius: float, colour: Colour, opacity: float = 1.0) -> None:
         """Fill a circle around (x, y)."""

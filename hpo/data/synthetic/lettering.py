@@ -1,7 +1,7 @@
 """How a title is set on a poster: letter by letter, in a style that hints at one genre.
 
-The letters are Pillow's own built-in font, so that no font needs to be installed. They are smooth already, which is
-why text goes on the finished poster and not on the supersampled canvas.
+The letters are Pillow's own built-in font, so that no font needs to be installed. They are smooth already,
+which is why text goes on the finished poster and not on the supersampled canvas.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hpo.data.synthetic.canvas import POSTER_SIZE_PX, Palette
 CREDITS = "A SYNTHETIC POSTER  -  NO SUCH SHOW EXISTS"
 LARGEST_PX = 38
 LEADING = 1.15  # line height in letter sizes
+MARGIN_PX = 6  # around a glyph, for its stroke
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def set_title(
     if at_top:
         _stamp(poster, ImageOps.flip(shade), shade.height / 2, palette.near)
     lines = _balanced_lines(title.upper() if style.capitals else title)
-    hops = rng.uniform(-style.bounce, style.bounce, len(title))
+    hops = rng.uniform(-style.bounce, style.bounce, len(title)).tolist()
     middle_px = 42 if at_top else poster.height - 54
     if style.outline:
         _stamp(poster, _title_mask(lines, style, hops, style.outline), middle_px, palette.near)
@@ -71,8 +72,8 @@ def _balanced_lines(title: str) -> list[str]:
     words = title.split()
     if len(title) < 12 or len(words) == 1:
         return [title]
-    breaks = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words))]
-    return list(min(breaks, key=lambda lines: abs(len(lines[0]) - len(lines[1]))))
+    breaks = [[" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words))]
+    return min(breaks, key=lambda lines: abs(len(lines[0]) - len(lines[1])))
 
 
 @lru_cache(maxsize=64)
@@ -80,10 +81,14 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size_px)
 
 
+@lru_cache(maxsize=4096)
+def _width_px(letter: str, size_px: int) -> float:
+    return _font(size_px).getlength(letter)
+
+
 def _advances(line: str, size_px: int, style: Lettering) -> list[float]:
     """Return how far every letter moves the pen, in pixels."""
-    font = _font(size_px)
-    return [font.getlength(letter) + style.tracking * size_px for letter in line]
+    return [_width_px(letter, size_px) + style.tracking * size_px for letter in line]
 
 
 def _fitting_size_px(lines: list[str], style: Lettering) -> int:
@@ -92,28 +97,34 @@ def _fitting_size_px(lines: list[str], style: Lettering) -> int:
     return min(LARGEST_PX, 2 * int(0.45 * POSTER_SIZE_PX[0] / longest))  # even, so that few fonts are kept
 
 
-def _title_mask(lines: list[str], style: Lettering, hops: np.ndarray, outline: float = 0.0) -> Image.Image:
-    """Return a mask, as wide as a poster, with the lines centred on it; ``hops`` (letters,) lifts each letter."""
+def _title_mask(lines: list[str], style: Lettering, hops: list[float], outline: float = 0.0) -> Image.Image:
+    """Return a mask, as wide as a poster, with the lines centred on it; ``hops`` lifts each letter."""
     size_px = _fitting_size_px(lines, style)
-    mask = Image.new("L", (POSTER_SIZE_PX[0], 130))
-    hop = iter(hops.tolist())
+    mask = Image.new("L", (POSTER_SIZE_PX[0], round((len(lines) + 1) * LEADING * size_px)))
+    hop = iter(hops)
     for row, line in enumerate(lines):
         advances = _advances(line, size_px, style)
-        x = (mask.width - sum(advances)) / 2
-        y = mask.height / 2 + (row - len(lines) / 2) * LEADING * size_px
+        x, y = (mask.width - sum(advances)) / 2, (row + 0.5) * LEADING * size_px
         for letter, advance in zip(line, advances, strict=True):
-            _draw_letter(mask, (x, y + next(hop) * size_px), letter, size_px, round(outline * size_px))
+            glyph = _glyph(letter, size_px, round(outline * size_px))
+            mask.paste(255, (round(x) - MARGIN_PX, round(y + next(hop) * size_px) - MARGIN_PX), glyph)
             x += advance
     return mask.rotate(style.tilt, Image.Resampling.BILINEAR) if style.tilt else mask
 
 
-def _draw_letter(mask: Image.Image, at: tuple[float, float], letter: str, size_px: int, stroke_px: int) -> None:
-    ImageDraw.Draw(mask).text(at, letter, font=_font(size_px), fill=255, stroke_width=stroke_px)
+@lru_cache(maxsize=4096)
+def _glyph(letter: str, size_px: int, stroke_px: int) -> Image.Image:
+    """Return the mask of one letter with a margin for its stroke; titles share most of their glyphs."""
+    mask = Image.new("L", (2 * size_px + 2 * MARGIN_PX, 2 * size_px + 2 * MARGIN_PX))
+    ink = ImageDraw.Draw(mask)
+    ink.text((MARGIN_PX, MARGIN_PX), letter, font=_font(size_px), fill=255, stroke_width=stroke_px)
+    _, _, right, bottom = mask.getbbox() or (0, 0, 1, 1)  # a space has no ink
+    return mask.crop((0, 0, right, bottom))
 
 
 @lru_cache(maxsize=1)
 def _credits() -> Image.Image:
-    return _title_mask([CREDITS], Lettering(), np.zeros(len(CREDITS)))
+    return _title_mask([CREDITS], Lettering(), [0.0] * len(CREDITS))
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,7 @@
 """What surrounds the characters: one flurry of small shapes and one backdrop per genre.
 
-Several of them resemble each other on purpose (sun rays and speed lines, rain and slashes, embers and ghost lights,
-a moon and a planet), as they do on real posters.
+Several of them resemble each other on purpose (sun rays and speed lines, rain and slashes, embers and ghost
+lights, a moon and a planet), as they do on real posters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hpo.data.synthetic.canvas import CIRCLE, HEIGHT, Canvas, Colour, Outline, c
 def _toothed(n_teeth: int, inner: float, corners_per_tooth: int = 1) -> Outline:
     """Return a star (one corner per tooth) or a gear (two), with its valleys at radius ``inner``."""
     radii = np.tile(np.repeat([1.0, inner], corners_per_tooth), n_teeth)
-    return circle(len(radii)) * radii[:, None]
+    toothed: Outline = circle(len(radii)) * radii[:, None]
+    return toothed
 
 
 def _heart() -> Outline:
@@ -39,9 +40,10 @@ def _speech_bubble() -> Outline:
 
 
 def _cloud() -> Outline:
-    puffs = [(-1.0, 0.1, 0.5), (-0.3, -0.15, 0.75), (0.5, 0.0, 0.65), (1.1, 0.2, 0.4)]  # x, y, radius
-    upper = circle(24)[np.r_[18:24, 0:7]]  # from the left over the top to the right
-    return np.concatenate([*(placed(upper, *puff) for puff in puffs), [[1.3, 0.5], [-1.4, 0.5]]])
+    x = np.linspace(-1.5, 1.5, 30)
+    puffs = [(-0.9, 0.55), (-0.2, 0.85), (0.6, 0.7), (1.15, 0.35)]  # middle and radius of each, on a flat base
+    top = np.max([np.sqrt(np.clip(radius**2 - (x - middle) ** 2, 0, None)) for middle, radius in puffs], axis=0)
+    return np.stack([x, 0.35 - top], axis=1)
 
 
 def _keyhole() -> Outline:
@@ -53,7 +55,7 @@ def _magnifier() -> Outline:
     """Return a ring with a handle as one polygon: the seam between rim and lens has no area."""
     rim, lens = CIRCLE * 0.75, CIRCLE[::-1] * 0.52
     handle = np.array([[0.12, 0.7], [0.12, 1.7], [-0.12, 1.7], [-0.12, 0.7]])
-    return np.concatenate([rim[:20], handle, rim[21:], rim[:1], lens[-1:], lens, rim[:1]])
+    return np.concatenate([rim[:16], handle, rim[17:], rim[:1], lens[-1:], lens, rim[:1]])
 
 
 SPARKLE = _toothed(4, 0.28)
@@ -77,11 +79,12 @@ RIGHT_WING = np.array([[0, 0.1], [0.4, -0.3], [1.2, -0.45], [0.5, 0.0], [0, 0.42
 SNOWCAP = np.array([[0, 0], [0.06, 0.09], [0.02, 0.07], [-0.02, 0.1], [-0.06, 0.08]])
 
 
-def _mirrored(right_half: Outline) -> Outline:
+def mirrored(right_half: Outline) -> Outline:
+    """Return a symmetric outline from its right half, given from the top to the bottom."""
     return np.concatenate([right_half, right_half[::-1] * (-1, 1)])
 
 
-PETAL, LEAF, BIRD = _mirrored(RIGHT_HALF_PETAL), _mirrored(RIGHT_HALF_LEAF), _mirrored(RIGHT_WING)
+PETAL, LEAF, BIRD = mirrored(RIGHT_HALF_PETAL), mirrored(RIGHT_HALF_LEAF), mirrored(RIGHT_WING)
 
 
 # ---------------------------------------------------------------- in the air
@@ -100,18 +103,19 @@ class Flurry:
     def draw(self, canvas: Canvas, colour: Colour) -> None:
         """Scatter the shapes over the whole poster, the small ones fainter than the large ones."""
         rng = canvas.rng
-        for _ in range(int(rng.integers(self.count // 2, self.count + 1))):
-            outline = self.outlines[int(rng.integers(len(self.outlines)))]
-            share, x, y = rng.uniform((0.45, 0.0, 0.02), (1.3, 1.0, HEIGHT * 0.86))
-            angle = float(rng.normal(self.lean, self.spin))
-            canvas.fill(placed(outline, x, y, self.size * share, angle), colour, min(1.0, 0.35 + 0.5 * share))
+        count = int(rng.integers(self.count // 2, self.count + 1))
+        places = rng.uniform((0.45, 0.0, 0.02), (1.3, 1.0, HEIGHT * 0.86), (count, 3)).tolist()
+        kinds, angles = rng.integers(len(self.outlines), size=count), rng.normal(self.lean, self.spin, count)
+        for (share, x, y), kind, angle in zip(places, kinds, angles, strict=True):
+            shape = placed(self.outlines[kind], x, y, self.size * share, angle)
+            canvas.fill(shape, colour, min(1.0, 0.35 + 0.5 * share))
 
 
 FLURRIES: dict[str, Flurry] = {
     "Action": Flurry((SLASH, FLAME), 14, 0.05, lean=0.9, spin=0.15),
     "Adventure": Flurry((BIRD, COMPASS), 11, 0.045, spin=0.15),
     "Comedy": Flurry((BUBBLE, BURST), 9, 0.06),
-    "Drama": Flurry((RAIN,), 60, 0.03, lean=0.25, spin=0.02),
+    "Drama": Flurry((RAIN,), 44, 0.035, lean=0.25, spin=0.02),
     "Fantasy": Flurry((SPARKLE, CRYSTAL), 16, 0.04, spin=0.2),
     "Mystery": Flurry((MAGNIFIER, KEYHOLE), 8, 0.06, lean=-0.6),
     "Romance": Flurry((HEART, PETAL), 18, 0.035, spin=0.8),

@@ -1,13 +1,14 @@
 """How a sample poster comes together: sky, backdrop, characters, things in the air, title and credits.
 
-The evidence model is one sentence: a poster has slots (mood, undertone, backdrop, air, costumes, lettering), each
-slot tells of one of its genres picked at random, and lies with probability ``MISLEADING``. So a genre may go unseen,
-genres share a poster's surface, and no single motif decides: what can be learnt stays well below 1.
+The evidence model is one sentence: a poster has slots (mood, undertone, backdrop, air, costumes, lettering),
+each slot tells of one of its genres picked at random, and lies with probability ``MISLEADING``. So a genre
+may go unseen, genres share a poster's surface, and no single motif decides: what can be learnt stays well
+below 1.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -17,7 +18,9 @@ from hpo.data.synthetic.characters import draw_characters
 from hpo.data.synthetic.lettering import LETTERINGS, set_title
 from hpo.data.synthetic.motifs import BACKDROPS, FLURRIES
 
-MISLEADING = 0.17  # chance that a slot shows a genre picked from all ten; set where a good head reaches f1_macro 0.65
+MISLEADING = (
+    0.17  # chance that a slot shows a genre picked from all ten; set where a good head reaches f1_macro 0.65
+)
 
 MOODS: dict[str, Palette] = {
     "Action": Palette.of("1b0b14", "d8432b", "6b1a1f", "1a0e12", "ff9d2e", "ffe9c7"),
@@ -78,7 +81,7 @@ def _mixed_palette(plan: Storyboard, rng: np.random.Generator) -> Palette:
     """Return the mood's colours, tinted by the undertone and shifted a little: no two posters share one."""
     share, value = rng.uniform((0.0, 0.85), (0.5, 1.15)).tolist()
     hue = float(rng.normal(0, 0.03))
-    pairs = zip(astuple(MOODS[plan.mood]), astuple(MOODS[plan.undertone]), strict=True)
+    pairs = zip(MOODS[plan.mood], MOODS[plan.undertone], strict=True)
     return Palette(*(shifted(blend(main, tint, share), hue, value) for main, tint in pairs))
 
 

@@ -1,0 +1,57 @@
+"""The command line: parse → call → print.
+
+Commands import what they need when they run, so that ``hpo --help`` answers at once. An HpoError is printed on
+stderr as the one sentence that it is, with exit code 1; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from hpo import __version__
+from hpo.cli import bundles, data, results, search
+from hpo.errors import HpoError
+
+app = typer.Typer(
+    name="hpo",
+    help="Find the best multi-label poster-genre classifier that this machine can train, and prove it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command("search")(search.search)
+app.command("status")(results.status)
+app.command("leaderboard")(results.leaderboard)
+app.command("export-best")(results.export_best)
+app.command("evaluate")(bundles.evaluate)
+app.command("predict")(bundles.predict)
+app.command("ui")(results.ui)
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+) -> None:
+    if version:
+        typer.echo(f"hpo {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _like_ctrl_c)
+    try:
+        app()
+    except HpoError as error:
+        print(f"hpo: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _like_ctrl_c(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

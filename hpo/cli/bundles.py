@@ -1,0 +1,90 @@
+"""``hpo evaluate`` and ``hpo predict``: a bundle at work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSeparator, parse_types
+
+if TYPE_CHECKING:
+    from hpo.bundle.bundle import Description
+    from hpo.data.catalogue import CatalogueRules
+
+Bundle = Annotated[Path, typer.Argument(help="A folder that hpo export-best wrote.")]
+
+
+def evaluate(
+    bundle: Bundle,
+    data: Annotated[Path, typer.Option(help="A CSV of posters with known labels.")],
+    images: Annotated[Path, typer.Option(help="The folder of the posters.")],
+    as_json: AsJson = False,
+    types: Annotated[
+        str | None, typer.Option(help="As in hpo search. Default: as in the search that made the bundle.")
+    ] = None,
+    id_column: IdColumn = None,
+    labels_column: LabelsColumn = None,
+    image_column: ImageColumn = None,
+    label_separator: LabelSeparator = None,
+) -> None:
+    """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
+    from hpo.bundle.predictor import Predictor
+    from hpo.cli.watch import RichWatch
+    from hpo.data.catalogue import read_catalogue
+    from hpo.decision.metrics import constant_baselines
+    from hpo.report.tables import print_evaluation
+    from hpo.search.export import evaluate as judge
+
+    predictor = Predictor.load(bundle)
+    columns = {
+        "id_column": id_column,
+        "labels_column": labels_column,
+        "image_column": image_column,
+        "label_separator": label_separator,
+    }
+    catalogue, _ = read_catalogue(data, images, _rules(predictor.description, types, columns))
+    with RichWatch(0, "") as watch:
+        found, broken = judge(predictor, catalogue, watch.phase)
+        for path in broken:
+            watch.notice(f"broken poster left out: {path}")
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        print_evaluation(found, constant_baselines(catalogue.targets, catalogue.targets))
+
+
+def _rules(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:
+    """The rules of the search with the columns of this CSV: its names are found anew unless they are given."""
+    changed: dict[str, Any] = dict(columns)
+    if types is not None:
+        changed["types"] = parse_types(types)
+    return described.data.model_copy(update=changed)
+
+
+def predict(
+    bundle: Bundle,
+    images: Annotated[list[Path], typer.Argument(help="Posters: jpg, png or webp files.", metavar="IMAGE...")],
+    as_json: AsJson = False,
+) -> None:
+    """Predict the labels of posters. Broken ones are reported and skipped, with exit code 2."""
+    from hpo.bundle.predictor import Predictor
+    from hpo.cli.watch import RichWatch
+    from hpo.report.tables import prediction_table
+
+    predictor = Predictor.load(bundle)
+    with RichWatch(0, "") as watch, watch.phase("predicting", len(images)) as progress:
+        predicted = predictor.predict(images, progress)
+    answers = predictor.answers(predicted, [str(path) for path in images])
+    for row, reason in predicted.broken.items():
+        typer.echo(f"hpo: {images[row]} was skipped, it is not an image that can be read ({reason})", err=True)
+    if as_json:
+        typer.echo(json.dumps({"predictions": answers}, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        Console().print(prediction_table(answers))
+    if predicted.broken:
+        raise typer.Exit(2)

@@ -1,0 +1,111 @@
+"""``hpo status``, ``hpo leaderboard``, ``hpo export-best`` and ``hpo ui``: what came of a search."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from hpo.cli.options import AsJson, CacheDir, Storage, StudyName, TrackingUri
+from hpo.errors import HpoError, StudyError
+
+if TYPE_CHECKING:
+    from hpo.search.options import Places
+    from hpo.search.study import Study
+
+
+def status(
+    study: StudyName = None,
+    as_json: AsJson = False,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Say how far a study is, what its best trial is, and which version is the champion."""
+    places = _places(storage, tracking_uri)
+    opened = _open(study, places)
+    from hpo.report.status import print_status, status_of
+    from hpo.search.tracking import open_tracking
+
+    found = status_of(opened, open_tracking(places.tracking_uri, places.artifacts))
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        print_status(found)
+
+
+def leaderboard(
+    study: StudyName = None,
+    by: Annotated[
+        Literal["trial", "backbone"], typer.Option(help="One row a trial, or the best trial of each backbone.")
+    ] = "trial",
+    top: Annotated[int, typer.Option(min=1, help="Show this many rows.")] = 20,
+    storage: Storage = None,
+) -> None:
+    """Rank a study's complete trials on its validation posters."""
+    opened = _open(study, _places(storage, None))
+    from rich.console import Console
+
+    from hpo.report.tables import best_by_backbone, complete_trials, trial_table
+
+    trials = complete_trials(opened)
+    if not trials:
+        raise StudyError(f"Study {opened.name!r} has no complete trial yet: go on with hpo search.")
+    Console().print(trial_table((best_by_backbone(trials) if by == "backbone" else trials)[:top], opened.metric))
+
+
+def export_best(
+    study: StudyName = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write. Default: bundle-<study>.", show_default=False)
+    ] = None,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write the champion as a bundle, judged once on the test posters that no search has looked at."""
+    places = _places(storage, tracking_uri, cache_dir)
+    opened = _open(study, places)
+    from hpo.cli.watch import RichWatch
+    from hpo.report.tables import export_lines
+    from hpo.search.export import export_best as export
+    from hpo.search.tracking import open_tracking
+
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    with RichWatch(0, opened.metric) as watch:
+        exported = export(opened, tracking, places, out or Path(f"bundle-{opened.name}"), watch.phase)
+    for line in export_lines(exported):
+        typer.echo(line)
+
+
+def ui(
+    study: StudyName = None,
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Start the MLflow server on this machine and print the link to the study's trials. Ctrl-C stops it."""
+    places = _places(storage, tracking_uri)
+    from hpo.report.ui import serve
+
+    try:
+        name = _open(study, places).name
+    except HpoError:
+        if study is not None:
+            raise
+        name = None
+    serve(places, name, port, typer.echo)
+
+
+def _places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:
+    from hpo.search.options import Places
+
+    return Places.of(storage, tracking_uri, cache_dir)
+
+
+def _open(name: str | None, places: Places) -> Study:
+    """Open the study of that name; without one the only one, or the latest."""
+    from hpo.search.study import latest_study_name, open_study
+
+    return open_study(places.storage, name or latest_study_name(places.storage), places.locks, seed=0, create=False)

@@ -1,0 +1,142 @@
+"""``hpo search``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hpo.cli.options import (
+    DEFAULT_TYPES,
+    CacheDir,
+    IdColumn,
+    ImageColumn,
+    LabelsColumn,
+    LabelSeparator,
+    Storage,
+    TrackingUri,
+    Types,
+    parse_types,
+)
+from hpo.errors import DataError, HpoError, did_you_mean
+
+if TYPE_CHECKING:
+    from hpo.cli.watch import RichWatch
+    from hpo.search.options import Places
+
+_UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def search(
+    data: Annotated[
+        Path | None, typer.Option(help="The CSV of posters. Default: the built-in synthetic sample.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
+    ] = None,
+    space: Annotated[
+        Path, typer.Option(help="A search-space file, or one that ships by name.")
+    ] = Path("default"),
+    trials: Annotated[int, typer.Option(min=1, help="The study's budget of finished trials, resumes included.")] = 50,
+    study: Annotated[
+        str | None, typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names.")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
+    ] = "f1_macro",
+    timeout: Annotated[
+        str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h.")
+    ] = None,
+    val_size: Annotated[str, typer.Option(help="Validation posters: a share or a number.")] = "0.1",
+    test_size: Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.")] = "0.1",
+    seed: Annotated[int, typer.Option(help="Of the split, the sampler and the training.")] = 0,
+    labels: Annotated[int, typer.Option(min=2, help="Keep this many of the commonest labels.")] = 10,
+    types: Types = DEFAULT_TYPES,
+    id_column: IdColumn = None,
+    labels_column: LabelsColumn = None,
+    image_column: ImageColumn = None,
+    label_separator: LabelSeparator = None,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Search for the best classifier of your posters, or go on with a search that was begun.
+
+    Every trial trains a head on a frozen backbone and optimises a threshold per label; MLflow logs each, and the best
+    is registered under the alias `champion`. Ctrl-C stops cleanly; the same command goes on.
+    """
+    timeout_seconds = None if timeout is None else parse_duration(timeout)
+    from hpo.cli.watch import RichWatch, start_heavy_imports
+
+    with start_heavy_imports():
+        from hpo.data.catalogue import CatalogueRules
+        from hpo.data.splits import parse_size
+        from hpo.decision.metrics import METRICS
+        from hpo.report.tables import print_outcome
+        from hpo.search.options import Places, SearchOptions
+        from hpo.search.search import search as run_search
+        from hpo.search.space import load_space
+    if metric not in METRICS:
+        raise HpoError(f"--metric expects one of {', '.join(METRICS)}, got {metric!r}{did_you_mean(metric, METRICS)}.")
+    loaded = load_space(space)
+    places = Places.of(storage, tracking_uri, cache_dir)
+    sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
+    with RichWatch(trials, metric) as watch:
+        csv, folder = _posters(data, images, places, watch)
+        options = SearchOptions(
+            data=csv,
+            images=folder,
+            rules=CatalogueRules(
+                id_column=id_column,
+                labels_column=labels_column,
+                image_column=image_column,
+                label_separator=label_separator,
+                types=parse_types(types),
+                top_labels=labels,
+            ),
+            space=loaded,
+            study=study or default_study_name(data, loaded.name),
+            metric=metric,
+            trials=trials,
+            timeout_seconds=timeout_seconds,
+            val_size=sizes[0],
+            test_size=sizes[1],
+            seed=seed,
+            places=places,
+            synthetic=data is None,
+        )
+        outcome = run_search(options, watch)
+    print_outcome(outcome, watch.console)
+    if outcome.interrupted:
+        raise typer.Exit(130)
+
+
+def default_study_name(data: Path | None, space_name: str) -> str:
+    """Return a name that the same command gives again, so that typing it twice goes on."""
+    stem = "sample" if data is None else re.sub(r"[^\w-]+", "-", data.stem).strip("-")
+    return f"{stem}-{space_name}"
+
+
+def parse_duration(text: str) -> float:
+    """Read 90s, 30m, 2h or a bare number of seconds as seconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    if match is None or float(match[1]) == 0:
+        raise HpoError(f"--timeout expects a duration such as 90s, 30m or 2h, got {text!r}.")
+    return float(match[1]) * _UNITS_SECONDS[match[2]]
+
+
+def _posters(data: Path | None, images: Path | None, places: Places, watch: RichWatch) -> tuple[Path, Path]:
+    """Return the CSV and the image folder, drawing the built-in sample when no CSV is given."""
+    if data is not None:
+        return data, images or data.parent / "images"
+    if images is not None:
+        raise DataError("--images was given without a CSV of its posters: name one with --data.")
+    from hpo.data.sample import DEFAULT_POSTERS, write_sample
+
+    watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
+    out = places.cache_dir / "sample"
+    with watch.phase("drawing the sample", DEFAULT_POSTERS) as progress:
+        csv = write_sample(out, progress=progress)
+    return csv, out / "images"

@@ -1,0 +1,106 @@
+"""What a person sees while a search runs: one bar per phase, then the trials with the best value and the time left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from hpo.data.images import Progress as Advance
+    from hpo.model.hyperparameters import Hyperparameters
+    from hpo.search.prepare import PreparedData
+    from hpo.search.study import Counts
+    from hpo.search.trial import EpochReport
+
+
+@contextmanager
+def start_heavy_imports() -> Iterator[None]:
+    """Say that something happens while PyTorch, timm, Optuna and MLflow load (seconds on a cold disk)."""
+    with Console(stderr=True).status("starting PyTorch, Optuna and MLflow"):
+        yield
+
+
+class RichWatch:
+    """Progress on stderr; also works where stderr is a file, without the bars."""
+
+    def __init__(self, budget: int, metric: str) -> None:
+        self.console = Console(stderr=True)
+        self.budget, self.metric = budget, metric
+        self._started = time.monotonic()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} / {task.total:,.0f}"),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._trials: TaskID | None = None
+        self._note = ""
+        self._current = ""
+
+    def __enter__(self) -> RichWatch:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def notice(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(text, highlight=False)
+
+    @contextmanager
+    def phase(self, what: str, total: int) -> Iterator[Advance]:
+        """Show a bar for ``total`` posters while the block runs."""
+        task = self._progress.add_task(what, total=total, note="posters")
+        try:
+            yield lambda n: self._progress.advance(task, n)
+        finally:
+            self._progress.remove_task(task)
+
+    def prepared(self, data: PreparedData, finished: int) -> None:
+        """Print how the posters were cleaned and split, and begin the bar of trials."""
+        from hpo.report.tables import cleaning_lines, split_table
+
+        for line in cleaning_lines(data):
+            self.notice(line)
+        self._progress.console.print(split_table(data))
+        self._trials = self._progress.add_task("trials", total=self.budget, completed=finished, note="")
+
+    def trial_started(self, number: int, chosen: Hyperparameters) -> None:
+        """Name the trial in hand."""
+        self._current = f"#{number} {chosen.backbone}"
+        self._show(self._current)
+
+    def epoch(self, report: EpochReport) -> None:
+        """Show the epoch in hand."""
+        self._show(f"{self._current} epoch {report.epoch}: {report.value:.3f}")
+
+    def trial_ended(self, trial: FrozenTrial, counts: Counts, best: FrozenTrial | None) -> None:
+        """Count a trial, and keep the best value in sight."""
+        if best is not None and best.value is not None:
+            self._note = f"best {self.metric} {best.value:.3f}"
+        if trial.state.name == "FAIL":
+            self.notice(f"Trial {trial.number} failed; its MLflow run says why.")
+        if self._trials is not None:
+            self._progress.update(self._trials, completed=counts.finished)
+        self._show("")
+
+    def _show(self, current: str) -> None:
+        if self._trials is not None:
+            note = " · ".join(part for part in (self._note, current) if part)
+            self._progress.update(self._trials, note=note)

@@ -1,0 +1,175 @@
+"""The invented shows of the sample: correlated genres, a title, and whether the cleaning keeps them.
+
+Genres follow a multivariate probit (Ashford & Sowden, Biometrics 1970): genre g is present where
+``loadings_g · taste + sqrt(1 - |loadings_g|²) · noise_g > Φ⁻¹(1 - share_g)``, with taste (3,) and noise (L,)
+standard normal. Each genre's share is exact and the shared taste correlates them; then shows without any
+genre or with more than four are drawn again, which shifts the shares by a few points.
+
+Every row has random streams of its own, made from (seed, row, purpose): the first shows of a large sample
+are those of a small one, and a poster is the same whichever process draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from statistics import NormalDist
+from typing import TypeVar
+
+import numpy as np
+
+FIRST_ID = 900_001  # above every real id, so that an invented show cannot be taken for a real one
+MOST_GENRES = 4
+USABLE_SHARE = 11 / 12
+T = TypeVar("T")
+
+
+class Purpose(IntEnum):
+    """What a random stream is for; one more draw for one purpose leaves the others as they were."""
+
+    SHOW = 0
+    LISTING = 1
+    POSTER = 2
+
+
+def stream(seed: int, row: int, purpose: Purpose) -> np.random.Generator:
+    """Return the random stream of one row for one purpose, independent of every other."""
+    return np.random.default_rng([seed, row, purpose])
+
+
+def one_of(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """Pick an option; a repeated one is likelier."""
+    return options[int(rng.integers(len(options)))]
+
+
+# ---------------------------------------------------------------- genres
+
+
+@dataclass(frozen=True)
+class Tendency:
+    """How common a genre is (0..1), and how it loads on spectacle, heart and wonder."""
+
+    share: float
+    loadings: tuple[float, float, float]
+
+
+TENDENCIES: dict[str, Tendency] = {
+    "Action": Tendency(0.39, (0.75, -0.3, 0.1)),
+    "Adventure": Tendency(0.24, (0.65, 0.0, 0.35)),
+    "Comedy": Tendency(0.41, (-0.25, 0.2, -0.3)),
+    "Drama": Tendency(0.25, (-0.1, 0.65, 0.0)),
+    "Fantasy": Tendency(0.29, (0.35, 0.0, 0.7)),
+    "Mystery": Tendency(0.085, (0.0, 0.15, 0.45)),
+    "Romance": Tendency(0.17, (-0.2, 0.75, 0.1)),
+    "Sci-Fi": Tendency(0.20, (0.6, -0.2, -0.2)),
+    "Slice of Life": Tendency(0.11, (-0.5, 0.5, -0.4)),
+    "Supernatural": Tendency(0.14, (0.05, 0.1, 0.75)),
+}
+GENRES = tuple(TENDENCIES)
+LOADINGS = np.array([tendency.loadings for tendency in TENDENCIES.values()])  # (L, 3)
+OWN_SHARE = np.sqrt(
+    1 - (LOADINGS**2).sum(axis=1)
+)  # (L,) what a genre does not have in common with the others
+CUTS = np.array([NormalDist().inv_cdf(1 - tendency.share) for tendency in TENDENCIES.values()])  # (L,)
+
+
+def draw_genres(rng: np.random.Generator) -> tuple[str, ...]:
+    """Draw one to four of the ten genres, in alphabetical order as the real catalogue has them."""
+    while True:
+        affinity = LOADINGS @ rng.standard_normal(3) + OWN_SHARE * rng.standard_normal(len(GENRES))  # (L,)
+        genres = tuple(genre for genre, present in zip(GENRES, affinity > CUTS, strict=True) if present)
+        if 1 <= len(genres) <= MOST_GENRES:
+            return genres
+
+
+# ---------------------------------------------------------------- titles
+
+OPENINGS = (
+    "Amber", "Ashen", "Azure", "Borrowed", "Brass", "Broken", "Clockwork", "Cloudless", "Copper", "Crimson",
+    "Crystal", "Distant", "Drowsy", "Eternal", "Fading", "Feathered", "Fearless", "Forgotten", "Frozen",
+    "Gentle", "Gilded", "Glass", "Golden", "Hidden", "Hollow", "Indigo", "Iron", "Ivory", "Jade", "Last",
+    "Little", "Lonely", "Lunar", "Midnight", "Misty", "Moonlit", "Nameless", "Painted", "Paper", "Quiet",
+    "Radiant", "Restless", "Runaway", "Scarlet", "Secret", "Seventh", "Silent", "Silver", "Sleepless",
+    "Starlit", "Stolen", "Stray", "Sunlit", "Thousandth", "Twilight", "Unwritten", "Velvet", "Wandering",
+    "Winter", "Zero",
+)  # fmt: skip
+SUBJECTS = (
+    "Academy", "Alchemist", "Arcade", "Archive", "Atlas", "Bakery", "Ballad", "Blade", "Bouquet",
+    "Butterfly", "Carnival", "Chronicle", "Circuit", "Comet", "Compass", "Constellation", "Courier",
+    "Detective", "Diary", "Dragon", "Echo", "Emperor", "Engine", "Festival", "Fox", "Frontier", "Garden",
+    "Ghost", "Guild", "Harbor", "Horizon", "Island", "Kingdom", "Knight", "Labyrinth", "Lantern", "Letter",
+    "Library", "Lighthouse", "Melody", "Mirror", "Orbit", "Orchard", "Pilot", "Postcard", "Promise",
+    "Puppet", "Railway", "Rebellion", "River", "Samurai", "Satellite", "Serenade", "Shrine", "Signal",
+    "Sky", "Spirit", "Station", "Summer", "Symphony", "Tavern", "Throne", "Umbrella", "Valley", "Voyage",
+    "Waltz", "Wizard",
+)  # fmt: skip
+PATTERNS = (
+    "{a} {b}",
+    "{a} {b}",
+    "The {a} {b}",
+    "My {a} {b}",
+    "{b} of the {a} {c}",
+    "{a} {b} and {c}",
+    "{b} no {c}",
+)
+
+
+def _draw_title(rng: np.random.Generator, taken: set[str]) -> str:
+    """Draw a title that no earlier show has: equal names would be taken for one franchise."""
+    while True:
+        a, b, c = one_of(rng, OPENINGS), one_of(rng, SUBJECTS), one_of(rng, SUBJECTS)
+        title = one_of(rng, PATTERNS).format(a=a, b=b, c=c)
+        if title not in taken:
+            return title
+
+
+# ---------------------------------------------------------------- shows
+
+
+@dataclass(frozen=True)
+class Show:
+    """One row of the catalogue."""
+
+    row: int
+    title: str
+    genres: tuple[str, ...]  # what its poster shows
+    listed_genres: tuple[str, ...]  # what its row says; empty is UNKNOWN
+    kind: str
+    is_usable: bool  # survives the default cleaning (TV and Movie, one of the ten genres), and has a poster
+
+    @property
+    def anime_id(self) -> int:
+        """The id of its row and of its image."""
+        return FIRST_ID + self.row
+
+
+def invent_shows(n_usable: int, seed: int = 0) -> list[Show]:
+    """Invent shows until ``n_usable`` of them are usable: about a twelfth more rows, no title twice."""
+    shows: list[Show] = []
+    taken: set[str] = set()
+    missing = n_usable
+    while missing:
+        row = len(shows)
+        shows.append(_draw_show(row, stream(seed, row, Purpose.SHOW), taken))
+        taken.add(shows[-1].title)
+        missing -= shows[-1].is_usable
+    return shows
+
+
+def _draw_show(row: int, rng: np.random.Generator, taken: set[str]) -> Show:
+    genres, title = draw_genres(rng), _draw_title(rng, taken)
+    extras = tuple(extra for extra in ("Award Winning", "Horror", "Sports") if rng.random() < 0.02)
+    if rng.random() < USABLE_SHARE:
+        return Show(
+            row, title, genres, tuple(sorted(genres + extras)), one_of(rng, ("TV", "TV", "Movie")), True
+        )
+    return _unusable_show(row, title, genres, rng)
+
+
+def _unusable_show(row: int, title: str, genres: tuple[str, ...], rng: np.random.Generator) -> Show:
+    """Return a show that the cleaning drops: of another type, or without any of the ten genres."""
+    kind = one_of(rng, ("OVA", "ONA", "Special", "Music", "TV", "UNKNOWN"))
+    if kind in ("TV", "Music"):
+        genres = one_of(rng, ((), (), ("Avant Garde",)))
+    return Show(row, title, genres, genres, kind, False)

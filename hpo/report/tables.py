@@ -1,0 +1,173 @@
+"""Rich tables: posters and splits, trials, the end of a search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hpo.decision.metrics import METRICS, constant_baselines
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from hpo.search.export import Exported
+    from hpo.search.prepare import PreparedData
+    from hpo.search.search import Outcome
+    from hpo.search.study import Study
+
+_TOP = 10
+_BROKEN_SHOWN = 5
+
+
+def cleaning_lines(data: PreparedData) -> list[str]:
+    """Say in words what became of every row of the CSV, and which posters are broken."""
+    report = data.cleaning
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items() if count)
+    lines = [f"{report.csv_path.name}: {report.rows_read:,} rows, {report.rows_kept:,} kept" + (f" ({dropped})" if dropped else "")]
+    if data.broken:
+        shown = ", ".join(path.name for path in data.broken[:_BROKEN_SHOWN])
+        more = len(data.broken) - _BROKEN_SHOWN
+        lines.append(f"{len(data.broken)} broken posters left out: {shown}" + (f" and {more} more" if more > 0 else ""))
+    return lines
+
+
+def split_table(data: PreparedData) -> Table:
+    """The share of each label in each part."""
+    sizes = data.distribution.sizes
+    table = Table(title="Posters by label, stratified", title_justify="left")
+    table.add_column("label")
+    table.add_column("posters", justify="right")
+    for part in ("train", "val", "test"):
+        table.add_column(f"{part} ({sizes[part]:,})", justify="right")
+    for shares in data.distribution.labels:
+        parts = (f"{100 * getattr(shares, part):.1f} %" for part in ("train", "val", "test"))
+        table.add_row(shares.label, f"{shares.n_posters:,}", *parts)
+    table.caption = f"largest deviation of a share: {100 * data.distribution.largest_deviation:.2f} percentage points"
+    return table
+
+
+def trial_table(trials: list[FrozenTrial], metric: str) -> Table:
+    """The given complete trials, one a row, with all averages at the calibrated thresholds."""
+    table = Table(title=f"Best trials by {metric} on validation posters", title_justify="left")
+    for name in ("trial", *METRICS, "fixed 0.5", "backbone", "features", "head"):
+        table.add_column(name, justify="right" if name in ("trial", "fixed 0.5", *METRICS) else "left")
+    for trial in trials:
+        scores = trial.user_attrs["scores"]
+        table.add_row(
+            f"{trial.number}",
+            *(f"{scores['calibrated'][name]:.3f}" for name in METRICS),
+            f"{scores['fixed'].get(metric, 0):.3f}",
+            str(trial.user_attrs["chosen"]["backbone"]),
+            _features(trial.user_attrs["chosen"]),
+            _head(trial.user_attrs["chosen"]),
+        )
+    return table
+
+
+def _features(chosen: dict[str, Any]) -> str:
+    depth = str(chosen["features"]).replace("_", " ")
+    return depth if chosen["features"] == "final" else f"{depth}, {chosen['pooling']}"
+
+
+def _head(chosen: dict[str, Any]) -> str:
+    if not chosen["hidden_layers"]:
+        return "linear"
+    return f"{chosen['hidden_layers']} × {chosen['width']} {chosen['activation']}"
+
+
+def complete_trials(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials, best first."""
+    complete = [trial for trial in study.trials() if trial.state.name == "COMPLETE"]
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+
+
+def print_outcome(outcome: Outcome, console: Console) -> None:
+    """Print the end of a search: top trials, baselines, and what to type next."""
+    study, counts = outcome.study, outcome.study.counts()
+    trials = complete_trials(study)
+    if trials:
+        console.print(trial_table(trials[:_TOP], study.metric))
+        _print_baselines(outcome, console)
+    console.print(
+        f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, "
+        f"of {study.budget} asked for.",
+        highlight=False,
+    )
+    if outcome.interrupted:
+        console.print("Stopped; nothing is lost. The same command goes on.")
+    elif counts.finished < study.budget:
+        console.print("Stopped by --timeout. The same command goes on.")
+    console.print(
+        f"Next:\n  hpo export-best --study {study.name}\n  hpo leaderboard --study {study.name}\n  hpo ui", highlight=False
+    )
+
+
+def _print_baselines(outcome: Outcome, console: Console) -> None:
+    metric = outcome.study.metric
+    baselines = constant_baselines(outcome.data.part("train").targets, outcome.data.part("val").targets)
+    named = ", ".join(f"{name} {values[metric]:.3f}" for name, values in baselines.items())
+    console.print(f"Constant baselines, {metric} on the same posters: {named}", highlight=False)
+
+
+def best_by_backbone(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the best trial of each backbone; ``trials`` come best first."""
+    first: dict[str, FrozenTrial] = {}
+    for trial in trials:
+        first.setdefault(trial.user_attrs["chosen"]["backbone"], trial)
+    return list(first.values())
+
+
+def export_lines(exported: Exported) -> list[str]:
+    """Say what was exported and what it scores."""
+    described, metric = exported.description, exported.description.metrics["metric"]
+    lines = [f"Wrote {exported.folder}: version {exported.champion.version}, trial {exported.champion.trial_number}, {described.backbone}."]
+    lines += [_claim(part, described.metrics, metric) for part in ("val", "test") if part in described.metrics]
+    if exported.untested is not None:
+        lines.append(f"Not judged on test posters: {exported.untested}")
+    return [*lines, f"Next: hpo predict {exported.folder} POSTER.jpg"]
+
+
+def _claim(part: str, metrics: dict[str, Any], metric: str) -> str:
+    scores = metrics[part]
+    low, high = scores["ci95"][metric]
+    constant = max(values[metric] for values in metrics["baselines"][part].values())
+    seen = "thresholds and trial chosen on these" if part == "val" else "never looked at by the search"
+    return (
+        f"{metric} on {scores['n_posters']:,} {part} posters ({seen}): {scores[metric]:.3f} "
+        f"[{low:.3f}, {high:.3f}], best constant {constant:.3f}"
+    )
+
+
+def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
+    """Print what ``hpo evaluate`` found, with the constant baselines beside it."""
+    console = Console()
+    averages = Table(title=f"{found['n_posters']:,} posters", title_justify="left")
+    for name in ("average", "value", "95 %", *baselines):
+        averages.add_column(name, justify="left" if name == "average" else "right")
+    for metric in METRICS:
+        low, high = found["ci95"][metric]
+        constants = (f"{values[metric]:.3f}" for values in baselines.values())
+        averages.add_row(metric, f"{found[metric]:.3f}", f"{low:.3f} to {high:.3f}", *constants)
+    labels = Table(title="By label", title_justify="left")
+    for name in ("label", "f1", "precision", "recall", "support", "threshold"):
+        labels.add_column(name, justify="left" if name == "label" else "right")
+    for label, row in found["per_label"].items():
+        numbers = (f"{row[name]:.3f}" for name in ("f1", "precision", "recall"))
+        labels.add_row(label, *numbers, f"{row['support']}", f"{row['threshold']:.3f}")
+    console.print(averages)
+    console.print(labels)
+
+
+def prediction_table(answers: list[dict[str, Any]]) -> Table:
+    """The predicted labels of each poster, likeliest first."""
+    table = Table()
+    for name in ("poster", "labels (probability)", "likeliest others"):
+        table.add_column(name)
+    for answer in answers:
+        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
+        shown = [f"{name} ({probability:.2f})" for name, probability in ranked if name in answer["labels"]]
+        others = [f"{name} ({probability:.2f})" for name, probability in ranked if name not in answer["labels"]]
+        table.add_row(answer["image"], ", ".join(shown) or "none", ", ".join(others[:2]))
+    return table
