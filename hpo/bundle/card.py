@@ -8,7 +8,12 @@ from typing import Any
 from hpo.bundle.bundle import Description
 from hpo.decision.metrics import METRICS
 
-_PARTS = {"val": "validation (thresholds and trial were chosen on these)", "test": "test (never looked at before)"}
+# From the most flattering to the most honest.
+_PARTS = {
+    "val": "validation posters (thresholds and trial were chosen on these: flattering)",
+    "cross_validation": "training posters, out of fold, at this model's thresholds (the claim)",
+    "test": "test posters (never looked at before)",
+}
 
 
 def model_card(described: Description) -> str:
@@ -30,7 +35,8 @@ def model_card(described: Description) -> str:
 
 
 def _front_matter() -> str:
-    return "---\ntags: [image-classification, multi-label, timm]\nlibrary_name: timm\npipeline_tag: image-classification\n---"
+    tags = "tags: [image-classification, multi-label, timm]"
+    return f"---\n{tags}\nlibrary_name: timm\npipeline_tag: image-classification\n---"
 
 
 def _summary(described: Description) -> str:
@@ -51,7 +57,7 @@ def _results(described: Description) -> str:
     rows = []
     for part, meaning in _PARTS.items():
         if part in described.metrics:
-            rows.append(_result_row(f"this model on {meaning}", described.metrics[part]))
+            rows.append(_result_row(meaning, described.metrics[part]))
             rows += [
                 {"posters": f"constant: {name}, {part}", **_rounded(values)}
                 for name, values in described.metrics["baselines"].get(part, {}).items()
@@ -85,8 +91,8 @@ def _usage(described: Description) -> str:
     return (
         "## Use\n\n```\nhpo predict THIS_FOLDER poster.jpg\n"
         "hpo evaluate THIS_FOLDER --data CSV --images DIR\n```\n\n"
-        "## Limits\n\nA genre is a matter of opinion: catalogues disagree about the same title, and a poster shows only "
-        "part of it. Use the predictions as suggestions to a person, and only for posters like those it was trained on."
+        "## Limits\n\nA genre is a matter of opinion: catalogues disagree about the same title, and a poster shows "
+        "only part of it. Use the predictions as suggestions to a person, and only for posters like those it was trained on."
     )
 
 

@@ -81,7 +81,12 @@ class Predictor:
     def answers(self, predicted: Predicted, names: Sequence[str]) -> list[dict[str, Any]]:
         """Return JSON-able ``{image, labels, probabilities}`` for each decoded poster; ``names`` are those of all."""
         label_names = self.description.label_names
-        rows = zip(predicted.rows, predicted.probabilities.tolist(), self.labels(predicted.probabilities), strict=True)
+        rows = zip(
+            predicted.rows,
+            predicted.probabilities.tolist(),
+            self.labels(predicted.probabilities),
+            strict=True,
+        )
         return [
             {
                 "image": names[row],
@@ -107,4 +112,4 @@ class Predictor:
 
     def _probabilities(self, images: Array, forward: Forward) -> Array:
         logits = forward(images)  # (B, L)
-        return torch.sigmoid(torch.from_numpy(logits)).numpy()  # type: ignore[no-any-return]
+        return torch.sigmoid(torch.from_numpy(logits)).numpy()

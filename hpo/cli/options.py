@@ -10,7 +10,9 @@ import typer
 Storage = Annotated[
     str | None,
     typer.Option(
-        envvar="HPO_STORAGE", help="Optuna's database, as a URL. Default: sqlite:///mlruns/optuna.db", show_default=False
+        envvar="HPO_STORAGE",
+        help="Optuna's database, as a URL. Default: sqlite:///mlruns/optuna.db",
+        show_default=False,
     ),
 ]
 TrackingUri = Annotated[
@@ -24,7 +26,9 @@ TrackingUri = Annotated[
 CacheDir = Annotated[
     Path | None,
     typer.Option(
-        envvar="HPO_CACHE_DIR", help="Decoded posters and features. Default: the user's cache folder", show_default=False
+        envvar="HPO_CACHE_DIR",
+        help="Decoded posters and features. Default: the user's cache folder",
+        show_default=False,
     ),
 ]
 StudyName = Annotated[
@@ -35,11 +39,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 IdColumn = Annotated[str | None, typer.Option(help="The CSV's column of ids. Found by name when left out.")]
 LabelsColumn = Annotated[str | None, typer.Option(help="The CSV's column of label lists. Found by name.")]
 ImageColumn = Annotated[
-    str | None, typer.Option(help="A column of image file names. Default: the image is <id>.jpg, .png or .webp.")
+    str | None,
+    typer.Option(help="A column of image file names. Default: the image is <id>.jpg, .png or .webp."),
 ]
 LabelSeparator = Annotated[str | None, typer.Option(help="What stands between labels. Guessed when left out.")]
 Types = Annotated[
-    str, typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; 'all' keeps all.")
+    str,
+    typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; 'all' keeps all."),
 ]
 
 DEFAULT_TYPES = "TV,Movie"

@@ -38,7 +38,8 @@ def status(
 def leaderboard(
     study: StudyName = None,
     by: Annotated[
-        Literal["trial", "backbone"], typer.Option(help="One row a trial, or the best trial of each backbone.")
+        Literal["trial", "backbone"],
+        typer.Option(help="One row a trial, or the best trial of each backbone."),
     ] = "trial",
     top: Annotated[int, typer.Option(min=1, help="Show this many rows.")] = 20,
     storage: Storage = None,

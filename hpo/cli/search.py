@@ -36,19 +36,16 @@ def search(
     images: Annotated[
         Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
     ] = None,
-    space: Annotated[
-        Path, typer.Option(help="A search-space file, or one that ships by name.")
-    ] = Path("default"),
+    space: Annotated[Path, typer.Option(help="A search-space file, or one that ships by name.")] = Path("default"),
     trials: Annotated[int, typer.Option(min=1, help="The study's budget of finished trials, resumes included.")] = 50,
     study: Annotated[
-        str | None, typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names.")
+        str | None,
+        typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names."),
     ] = None,
     metric: Annotated[
         str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
-    timeout: Annotated[
-        str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h.")
-    ] = None,
+    timeout: Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h.")] = None,
     val_size: Annotated[str, typer.Option(help="Validation posters: a share or a number.")] = "0.1",
     test_size: Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.")] = "0.1",
     seed: Annotated[int, typer.Option(help="Of the split, the sampler and the training.")] = 0,
@@ -76,6 +73,7 @@ def search(
         from hpo.decision.metrics import METRICS
         from hpo.report.tables import print_outcome
         from hpo.search.options import Places, SearchOptions
+        from hpo.search.prepare import DataOptions
         from hpo.search.search import search as run_search
         from hpo.search.space import load_space
     if metric not in METRICS:
@@ -83,27 +81,30 @@ def search(
     loaded = load_space(space)
     places = Places.of(storage, tracking_uri, cache_dir)
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
+    rules = CatalogueRules(
+        id_column=id_column,
+        labels_column=labels_column,
+        image_column=image_column,
+        label_separator=label_separator,
+        types=parse_types(types),
+        top_labels=labels,
+    )
     with RichWatch(trials, metric) as watch:
         csv, folder = _posters(data, images, places, watch)
         options = SearchOptions(
-            data=csv,
-            images=folder,
-            rules=CatalogueRules(
-                id_column=id_column,
-                labels_column=labels_column,
-                image_column=image_column,
-                label_separator=label_separator,
-                types=parse_types(types),
-                top_labels=labels,
+            data=DataOptions(
+                csv=csv.resolve(),
+                images=folder.resolve(),
+                rules=rules,
+                val_size=sizes[0],
+                test_size=sizes[1],
+                seed=seed,
             ),
             space=loaded,
             study=study or default_study_name(data, loaded.name),
             metric=metric,
             trials=trials,
             timeout_seconds=timeout_seconds,
-            val_size=sizes[0],
-            test_size=sizes[1],
-            seed=seed,
             places=places,
             synthetic=data is None,
         )

@@ -28,6 +28,7 @@ from hpo.errors import DataError
 VERSION = (
     1  # raise it with every change that alters a pixel or a row: old samples are then not taken for new ones
 )
+DEFAULT_POSTERS = 2000
 MARKER = "sample.json"
 CATALOGUE = "anime.csv"
 JPEG_QUALITY = 85
@@ -45,7 +46,9 @@ class Recipe:
     version: int = VERSION
 
 
-def write_sample(out: Path, n_posters: int = 2000, seed: int = 0, progress: Progress | None = None) -> Path:
+def write_sample(
+    out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, progress: Progress | None = None
+) -> Path:
     """Draw the sample into ``out`` and return the path of its ``anime.csv``; an identical one stays.
 
     ``out/images/<anime_id>.jpg`` holds ``n_posters`` RGB posters of 225 x 320 px. The CSV has their shows,

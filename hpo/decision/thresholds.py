@@ -106,7 +106,7 @@ def cross_fit(
         raise DataError(
             f"cross-fitting needs 2 posters and 2 folds, got {n_folds}: validate on a larger split."
         )
-    folds = _stratified_folds(targets, n_folds, seed)
+    folds = stratified_folds(targets, n_folds, seed)
     thresholds = np.empty(targets.shape)
     for fold in range(n_folds):
         held_out = folds == fold
@@ -159,7 +159,7 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
-def _stratified_folds(targets: Bools, n_folds: int, seed: int) -> NDArray[np.intp]:
+def stratified_folds(targets: Bools, n_folds: int, seed: int) -> NDArray[np.intp]:
     """Return each poster's fold (N,): posters shuffled, sorted by label, rarest first, and dealt round."""
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     commonest_first = np.argsort(-targets.sum(axis=0), kind="stable")

@@ -87,8 +87,9 @@ class Backbone(nn.Module):
 
     def _activations(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         pixels = images.permute(0, 3, 1, 2).to(next(self.network.parameters()).dtype)
-        last, stages = self.network.forward_intermediates((pixels - self.mean) / self.deviation, output_fmt="NCHW")
-        return self.network.forward_head(last, pre_logits=True), stages[-DEEPEST_STAGES:]
+        network: Any = self.network  # timm's own methods, which torch's types do not know
+        last, stages = network.forward_intermediates((pixels - self.mean) / self.deviation, output_fmt="NCHW")
+        return network.forward_head(last, pre_logits=True), stages[-DEEPEST_STAGES:]
 
     def _measure_layout(self) -> FeatureLayout:
         with torch.inference_mode():
@@ -98,7 +99,9 @@ class Backbone(nn.Module):
 
     def fingerprint(self) -> str:
         """Return a hex digest of weights, preprocessing and layout: what cached features are keyed by."""
-        digest = blake2b(json.dumps([self.preprocessing(), self.layout.final, self.layout.stages]).encode(), digest_size=12)
+        digest = blake2b(
+            json.dumps([self.preprocessing(), self.layout.final, self.layout.stages]).encode(), digest_size=12
+        )
         for key, tensor in sorted(self.network.state_dict().items()):
             digest.update(key.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

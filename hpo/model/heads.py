@@ -6,6 +6,8 @@ range of learning rates and weight decays fits every backbone, depth and pooling
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +47,7 @@ class Head(nn.Module):
         self.standardise = Standardise(n_features)
         widths = [n_features] + [chosen.width] * chosen.hidden_layers
         layers: list[nn.Module] = [nn.Dropout(chosen.input_dropout)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += _hidden_layer(before, after, chosen)
         self.hidden = nn.Sequential(*layers)
         self.output = nn.Linear(widths[-1], n_labels)

@@ -71,7 +71,9 @@ def _train_epoch(
     total = torch.zeros(())
     order = torch.randperm(len(features), generator=generator)
     n_steps = _n_steps(len(features), chosen.batch_size)
-    for rows in order.tensor_split(n_steps):  # near-equal batches: none is left with one poster, which BatchNorm refuses
+    for rows in order.tensor_split(
+        n_steps
+    ):  # near-equal batches: none is left with one poster, which BatchNorm refuses
         loss = focal_loss(
             head.classify(features[rows]),
             targets[rows],
@@ -107,9 +109,7 @@ def build_optimizer(head: nn.Module, chosen: Hyperparameters) -> torch.optim.Ada
     return torch.optim.AdamW(groups, lr=chosen.learning_rate, fused=True)
 
 
-def build_schedule(
-    optimizer: torch.optim.Optimizer, chosen: Hyperparameters, steps_per_epoch: int
-) -> LambdaLR:
+def build_schedule(optimizer: torch.optim.Optimizer, chosen: Hyperparameters, steps_per_epoch: int) -> LambdaLR:
     """The learning rate's factor by step: constant, half a cosine to zero, or a linear climb and a cosine."""
     total = chosen.epochs * steps_per_epoch
 

@@ -37,7 +37,8 @@ def print_status(status: dict[str, Any]) -> None:
     others = ", ".join(f"{trials[state]} {state}" for state in ("failed", "running", "waiting") if trials[state])
     console.print(f"Study {status['study']}: {finished} of {status['budget']} trials finished", highlight=False)
     console.print(
-        f"  {trials['complete']} complete, {trials['pruned']} pruned" + (f", {others}" if others else ""), highlight=False
+        f"  {trials['complete']} complete, {trials['pruned']} pruned" + (f", {others}" if others else ""),
+        highlight=False,
     )
     if best is not None:
         console.print(f"  best {status['metric']} {best['value']:.4f} on validation posters, trial {best['number']}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +26,10 @@ def cleaning_lines(data: PreparedData) -> list[str]:
     """Say in words what became of every row of the CSV, and which posters are broken."""
     report = data.cleaning
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items() if count)
-    lines = [f"{report.csv_path.name}: {report.rows_read:,} rows, {report.rows_kept:,} kept" + (f" ({dropped})" if dropped else "")]
+    lines = [
+        f"{report.csv_path.name}: {report.rows_read:,} rows, {report.rows_kept:,} kept"
+        + (f" ({dropped})" if dropped else "")
+    ]
     if data.broken:
         shown = ", ".join(path.name for path in data.broken[:_BROKEN_SHOWN])
         more = len(data.broken) - _BROKEN_SHOWN
@@ -36,7 +40,7 @@ def cleaning_lines(data: PreparedData) -> list[str]:
 def split_table(data: PreparedData) -> Table:
     """The share of each label in each part."""
     sizes = data.distribution.sizes
-    table = Table(title="Posters by label, stratified", title_justify="left")
+    table = Table(title="Posters by label, stratified", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("label")
     table.add_column("posters", justify="right")
     for part in ("train", "val", "test"):
@@ -50,31 +54,24 @@ def split_table(data: PreparedData) -> Table:
 
 def trial_table(trials: list[FrozenTrial], metric: str) -> Table:
     """The given complete trials, one a row, with all averages at the calibrated thresholds."""
-    table = Table(title=f"Best trials by {metric} on validation posters", title_justify="left")
-    for name in ("trial", *METRICS, "fixed 0.5", "backbone", "features", "head"):
-        table.add_column(name, justify="right" if name in ("trial", "fixed 0.5", *METRICS) else "left")
+    table = Table(title=f"Best trials by {metric} on validation posters", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("trial", *METRICS):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("backbone and head", overflow="fold")
     for trial in trials:
-        scores = trial.user_attrs["scores"]
-        table.add_row(
-            f"{trial.number}",
-            *(f"{scores['calibrated'][name]:.3f}" for name in METRICS),
-            f"{scores['fixed'].get(metric, 0):.3f}",
-            str(trial.user_attrs["chosen"]["backbone"]),
-            _features(trial.user_attrs["chosen"]),
-            _head(trial.user_attrs["chosen"]),
-        )
+        scores = trial.user_attrs["scores"]["calibrated"]
+        averages = (f"{scores[name]:.3f}" for name in METRICS)
+        table.add_row(f"{trial.number}", *averages, _in_words(trial.user_attrs["chosen"]))
     return table
 
 
-def _features(chosen: dict[str, Any]) -> str:
+def _in_words(chosen: dict[str, Any]) -> str:
+    head = "linear"
+    if chosen["hidden_layers"]:
+        head = f"{chosen['hidden_layers']} × {chosen['width']} {chosen['activation']}"
     depth = str(chosen["features"]).replace("_", " ")
-    return depth if chosen["features"] == "final" else f"{depth}, {chosen['pooling']}"
-
-
-def _head(chosen: dict[str, Any]) -> str:
-    if not chosen["hidden_layers"]:
-        return "linear"
-    return f"{chosen['hidden_layers']} × {chosen['width']} {chosen['activation']}"
+    pooled = "" if chosen["features"] == "final" else f" {chosen['pooling']}"
+    return f"{chosen['backbone']}, {depth}{pooled}, {head}"
 
 
 def complete_trials(study: Study) -> list[FrozenTrial]:
@@ -100,7 +97,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     elif counts.finished < study.budget:
         console.print("Stopped by --timeout. The same command goes on.")
     console.print(
-        f"Next:\n  hpo export-best --study {study.name}\n  hpo leaderboard --study {study.name}\n  hpo ui", highlight=False
+        f"Next:\n  hpo export-best --study {study.name}\n  hpo leaderboard --study {study.name}\n  hpo ui",
+        highlight=False,
     )
 
 
@@ -122,22 +120,29 @@ def best_by_backbone(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 def export_lines(exported: Exported) -> list[str]:
     """Say what was exported and what it scores."""
     described, metric = exported.description, exported.description.metrics["metric"]
-    lines = [f"Wrote {exported.folder}: version {exported.champion.version}, trial {exported.champion.trial_number}, {described.backbone}."]
-    lines += [_claim(part, described.metrics, metric) for part in ("val", "test") if part in described.metrics]
+    champion = exported.champion
+    lines = [
+        f"Wrote {exported.folder}: version {champion.version}, trial {champion.trial_number}, {described.backbone}."
+    ]
+    lines += [_score_line(part, described.metrics, metric) for part in _PARTS if part in described.metrics]
     if exported.untested is not None:
-        lines.append(f"Not judged on test posters: {exported.untested}")
+        lines.append(f"Not judged on other posters than those of the search: {exported.untested}")
     return [*lines, f"Next: hpo predict {exported.folder} POSTER.jpg"]
 
 
-def _claim(part: str, metrics: dict[str, Any], metric: str) -> str:
+_PARTS = {
+    "val": "validation posters, which chose the trial and its thresholds",
+    "cross_validation": "training posters, cross-validated at its thresholds: the claim",
+    "test": "test posters, never looked at by the search",
+}
+
+
+def _score_line(part: str, metrics: dict[str, Any], metric: str) -> str:
     scores = metrics[part]
     low, high = scores["ci95"][metric]
     constant = max(values[metric] for values in metrics["baselines"][part].values())
-    seen = "thresholds and trial chosen on these" if part == "val" else "never looked at by the search"
-    return (
-        f"{metric} on {scores['n_posters']:,} {part} posters ({seen}): {scores[metric]:.3f} "
-        f"[{low:.3f}, {high:.3f}], best constant {constant:.3f}"
-    )
+    interval = f"{scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
+    return f"  {metric} {interval}, best constant {constant:.3f}, on {scores['n_posters']:,} {_PARTS[part]}"
 
 
 def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:

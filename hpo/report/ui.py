@@ -70,8 +70,24 @@ def _free_port() -> int:
 
 
 def _start(places: Places, port: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", places.tracking_uri, "--default-artifact-root", places.artifacts.as_uri()]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    stores = [
+        "--backend-store-uri",
+        places.tracking_uri,
+        "--default-artifact-root",
+        places.artifacts.as_uri(),
+    ]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "1", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1"}
     return subprocess.Popen(
         [*command, *stores],
@@ -86,7 +102,7 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], address: str) -> Non
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):  # noqa: S310 (our own loopback address)
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-
-from hpo.bundle.card import baseline_table, markdown_table
 from hpo.bundle.bundle import Description, installed_versions
-from hpo.decision.metrics import bootstrap_ci95
+from hpo.bundle.card import baseline_table, markdown_table
+from hpo.data.shards import Array
+from hpo.decision.metrics import Bools, Floats, bootstrap_ci95, score
 from hpo.search.options import SearchOptions
 from hpo.search.prepare import PreparedData
 from hpo.search.study import Study
-from hpo.search.trial import Judged, Part, TrialResult
+from hpo.search.trial import Part, TrialResult
 
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
@@ -35,11 +35,12 @@ def describe(
     options: SearchOptions, data: PreparedData, baselines: Baselines, result: TrialResult, val: Part
 ) -> Description:
     """Describe a trial's classifier as a bundle does."""
-    judged, label_names = result.judged, data.catalogue.label_names
+    thresholds, label_names = result.judged.thresholds, data.catalogue.label_names
+    on_val = measure(result.val_probabilities, val.targets, thresholds.values, label_names)
     return Description(
         label_names=label_names,
-        thresholds=tuple(float(value) for value in judged.thresholds.values),
-        threshold_strategy=judged.thresholds.strategy,
+        thresholds=tuple(float(value) for value in thresholds.values),
+        threshold_strategy=thresholds.strategy,
         backbone=result.chosen.backbone,
         backbone_weights=result.backbone.source,
         preprocessing=result.backbone.preprocessing(),
@@ -47,25 +48,31 @@ def describe(
         metrics={
             "metric": options.metric,
             "synthetic": options.synthetic,
-            "val": measured(judged, result.val_probabilities, val, label_names),
+            "claim": claim("val", on_val),
+            "val": on_val,
             "baselines": {"val": baselines},
         },
-        data=options.rules.model_copy(update={"label_names": label_names}),
+        data=options.data.rules.model_copy(update={"label_names": label_names}),
         fingerprints=data.fingerprints,
         versions=installed_versions(),
     )
 
 
-def measured(judged: Judged, probabilities: Any, part: Part, label_names: tuple[str, ...]) -> dict[str, Any]:
-    """Return the scores of one part as ``hpo evaluate --json`` has them."""
-    thresholds = judged.thresholds.values
-    intervals = bootstrap_ci95(probabilities, part.targets, thresholds)
+def measure(probabilities: Array, targets: Bools, thresholds: Floats, label_names: tuple[str, ...]) -> dict[str, Any]:
+    """Score probabilities (N, L) as ``hpo evaluate --json`` does: its keys are a contract."""
+    scores = score(probabilities, targets, thresholds)
+    intervals = bootstrap_ci95(probabilities, targets, thresholds)
     return {
-        "n_posters": len(part.targets),
-        **judged.scores.headline(),
+        "n_posters": len(targets),
+        **scores.headline(),
         "ci95": {name: list(interval) for name, interval in intervals.items()},
-        "per_label": judged.scores.per_label(label_names, thresholds),
+        "per_label": scores.per_label(label_names, thresholds),
     }
+
+
+def claim(source: str, measured: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores that a bundle claims, and which posters they come from."""
+    return {"from": source, **{key: value for key, value in measured.items() if key != "per_label"}}
 
 
 def split_table(data: PreparedData) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From the champion to a bundle on disk, judged on the test posters that no search has looked at."""
+"""From the champion to a bundle on disk, with what it may claim: cross-validated, and on the untouched test posters."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ import numpy as np
 from hpo.bundle.bundle import CARD_FILE, Description, load_description, replace_folder, write_description
 from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
-from hpo.data.catalogue import Catalogue, CatalogueRules
+from hpo.data.catalogue import Catalogue
 from hpo.data.images import Phase
-from hpo.decision.metrics import bootstrap_ci95, constant_baselines, score
+from hpo.decision.metrics import constant_baselines
 from hpo.errors import BundleError, DataError, StudyError
 from hpo.model.backbones import default_image_size
+from hpo.search.confirm import out_of_fold_probabilities
+from hpo.search.describe import claim, measure
 from hpo.search.options import Places
-from hpo.search.prepare import PreparedData, prepare_data
+from hpo.search.prepare import DataOptions, PreparedData, prepare_data
 from hpo.search.study import Study
 from hpo.search.tracking import Champion, Tracking
+from hpo.search.trial import FeatureSource
 
 
 def evaluate(predictor: Predictor, catalogue: Catalogue, phase: Phase) -> tuple[dict[str, Any], list[Path]]:
@@ -37,37 +40,8 @@ def evaluate(predictor: Predictor, catalogue: Catalogue, phase: Phase) -> tuple[
             "check --images."
         )
     described = predictor.description
-    thresholds = np.array(described.thresholds)
     targets = catalogue.targets[list(predicted.rows)]
-    scores = score(predicted.probabilities, targets, thresholds)
-    intervals = bootstrap_ci95(predicted.probabilities, targets, thresholds)
-    return {
-        "n_posters": len(targets),
-        **scores.headline(),
-        "ci95": {metric: list(interval) for metric, interval in intervals.items()},
-        "per_label": scores.per_label(described.label_names, thresholds),
-    }, broken
-
-
-@dataclass(frozen=True)
-class StudyData:
-    """The data options that a study was begun with."""
-
-    data: Path
-    images: Path
-    rules: CatalogueRules
-    val_size: int | float
-    test_size: int | float
-    seed: int
-    cache_dir: Path
-
-    @classmethod
-    def of(cls, study: Study, cache_dir: Path) -> StudyData:
-        """Read them back from the study."""
-        known = study.attributes
-        rules = CatalogueRules.model_validate(known["rules"])
-        sizes = known["val_size"], known["test_size"]
-        return cls(Path(known["data"]), Path(known["images"]), rules, *sizes, known["seed"], cache_dir)
+    return measure(predicted.probabilities, targets, np.array(described.thresholds), described.label_names), broken
 
 
 @dataclass(frozen=True)
@@ -93,7 +67,7 @@ def export_best(study: Study, tracking: Tracking, places: Places, out: Path, pha
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
         staged = Path(temporary) / "bundle"
         tracking.download_bundle(study.name, staged)
-        untested = _judge_on_test(staged, study, places, phase)
+        untested = _judge(staged, study, champion.trial_number, places, phase)
         replace_folder(staged, out)
     return Exported(out, champion, load_description(out), untested)
 
@@ -104,39 +78,58 @@ def check_replaceable(out: Path) -> None:
         raise BundleError(f"{out} exists and is not a bundle: choose another folder with --out.")
 
 
-def _judge_on_test(folder: Path, study: Study, places: Places, phase: Phase) -> str | None:
-    """Add the test scores to the bundle in ``folder``; return why not when the posters are not as they were."""
+def _judge(folder: Path, study: Study, number: int, places: Places, phase: Phase) -> str | None:
+    """Add the honest scores to the bundle in ``folder``; return why not when the posters are not as they were."""
     try:
         data = reopen_data(study, places, phase)
     except (DataError, StudyError) as error:
         return str(error)
     predictor = Predictor.load(folder)
-    test_rows = data.split.test
-    measured, _ = evaluate(predictor, data.catalogue.take(test_rows), phase)
-    baselines = constant_baselines(data.part("train").targets, data.catalogue.targets[test_rows])
-    metrics = predictor.description.metrics
-    described = predictor.description.model_copy(
-        update={
-            "metrics": {
-                **metrics,
-                "test": measured,
-                "baselines": {**metrics["baselines"], "test": baselines},
-            }
-        }
-    )
+    described = predictor.description
+    test, train_targets = data.catalogue.take(data.split.test), data.part("train").targets
+    judged = {
+        "cross_validation": _cross_validated(described, study, number, data, places, phase),
+        "test": evaluate(predictor, test, phase)[0],
+    }
+    baselines = {
+        "cross_validation": constant_baselines(train_targets, train_targets),
+        "test": constant_baselines(train_targets, test.targets),
+    }
+    metrics = {
+        **described.metrics,
+        **judged,
+        "claim": claim("cross_validation", judged["cross_validation"]),
+        "baselines": {**described.metrics["baselines"], **baselines},
+    }
+    described = described.model_copy(update={"metrics": metrics})
     write_description(folder, described)
     (folder / CARD_FILE).write_text(model_card(described), encoding="utf-8")
     return None
 
 
+def _cross_validated(
+    described: Description, study: Study, number: int, data: PreparedData, places: Places, phase: Phase
+) -> dict[str, Any]:
+    source = FeatureSource(places.cache_dir, study.attributes["weights"], phase)
+    trained_epochs = int(study.trials()[number].user_attrs["best_epoch"])
+    train_part = data.part("train")
+    with phase("cross-validating the champion", len(train_part.targets)) as progress:
+        probabilities = out_of_fold_probabilities(
+            described.params,
+            trained_epochs,
+            train_part,
+            data.part("val"),
+            source,
+            study.attributes["seed"],
+            progress,
+        )
+    return measure(probabilities, train_part.targets, np.array(described.thresholds), described.label_names)
+
+
 def reopen_data(study: Study, places: Places, phase: Phase) -> PreparedData:
     """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
-    options = StudyData.of(study, places.cache_dir)
-    data = prepare_data(options, default_image_size(_any_backbone(study)), phase)
+    options = DataOptions.model_validate(study.attributes["data"])
+    data = prepare_data(options, places.cache_dir, default_image_size(study.attributes["backbones"][0]), phase)
     if data.fingerprints != study.attributes["fingerprints"]:
-        raise StudyError(f"The posters of study {study.name!r} in {options.data} have changed since the search.")
+        raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
     return data
-
-
-def _any_backbone(study: Study) -> str:
-    return str(study.attributes["backbones"][0])

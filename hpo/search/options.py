@@ -8,8 +8,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from hpo.data.catalogue import CatalogueRules
-from hpo.data.splits import Size
+from hpo.search.prepare import DataOptions
 from hpo.search.space import SearchSpace
 
 
@@ -50,21 +49,16 @@ class Places:
 class SearchOptions:
     """Everything that ``hpo search`` is told."""
 
-    data: Path
-    images: Path
-    rules: CatalogueRules
+    data: DataOptions
     space: SearchSpace
     study: str
     metric: str
     trials: int
     timeout_seconds: float | None
-    val_size: Size
-    test_size: Size
-    seed: int
     places: Places
     synthetic: bool = False  # the built-in sample: said wherever its numbers stand
 
     @property
-    def cache_dir(self) -> Path:
-        """Where decoded posters and features are kept."""
-        return self.places.cache_dir
+    def seed(self) -> int:
+        """Of the split, the sampler and the training."""
+        return self.data.seed

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from hpo.data.catalogue import Catalogue, CatalogueRules, CleaningReport, check_trainable, read_catalogue
 from hpo.data.images import DecodedImages, Phase, Posters, read_posters
@@ -15,16 +15,17 @@ from hpo.data.splits import Distribution, Size, Split, distribution, split_poste
 from hpo.search.trial import Part
 
 
-class DataOptions(Protocol):
-    """The part of a search's options that decides its data."""
+class DataOptions(BaseModel):
+    """What decides the posters of a search and their split; a study remembers it, to prepare them again."""
 
-    data: Path
+    model_config = ConfigDict(frozen=True)
+
+    csv: Path
     images: Path
     rules: CatalogueRules
     val_size: Size
     test_size: Size
     seed: int
-    cache_dir: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +55,15 @@ class PreparedData:
         }
 
 
-def prepare_data(options: DataOptions, image_size: int, phase: Phase) -> PreparedData:
+def prepare_data(options: DataOptions, cache_dir: Path, image_size: int, phase: Phase) -> PreparedData:
     """Read, clean, decode and split. Raises DataError.
 
     Every poster is decoded once here, so that a broken one is known before the split and the sizes are exact.
     """
-    catalogue, cleaning = read_catalogue(options.data, options.images, options.rules)
+    catalogue, cleaning = read_catalogue(options.csv, options.images, options.rules)
     check_trainable(catalogue)
     posters = read_posters(catalogue.image_paths)
-    broken = _decode(posters, DecodedImages(options.cache_dir, image_size), phase)
+    broken = _decode(posters, DecodedImages(cache_dir, image_size), phase)
     if broken:
         whole = np.setdiff1d(np.arange(len(posters)), broken)
         broken_paths = tuple(posters.paths[row] for row in broken)

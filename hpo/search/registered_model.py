@@ -1,9 +1,9 @@
 """A bundle as MLflow's pyfunc: what a registered version holds, and the script that MLflow runs to load it.
 
-MLflow's "models from code": the version carries this file, the bundle, and those folders of ``hpo`` that a bundle
-needs, so that ``mlflow.pyfunc.load_model("models:/NAME@champion")`` works where ``hpo`` is not installed, without
-pickle. The price is a copy of the code (150 kB) in every version; the gain is a version that keeps answering as on
-the day it was registered.
+MLflow's "models from code": the version carries this file, the bundle, and those folders of ``hpo`` that a
+bundle needs, so that ``mlflow.pyfunc.load_model("models:/NAME@champion")`` works where ``hpo`` is not
+installed, without pickle. The price is a copy of the code (270 kB) in every version; the gain is a version
+that keeps answering as on the day it was registered.
 """
 
 from __future__ import annotations
@@ -30,30 +30,15 @@ REQUIRED = (
     "mlflow", "pandas", "torch", "torchvision", "timm", "onnxruntime",
     "numpy", "pillow", "safetensors", "pydantic", "filelock",
 )  # fmt: skip
-SHIPPED = (
-    "__init__.py",
-    "errors.py",
-    "data",
-    "model",
-    "decision",
-    "bundle",
-)  # of hpo: the layers up to bundle
+SHIPPED = ("__init__.py", "errors.py", "data", "model", "decision", "bundle")  # of hpo
 
-# Unnamed, because MLflow refuses a plain list where the column has a name; string, because it lets bytes pass as they
-# are, whereas "binary" makes the scoring server decode paths as if they were base64.
+# Unnamed, because MLflow refuses a plain list where the column has a name; string, because that lets bytes
+# pass as well, whereas "binary" makes the scoring server decode paths as if they were base64.
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string)]),
-    outputs=Schema(
-        [ColSpec(Array(DataType.string), "labels"), ColSpec(Map(DataType.double), "probabilities")]
-    ),
+    outputs=Schema([ColSpec(Array(DataType.string), "labels"), ColSpec(Map(DataType.double), "probabilities")]),
 )
-EXAMPLE = pd.DataFrame(
-    {
-        "image": [
-            "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"
-        ]
-    }
-)  # one black pixel as base64 of a PNG
+BLACK_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"
 
 
 class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -64,26 +49,22 @@ class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         self.predictor = Predictor.load(Path(context.artifacts["bundle"]))
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Return ``labels`` (a list of names) and ``probabilities`` ({name: 0..1}) for each row of ``model_input``.
+        """Return ``labels`` (a list of names) and ``probabilities`` ({name: 0..1}), one row a poster.
 
-        ``model_input`` is a DataFrame of one column, ``image``, or what MLflow makes of a list: file paths, bytes,
-        base64 text or ``data:`` URIs. Raises MlflowException, which a scoring server answers as 400, for a poster
-        that cannot be read.
+        ``model_input`` is a DataFrame of one column, ``image``, or what MLflow makes of a list: file paths,
+        bytes, base64 text or ``data:`` URIs. Raises MlflowException, which a scoring server answers as 400,
+        for a poster that cannot be read.
         """
         posters = [_source(poster, row) for row, poster in enumerate(_posters(model_input))]
         predicted = self.predictor.predict(posters)
         if predicted.broken:
             row, reason = next(iter(predicted.broken.items()))
-            raise _refusal(row, f"an image that can be decoded, got a broken one ({reason.partition(' <')[0]})")
+            what = reason.partition(" <")[0]  # without the address of the stream that it was read from
+            raise _refusal(row, f"an image that can be decoded, got a broken one ({what})")
         names = self.predictor.description.label_names
-        return pd.DataFrame(
-            {
-                "labels": [list(labels) for labels in self.predictor.labels(predicted.probabilities)],
-                "probabilities": [
-                    dict(zip(names, row, strict=True)) for row in predicted.probabilities.tolist()
-                ],
-            }
-        )
+        labels = [list(row) for row in self.predictor.labels(predicted.probabilities)]
+        probabilities = [dict(zip(names, row, strict=True)) for row in predicted.probabilities.tolist()]
+        return pd.DataFrame({"labels": labels, "probabilities": probabilities})
 
 
 def _posters(model_input: pd.DataFrame) -> list[Any]:
@@ -123,13 +104,11 @@ def _from_base64(text: str, row: int) -> bytes:
 
 
 def _refusal(row: int, expected: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(
-        f"Row {row}: expected {expected}; mend or leave out this row."
-    )
+    return MlflowException.invalid_parameter_value(f"Row {row}: expected {expected}; mend or leave out this row.")
 
 
 def save(bundle: Path, folder: Path) -> None:
-    """Write ``bundle`` as an MLflow model to ``folder``, which must not exist yet. Raises MlflowException, OSError."""
+    """Write ``bundle`` as an MLflow model to ``folder``, a new one. Raises MlflowException and OSError."""
     with tempfile.TemporaryDirectory() as temporary:
         mlflow.pyfunc.save_model(
             folder,
@@ -138,20 +117,18 @@ def save(bundle: Path, folder: Path) -> None:
             code_paths=[str(_ship_code(Path(temporary) / "hpo"))],
             pip_requirements=requirements(),
             signature=SIGNATURE,
-            input_example=EXAMPLE,
+            input_example=pd.DataFrame({"image": [BLACK_PIXEL_PNG]}),
         )
 
 
 def _ship_code(destination: Path) -> Path:
-    package = Path(str(hpo.__file__)).parent
-    shutil.copytree(
-        package, destination, ignore=lambda folder, names: _left_out(Path(folder) == package, names)
-    )
+    destination.mkdir()
+    for source in (Path(str(hpo.__file__)).parent / name for name in SHIPPED):
+        if source.is_dir():
+            shutil.copytree(source, destination / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, destination)
     return destination
-
-
-def _left_out(at_top: bool, names: list[str]) -> set[str]:
-    return {name for name in names if name == "__pycache__" or (at_top and name not in SHIPPED)}
 
 
 def requirements() -> list[str]:

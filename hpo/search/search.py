@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +18,12 @@ from typing import Any, Protocol
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.bundle.bundle import save_bundle
-from hpo.data.images import Phase
+from hpo.bundle.card import model_card
+from hpo.data.images import Progress
 from hpo.decision.metrics import constant_baselines
 from hpo.model.backbones import check_known, check_weights, default_image_size
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe, split_table, study_note, trial_metrics
-from hpo.bundle.card import model_card
 from hpo.search.options import SearchOptions
 from hpo.search.prepare import PreparedData, prepare_data
 from hpo.search.study import Counts, Pruned, RunningTrial, Study, open_study
@@ -33,8 +34,7 @@ from hpo.search.trial import EpochReport, FeatureSource, TrialResult, run_trial
 class Watch(Protocol):
     """Who looks on: a progress bar, or nobody."""
 
-    phase: Phase
-
+    def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
     def prepared(self, data: PreparedData, finished: int) -> None: ...  # noqa: D102
     def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
     def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
@@ -55,10 +55,8 @@ def search(options: SearchOptions, watch: Watch) -> Outcome:
     """Run the search that ``options`` describe, or go on with it. Raises HpoError."""
     for backbone in options.space.backbones:
         check_weights(backbone, options.space.weights)
-    data = prepare_data(options, _first_image_size(options), watch.phase)
-    study = open_study(
-        options.places.storage, options.study, options.places.locks, options.seed, create=True
-    )
+    data = prepare_data(options.data, options.places.cache_dir, _first_image_size(options), watch.phase)
+    study = open_study(options.places.storage, options.study, options.places.locks, options.seed, create=True)
     study.bind(_identity(options, data), _memory(options, data))
     study.enqueue_recipes(options.space)
     tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
@@ -89,11 +87,7 @@ def _memory(options: SearchOptions, data: PreparedData) -> dict[str, Any]:
         "metric": options.metric,
         "space": options.space.name,
         "weights": dict(options.space.weights),
-        "data": str(options.data.resolve()),
-        "images": str(options.images.resolve()),
-        "rules": options.rules.model_dump(mode="json"),
-        "val_size": options.val_size,
-        "test_size": options.test_size,
+        "data": options.data.model_dump(mode="json"),
         "seed": options.seed,
         "synthetic": options.synthetic,
         "backbones": list(options.space.backbones),
@@ -110,7 +104,7 @@ class _Searching:
         self.options, self.data, self.study, self.tracking, self.watch = options, data, study, tracking, watch
         self.train, self.val = data.part("train"), data.part("val")
         self.baselines = constant_baselines(self.train.targets, self.val.targets)
-        self.source = FeatureSource(options.cache_dir, options.space.weights, watch.phase)
+        self.source = FeatureSource(options.places.cache_dir, options.space.weights, watch.phase)
         self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
         self.parent_run_id = self._open_parent_run()
 
@@ -157,14 +151,12 @@ class _Searching:
 
     def _train(self, trial: RunningTrial, chosen: Hyperparameters, run: TrialRun) -> TrialResult:
         def report(epoch: EpochReport) -> None:
-            run.epoch(epoch.epoch, {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate,
-                                    **{f"val/{name}": value for name, value in epoch.scores.headline().items()}})  # fmt: skip
+            val = {f"val/{name}": value for name, value in epoch.scores.headline().items()}
+            run.epoch(epoch.epoch, {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate, **val})
             self.watch.epoch(epoch)
             trial.report(epoch.value, epoch.epoch)
 
-        return run_trial(
-            chosen, self.train, self.val, self.source, self.options.metric, self.options.seed, report
-        )
+        return run_trial(chosen, self.train, self.val, self.source, self.options.metric, self.options.seed, report)
 
     def _record(self, trial: RunningTrial, run: TrialRun, result: TrialResult) -> None:
         trial.note(

@@ -208,7 +208,7 @@ _Loader.add_implicit_resolver(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         shipped = ", ".join(sorted(file.stem for file in PACKAGED_SPACES.glob("*.yaml")))
         raise SpaceError(
@@ -283,7 +283,9 @@ def _value_mistakes(name: str, value: Scalar) -> list[str]:
         Hyperparameters.__pydantic_validator__.validate_assignment(Hyperparameters.model_construct(), name, value)
     except ValidationError as error:
         problem = error.errors()[0]
-        return [f"parameters.{name}: {_explain({**problem, 'loc': ()})}"] if problem["type"] != "frozen_instance" else []
+        return (
+            [f"parameters.{name}: {_explain({**problem, 'loc': ()})}"] if problem["type"] != "frozen_instance" else []
+        )
     return []
 
 
@@ -315,4 +317,3 @@ def _recipe_mistakes(space: SearchSpace) -> Iterator[str]:
                 yield f"{where}: there is no such parameter in this space{did_you_mean(name, space.searched)}"
             elif not space.searched[name].holds(value):
                 yield f"{where}: {value!r} lies outside this space"
-

@@ -79,7 +79,7 @@ class RunningTrial:
             self._trial.set_user_attr(key, value)
 
 
-class Pruned(optuna.TrialPruned):  # type: ignore[misc]
+class Pruned(optuna.TrialPruned):
     """The study stopped a trial after ``epoch``."""
 
     def __init__(self, epoch: int) -> None:
@@ -226,7 +226,7 @@ class Study:
 
 
 def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: bool) -> Study:
-    """Open a study, or begin it when ``create``. Raises StudyError when it is not there or the storage is not usable."""
+    """Open a study, or begin it when ``create``. Raises StudyError when it is not there or its storage is unusable."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=_PRUNER_WARMUP_EPOCHS)
     try:
         storage = _open_storage(storage_url)

@@ -1,11 +1,14 @@
 """Runs, metrics and registered versions: the one door to MLflow of a search.
 
-One study is one parent run and one trial is one child run; a trial's state stands in the tag ``hpo.state`` and its
-run's status tells the same three apart (complete FINISHED, pruned KILLED, failed FAILED). Everything goes through an
-MlflowClient with explicit run ids, so there is no ambient run, and a trial's epochs are kept back until it ends: one
-``log_batch`` of 120 metrics costs what three single metrics do, at the price of a trial that shows no curves while it
-runs. A registered version is a bundle as a pyfunc (``registered_model.py``), stored with its trial's run.
+One study is one parent run and one trial is one child run. A trial's state stands in the tag ``hpo.state`` and,
+for whoever reads only that, in its run's status: complete FINISHED, pruned KILLED, failed FAILED. Everything
+goes through an MlflowClient with explicit run ids, so there is no ambient run.
+
+A trial's epochs are kept back until it ends, since one ``log_batch`` of 120 metrics costs no more than three
+metrics one by one; the price is a trial that shows no curves while it runs. A registered version is a bundle
+as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
 """
+# ruff: noqa: E402
 
 from __future__ import annotations
 
@@ -32,16 +35,18 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)  # MLflow reads some of them while it is imported
 
-import sqlalchemy  # noqa: E402
-from alembic.util import CommandError  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Metric, Param, Run, RunTag  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
+import sqlalchemy
+from alembic.util import CommandError
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.bundle.bundle import replace_folder  # noqa: E402
-from hpo.errors import TrackingError  # noqa: E402
-from hpo.search.registered_model import save as save_registered_model  # noqa: E402
+from hpo.bundle.bundle import replace_folder
+from hpo.errors import TrackingError
+from hpo.search.registered_model import save as save_registered_model
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -53,22 +58,19 @@ STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED
 
 _NOTE_TAG, _PARENT_TAG, _TABLES_TAG = "mlflow.note.content", "mlflow.parentRunId", "mlflow.loggedArtifacts"
 _MODEL = "model"  # a version's folder among its run's artifacts
-_METRICS_A_BATCH, _OTHERS_A_BATCH = (
-    800,
-    100,
-)  # MLflow takes 1,000 entries at once, at most 100 params and 100 tags
+_METRICS_A_BATCH, _OTHERS_A_BATCH = 800, 100  # MLflow takes 100 params, 100 tags and 1,000 of all at once
 _MAX_PARAM, _MAX_TAG, _MAX_DESCRIPTION, _MAX_KEY = 6000, 8000, 5000, 250  # characters
-_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 _CURES = {
     "is locked": "let the other process that writes to it finish, then type the command again",
     "not a database": "name another file with --tracking-uri sqlite:////absolute/path/mlflow.db",
     "locate revision": "it is Optuna's or a newer MLflow's, so name another database with --tracking-uri",
     "out-of-date": "run mlflow db upgrade on it, or name another database with --tracking-uri",
     "No module": "install that driver with pip, then type the command again",
-    "no answer": "start that server, or leave out --tracking-uri and MLFLOW_TRACKING_URI to track in ./mlruns",
+    "no answer": "start that server, or leave --tracking-uri and MLFLOW_TRACKING_URI out to use ./mlruns",
+    "model name": "choose another name with --study",
 }
 _CURE = "mend that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
-
 _NOISE = {
     r"^(\(?[\w.]+[:)] )+": "",  # RESOURCE_DOES_NOT_EXIST: or (sqlite3.OperationalError)
     r"^API request to .* failed with exception.*": "no answer",
@@ -92,38 +94,50 @@ class Champion:
 def open_tracking(uri: str, artifact_root: Path | None) -> Tracking:
     """Connect to MLflow at ``uri`` (a database or a server) and find or create the experiment ``hpo``.
 
-    ``artifact_root`` is where a new experiment in a database keeps its files; a server has a place of its own.
-    Raises TrackingError for a file store, for what cannot be reached within seconds, and for a deleted experiment.
+    ``artifact_root`` is where a new experiment in a database keeps its files; a server has its own place.
+    Raises TrackingError for a file store, a deleted experiment, and within seconds where nobody answers.
     """
     _refuse_file_store(uri)
+    over_http = uri.startswith(("http://", "https://"))
+    location = None if over_http or artifact_root is None else artifact_root.resolve().as_uri()
     with _asking(uri, "be opened"), _impatient():
-        over_http = uri.startswith(("http://", "https://"))
         if not over_http:
-            _check_database(uri)
+            _prepare_database(sqlalchemy.make_url(uri), location)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        location = None if over_http or artifact_root is None else artifact_root.resolve().as_uri()
         return Tracking(client, uri, _experiment_id(client, uri, location))
 
 
 def _refuse_file_store(uri: str) -> None:
     if "://" not in uri or uri.startswith("file:"):
         raise TrackingError(
-            f"Expected a database or a server as tracking URI, got {uri!r}, a folder of files, which MLflow no longer "
-            "writes to: use --tracking-uri sqlite:///mlruns/mlflow.db."
+            f"Expected a database or a server as tracking URI, got {uri!r}, a folder of files, which MLflow "
+            "refuses: use --tracking-uri sqlite:///mlruns/mlflow.db."
         )
 
 
-def _check_database(uri: str) -> None:
-    """Fail at once where MLflow would retry for two minutes, and let people read while a search writes (WAL)."""
-    url = sqlalchemy.make_url(uri)
+def _prepare_database(url: sqlalchemy.URL, location: str | None) -> None:
+    """Fail at once where MLflow would retry for two minutes; let people read while a search writes (WAL)."""
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        _create_sqlite(Path(url.database), location)
     engine = sqlalchemy.create_engine(url)
     with engine.connect() as connection:
         if is_sqlite:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     engine.dispose()
+
+
+def _create_sqlite(file: Path, location: str | None) -> None:
+    """Let the schema appear whole: MLflow takes seconds for it, and a kill or a second process spoils it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        if file.exists() and file.stat().st_size > 0:
+            return
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as temporary:
+            staged = Path(temporary) / file.name
+            store = SqlAlchemyStore(f"sqlite:///{staged}", location or file.parent.resolve().as_uri())
+            store.engine.dispose()
+            staged.replace(file)
 
 
 def _experiment_id(client: MlflowClient, uri: str, location: str | None) -> str:
@@ -137,9 +151,9 @@ def _experiment_id(client: MlflowClient, uri: str, location: str | None) -> str:
             experiment = client.get_experiment_by_name(EXPERIMENT)  # another process was faster
     if experiment.lifecycle_stage == "deleted":
         raise TrackingError(
-            f"The MLflow experiment {EXPERIMENT!r} at {_shown(uri)} was deleted: bring it back with MLFLOW_TRACKING_URI="
-            f"{_shown(uri)} mlflow experiments restore --experiment-id {experiment.experiment_id}, then type the command "
-            "again."
+            f"The MLflow experiment {EXPERIMENT!r} at {_shown(uri)} was deleted: bring it back with "
+            f"MLFLOW_TRACKING_URI={_shown(uri)} mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}, then type the command again."
         )
     return str(experiment.experiment_id)
 
@@ -160,9 +174,9 @@ class Tracking:
         note_markdown: str,
         tables: Mapping[str, Table],
     ) -> str:
-        """Return the id of the study's parent run, which is running from now on; a resumed study gets its old one.
+        """Return the id of the study's parent run, running from now on; a resumed study gets its old one.
 
-        Params are logged once, since MLflow never lets one change; tags, note and tables are brought up to date.
+        Params are logged once, since MLflow lets none change; tags, note and tables are brought up to date.
         """
         with _asking(self.uri, f"open the run of study {study_name!r}"):
             run = self._parent_run(study_name) or self._create_parent_run(study_name)
@@ -173,10 +187,8 @@ class Tracking:
             _log(self._client, run_id, params=new, tags=all_tags)
         return run_id
 
-    def finish_study(
-        self, run_id: str, status: str, note_markdown: str, metrics: Mapping[str, float]
-    ) -> None:
-        """Close the parent run with ``status`` FINISHED, KILLED or FAILED, a last note and the study's ``metrics``."""
+    def finish_study(self, run_id: str, status: str, note_markdown: str, metrics: Mapping[str, float]) -> None:
+        """Close the parent run as FINISHED, KILLED or FAILED, with a last note and the study's metrics."""
         with _asking(self.uri, "close the run of the study"):
             _log(self._client, run_id, metrics=_metrics(metrics, step=0), tags={_NOTE_TAG: note_markdown})
             self._client.set_terminated(run_id, status)
@@ -203,19 +215,16 @@ class Tracking:
     def close_stale(self, parent_run_id: str, states: Mapping[int, str]) -> None:
         """Give every child run the state that its trial really ended with: ``states`` by trial number.
 
-        Those are complete, pruned or failed (STATUS_OF_STATE); runs of trials that are not named stay as they are.
-        A killed search leaves runs that seem to go on, or that ended before their trial could.
+        States are complete, pruned or failed; the runs of trials that are not named stay as they are. A
+        killed search leaves runs that seem to go on, or that ended before Optuna knew of it.
         """
         with _asking(self.uri, "close the runs that a killed search left"):
             for run in self._trial_runs(parent_run_id):
                 state = states.get(int(run.data.tags[TRIAL_TAG]))
-                if state is None or (run.data.tags.get(STATE_TAG), run.info.status) == (
-                    state,
-                    STATUS_OF_STATE[state],
-                ):
-                    continue
-                self._client.set_tag(run.info.run_id, STATE_TAG, state)
-                self._client.set_terminated(run.info.run_id, STATUS_OF_STATE[state])
+                shown = (run.data.tags.get(STATE_TAG), run.info.status)
+                if state is not None and shown != (state, STATUS_OF_STATE[state]):
+                    self._client.set_tag(run.info.run_id, STATE_TAG, state)
+                    self._client.set_terminated(run.info.run_id, STATUS_OF_STATE[state])
 
     def register(
         self,
@@ -228,16 +237,15 @@ class Tracking:
     ) -> int:
         """Make ``bundle`` a version of ``model_name`` with the alias ``champion``, and return the version.
 
-        ``tags`` must hold ``hpo.value``, the trial's value. A run is registered once: a process killed between the
-        version and its alias finds the version again.
+        ``tags`` must hold ``hpo.value``, the trial's value. A run is registered once: after a kill between
+        the version and its alias, the version is found again.
         """
         with _asking(self.uri, f"register trial {trial_number} as {model_name!r}"):
             version = self._version_of(model_name, run_id)
             if version is None:
                 self._upload_model(run_id, bundle)
-                version = self._create_version(
-                    model_name, run_id, {**tags, TRIAL_TAG: str(trial_number)}, description
-                )
+                all_tags = {**tags, TRIAL_TAG: str(trial_number)}
+                version = self._create_version(model_name, run_id, all_tags, description)
             self._client.set_registered_model_alias(model_name, CHAMPION, str(version))
         return version
 
@@ -252,8 +260,8 @@ class Tracking:
                 raise
         if TRIAL_TAG not in version.tags or VALUE_TAG not in version.tags:
             raise TrackingError(
-                f"Expected the champion of the registered model {model_name!r} to come from a search, got version "
-                f"{version.version} without the tag {TRIAL_TAG}: choose another name with --study."
+                f"Expected the champion of the registered model {model_name!r} to come from a search, got "
+                f"version {version.version} without the tags of one: choose another name with --study."
             )
         return Champion(
             int(version.version),
@@ -264,12 +272,12 @@ class Tracking:
         )
 
     def download_bundle(self, model_name: str, out: Path) -> None:
-        """Copy the champion's bundle to the folder ``out``, which appears whole or not at all and may replace one."""
+        """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
         champion = self.champion(model_name)
         if champion is None:
             raise TrackingError(
-                f"Expected a champion of {model_name!r} at {_shown(self.uri)}, got none: let a trial of the study complete "
-                "with hpo search first."
+                f"Expected a champion of {model_name!r} at {_shown(self.uri)}, got none: run hpo search "
+                "until a trial is complete."
             )
         with _asking(self.uri, f"copy the champion of {model_name!r} to {out}"):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -279,13 +287,18 @@ class Tracking:
                 replace_folder(Path(staged), out)
 
     def _parent_run(self, study_name: str) -> Run | None:
-        """Names are compared here, since MLflow's filters cannot quote every name."""
-        runs = self._search(f"tags.`{KIND_TAG}` = 'study'", order_by=["attributes.start_time ASC"])
-        return next((run for run in runs if run.data.tags[STUDY_TAG] == study_name), None)
+        """The oldest, if two processes made one. MLflow's filters cannot quote every name: compare here."""
+        runs = self._search(f"tags.`{KIND_TAG}` = 'study'")
+        mine = [run for run in runs if run.data.tags[STUDY_TAG] == study_name]
+        return min(mine, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
 
     def _create_parent_run(self, study_name: str) -> Run:
         tags = _tags({KIND_TAG: "study", STUDY_TAG: study_name})
-        return self._client.create_run(self.experiment_id, tags=tags, run_name=study_name)
+        created = self._client.create_run(self.experiment_id, tags=tags, run_name=study_name)
+        oldest = self._parent_run(study_name) or created
+        if oldest.info.run_id != created.info.run_id:  # another process made one in the same moment
+            self._client.delete_run(created.info.run_id)
+        return oldest
 
     def _study_name(self, parent_run_id: str) -> str:
         if parent_run_id not in self._study_names:
@@ -293,15 +306,13 @@ class Tracking:
         return self._study_names[parent_run_id]
 
     def _trial_runs(self, parent_run_id: str) -> list[Run]:
-        found = self._search(f"tags.`{_PARENT_TAG}` = '{parent_run_id}'", order_by=None)
+        found = self._search(f"tags.`{_PARENT_TAG}` = '{parent_run_id}'")
         return [run for run in found if TRIAL_TAG in run.data.tags]
 
-    def _search(self, condition: str, order_by: list[str] | None) -> Iterator[Run]:
+    def _search(self, condition: str) -> Iterator[Run]:
         token = None
         while True:
-            page = self._client.search_runs(
-                [self.experiment_id], condition, max_results=1000, order_by=order_by, page_token=token
-            )
+            page = self._client.search_runs([self.experiment_id], condition, page_token=token)
             yield from page
             token = page.token
             if not token:
@@ -331,7 +342,7 @@ class Tracking:
 
 
 class TrialRun:
-    """The child run of one trial. ``epoch`` only remembers; the three ways to end write it all. They raise TrackingError."""
+    """The child run of one trial: ``epoch`` remembers, each way to end writes it, or raises TrackingError."""
 
     def __init__(self, client: MlflowClient, uri: str, run_id: str, number: int) -> None:
         self.run_id = run_id
@@ -345,7 +356,7 @@ class TrialRun:
         self._last_epoch = epoch
 
     def complete(self, metrics: Mapping[str, float], tables: Mapping[str, Table] | None = None) -> None:
-        """End the run as complete; ``metrics`` are what the trial is worth, and win over an epoch's of the same name."""
+        """End the run as complete; ``metrics`` of the whole trial win over an epoch's of the same name."""
         self._metrics += _metrics(metrics, step=self._last_epoch + 1)
         self._end("complete", {}, tables or {})
 
@@ -407,7 +418,7 @@ def _metrics(values: Mapping[str, float], step: int) -> list[Metric]:
 
 
 def _params(values: Mapping[str, Any]) -> dict[str, str]:
-    """Params as text; a mapping among them becomes one param for each of its entries, ``rules.top_labels``."""
+    """Params as text; a mapping among them becomes one param an entry, such as ``rules.top_labels``."""
     flat: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -422,8 +433,8 @@ def _tags(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _key(name: str) -> str:
-    """MLflow takes letters, digits and ``/_-. :`` in a key, which must be a normal relative path; labels are freer."""
-    return normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("./")[:_MAX_KEY] or "_"
+    """A key as MLflow takes it: letters, digits and ``/_-. :``, a normal relative path. Labels are freer."""
+    return normpath(re.sub(r"[^/\w.\- :]", "_", name)).lstrip("./")[:_MAX_KEY].rstrip("/") or "_"
 
 
 def _cut(text: str, longest: int) -> str:
@@ -444,18 +455,17 @@ def _asking(uri: str, what: str) -> Iterator[None]:
     """Turn what MLflow, its database or the disk refuses into one sentence with a cure."""
     try:
         yield
-    except OSError as error:
-        reason, cure = error.strerror or str(error), "free some space there or make it writable"
-        raise TrackingError(f"MLflow at {_shown(uri)} could not {what} ({reason}): {cure}.") from error
-    except (MlflowException, SQLAlchemyError, CommandError, ImportError) as error:
+    except (MlflowException, SQLAlchemyError, CommandError, ModuleNotFoundError, OSError) as error:
         reason = _reason(error)
-        cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE)
+        usual = "free some space there or make it writable" if isinstance(error, OSError) else _CURE
+        cure = next((cure for sign, cure in _CURES.items() if sign in reason), usual)
         raise TrackingError(f"MLflow at {_shown(uri)} could not {what} ({reason}): {cure}.") from error
 
 
 def _reason(error: Exception) -> str:
     """The first sentence of an error, without codes, SQL and what the HTTP library says about itself."""
-    sentence = str(error).strip().partition("\n")[0].partition(". ")[0]
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    sentence = text.strip().partition("\n")[0].partition(". ")[0]
     for noise, instead in _NOISE.items():
         sentence = re.sub(noise, instead, sentence)
     return _cut(sentence.rstrip(". "), 200)
@@ -468,7 +478,7 @@ def _shown(uri: str) -> str:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """Make first contact fail within seconds. Later requests keep MLflow's patience with a server that restarts."""
+    """Make first contact fail within seconds; later, a server that restarts is worth MLflow's patience."""
     added = {key: value for key, value in _FIRST_CONTACT.items() if key not in os.environ}
     os.environ.update(added)
     try:

@@ -154,10 +154,12 @@ def run_trial(
     trained = time.perf_counter()
     head.load_state_dict(best.weights)
     strategies = {name: _judge(name, best.probabilities, val_part, metric) for name in STRATEGIES}
-    seconds = {"features": loaded - started, "training": trained - loaded, "thresholds": time.perf_counter() - trained}
-    return TrialResult(
-        chosen, best.value, best.epoch, epoch, strategies, best.probabilities, head, backbone, seconds
-    )
+    seconds = {
+        "features": loaded - started,
+        "training": trained - loaded,
+        "thresholds": time.perf_counter() - trained,
+    }
+    return TrialResult(chosen, best.value, best.epoch, epoch, strategies, best.probabilities, head, backbone, seconds)
 
 
 def _judge(strategy: str, probabilities: Array, part: Part, metric: str) -> Judged:

@@ -41,8 +41,15 @@ def _speech_bubble() -> Outline:
 
 def _cloud() -> Outline:
     x = np.linspace(-1.5, 1.5, 30)
-    puffs = [(-0.9, 0.55), (-0.2, 0.85), (0.6, 0.7), (1.15, 0.35)]  # middle and radius of each, on a flat base
-    top = np.max([np.sqrt(np.clip(radius**2 - (x - middle) ** 2, 0, None)) for middle, radius in puffs], axis=0)
+    puffs = [
+        (-0.9, 0.55),
+        (-0.2, 0.85),
+        (0.6, 0.7),
+        (1.15, 0.35),
+    ]  # middle and radius of each, on a flat base
+    top = np.max(
+        [np.sqrt(np.clip(radius**2 - (x - middle) ** 2, 0, None)) for middle, radius in puffs], axis=0
+    )
     return np.stack([x, 0.35 - top], axis=1)
 
 

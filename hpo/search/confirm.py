@@ -1,0 +1,52 @@
+"""What the champion may claim: its recipe and its own thresholds, on posters that neither has seen.
+
+The champion's validation score flatters: its thresholds and its best epoch were chosen on those posters, and it is
+the luckiest of many trials. So its recipe is trained once more per fold, for exactly as many epochs as the champion,
+on the other folds and the validation posters; the out-of-fold probabilities of the training posters are then cut at
+the champion's thresholds, which were fitted on other posters. That is many more posters than a test part has, and
+hence a narrower interval. What remains is the choice of the recipe itself, a small part of the flattery.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+import numpy as np
+import torch
+
+from hpo.data.images import Progress
+from hpo.data.shards import Array
+from hpo.decision.thresholds import stratified_folds
+from hpo.model.heads import Head
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.training import train
+from hpo.search.trial import FeatureSource, Part
+
+N_FOLDS = 5
+
+
+def out_of_fold_probabilities(
+    chosen: Hyperparameters,
+    n_epochs: int,
+    train_part: Part,
+    val_part: Part,
+    source: FeatureSource,
+    seed: int,
+    progress: Progress = lambda _: None,
+) -> Array:
+    """Return float32 (N_train, L): each training poster by a head that did not see it."""
+    _, (features, val_features) = source.features(chosen, train_part, val_part)
+    targets = torch.from_numpy(train_part.targets.astype(np.float32))
+    val_targets = torch.from_numpy(val_part.targets.astype(np.float32))
+    folds = torch.from_numpy(stratified_folds(train_part.targets, N_FOLDS, seed))
+    probabilities = np.empty(train_part.targets.shape, np.float32)
+    for fold in range(N_FOLDS):
+        held_out = folds == fold
+        torch.manual_seed(seed)
+        head = Head(features.shape[1], targets.shape[1], chosen)
+        seen = torch.cat([features[~held_out], val_features]), torch.cat([targets[~held_out], val_targets])
+        epochs = train(head, *seen, features[held_out], chosen, seed)
+        *_, last = islice(epochs, n_epochs)
+        probabilities[held_out.numpy()] = last.val_probabilities
+        progress(int(held_out.sum()))
+    return probabilities
