@@ -1,11 +1,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
+from hpo.data.images import Posters, read_posters
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+FORMATS = ("jpg", "png", "webp")
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +22,95 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"shared posters absent: {folder} (set HPO_SHARED_DATA)")
     return folder
+
+
+@dataclass(frozen=True)
+class DrawnPosters:
+    """Tiny posters on disk whose labels can be seen, and learnt."""
+
+    folder: Path
+    posters: Posters
+    targets: np.ndarray  # bool (N, 3)
+    label_names: tuple[str, ...] = ("Warm", "Moon", "Bars")
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> DrawnPosters:
+    """60 posters of 40 × 60 px, a third each of JPEG, PNG and WebP."""
+    folder = tmp_path_factory.mktemp("posters")
+    rng = np.random.default_rng(0)
+    targets = rng.random((60, 3)) < (0.5, 0.4, 0.3)
+    paths = [folder / f"{row:02}.{FORMATS[row % 3]}" for row in range(len(targets))]
+    for path, row in zip(paths, targets, strict=True):
+        draw_poster(row, rng).save(path)
+    return DrawnPosters(folder, read_posters(paths), targets)
+
+
+def draw_poster(labels: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    """Warm: red rather than blue. Moon: a white disc. Bars: black bars."""
+    warm, moon, bars = labels
+    strong, weak = rng.integers(150, 250), rng.integers(0, 90)
+    image = Image.new("RGB", (40, 60), (strong, weak, 40) if warm else (40, weak, strong))
+    draw = ImageDraw.Draw(image)
+    if moon:
+        left, top = rng.integers(2, 14, 2).tolist()
+        draw.ellipse((left, top, left + 22, top + 22), fill="white")
+    if bars:
+        for top in range(int(rng.integers(30, 36)), 60, 8):
+            draw.rectangle((0, top, 40, top + 3), fill="black")
+    return image
+
+
+@pytest.fixture(scope="session")
+def parts(drawn: DrawnPosters):
+    """Train (40 posters) and val (20)."""
+    from hpo.search.trial import Part
+
+    return tuple(
+        Part(drawn.posters.take(rows), drawn.targets[rows]) for rows in (np.arange(40), np.arange(40, 60))
+    )
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory):
+    """Features of timm's smallest models, with random weights, computed once for all tests."""
+    from hpo.search.trial import FeatureSource
+
+    weights = {name: "random" for name in ("test_efficientnet", "test_resnet")}
+    return FeatureSource(tmp_path_factory.mktemp("cache"), weights, lambda *_: nullcontext(lambda _: None))
+
+
+@pytest.fixture(scope="session")
+def chosen():
+    """Hyperparameters that learn the drawn posters in a moment."""
+    from hpo.model.hyperparameters import Hyperparameters
+
+    return Hyperparameters(
+        backbone="test_efficientnet",
+        image_size=64,
+        features="all_stages",
+        pooling="avg",
+        hidden_layers=1,
+        width=32,
+        activation="relu",
+        norm="batch",
+        dropout=0.1,
+        input_dropout=0.0,
+        weight_decay=0.01,
+        label_smoothing=0.0,
+        focal_gamma=1.0,
+        focal_alpha=0.5,
+        learning_rate=0.005,
+        schedule="constant",
+        batch_size=16,
+        epochs=10,
+        patience=5,
+    )
+
+
+@pytest.fixture(scope="session")
+def result(chosen, parts, source):
+    """One finished trial."""
+    from hpo.search.trial import run_trial
+
+    return run_trial(chosen, *parts, source, "f1_macro", seed=0)

@@ -25,9 +25,7 @@ from hpo.data.synthetic.poster import draw_poster
 from hpo.data.synthetic.shows import Purpose, Show, invent_shows, stream
 from hpo.errors import DataError
 
-VERSION = (
-    1  # raise it with every change that alters a pixel or a row: old samples are then not taken for new ones
-)
+VERSION = 1  # raise it with every change that alters a pixel or a row: old samples are then not taken for new ones
 DEFAULT_POSTERS = 2000
 MARKER = "sample.json"
 CATALOGUE = "anime.csv"
@@ -46,9 +44,7 @@ class Recipe:
     version: int = VERSION
 
 
-def write_sample(
-    out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, progress: Progress | None = None
-) -> Path:
+def write_sample(out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, progress: Progress | None = None) -> Path:
     """Draw the sample into ``out`` and return the path of its ``anime.csv``; an identical one stays.
 
     ``out/images/<anime_id>.jpg`` holds ``n_posters`` RGB posters of 225 x 320 px. The CSV has their shows,

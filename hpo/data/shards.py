@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.lib.format import open_memmap
 
 from hpo.errors import DataError
 
@@ -54,8 +55,8 @@ class ShardStore:
 
     def _open(self, name: str, keys_path: Path) -> None:
         try:
-            keys = np.load(keys_path, allow_pickle=False)
-            rows = np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            keys = open_memmap(keys_path, mode="r")
+            rows = open_memmap(self.folder / f"{name}.npy", mode="r")
         except (OSError, ValueError):
             return  # a damaged shard counts as absent: its rows are made again
         if rows.shape != (len(keys), *self.row_shape) or rows.dtype != self.dtype:

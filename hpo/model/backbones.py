@@ -16,6 +16,8 @@ import importlib
 import json
 import os
 import socket
+import sys
+import textwrap
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -218,14 +220,28 @@ def _local_network(name: str, image_size: int, file: Path) -> nn.Module:
             f"Expected a weights file for {name} at {file}, found none: correct the path under 'weights:' in the "
             "search space."
         )
+    network = _create(name, image_size)
     try:
-        return _create(name, image_size, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise BackboneError(
-            f"Expected the weights of {name} in {file}, got a file that does not fit it ({reason}): name the file of "
-            "this very model under 'weights:' in the search space."
-        ) from error
+        tensors = _in_own_names(network, timm.models.load_state_dict(str(file), weights_only=True))
+        missing = network.load_state_dict(tensors, strict=False).missing_keys  # a classifier may be left over
+    except Exception as error:  # torch.load raises anything for a file that holds no weights
+        raise _does_not_fit(name, file, textwrap.shorten(str(error), 160)) from error
+    if missing:
+        raise _does_not_fit(name, file, f"it has no {missing[0]}")
+    return network
+
+
+def _in_own_names(network: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Convert a file as timm does: by the filter in the model's own module, which also resizes position embeddings."""
+    convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+    return tensors if convert is None else convert(tensors, network)
+
+
+def _does_not_fit(name: str, file: Path, reason: str) -> BackboneError:
+    return BackboneError(
+        f"Expected the weights of {name} in {file}, got a file that does not fit it ({reason}): name the file of this "
+        "very model under 'weights:' in the search space."
+    )
 
 
 def _hub_network(name: str, image_size: int) -> nn.Module:

@@ -91,7 +91,7 @@ def _train_epoch(
 
 
 def _n_steps(n_posters: int, batch_size: int) -> int:
-    return max(1, round(n_posters / batch_size))
+    return max(1, min(round(n_posters / batch_size), n_posters // 2))
 
 
 def predict_probabilities(head: Head, standardised: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

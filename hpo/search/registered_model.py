@@ -32,6 +32,8 @@ REQUIRED = (
 )  # fmt: skip
 SHIPPED = ("__init__.py", "errors.py", "data", "model", "decision", "bundle")  # of hpo
 
+BUNDLE = "bundle"  # its folder among the model's artifacts
+
 # Unnamed, because MLflow refuses a plain list where the column has a name; string, because that lets bytes
 # pass as well, whereas "binary" makes the scoring server decode paths as if they were base64.
 SIGNATURE = ModelSignature(
@@ -46,7 +48,7 @@ class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: Any) -> None:
         """Load the bundle that lies beside this file. Raises BundleError."""
-        self.predictor = Predictor.load(Path(context.artifacts["bundle"]))
+        self.predictor = Predictor.load(Path(context.artifacts[BUNDLE]))
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """Return ``labels`` (a list of names) and ``probabilities`` ({name: 0..1}), one row a poster.
@@ -74,7 +76,8 @@ def _posters(model_input: pd.DataFrame) -> list[Any]:
             f"Expected a list or a DataFrame whose first column is 'image', got the column {column!r}: "
             "pass df[['image']]."
         )
-    return list(model_input[column].explode())  # {"image": [a, b]} arrives as one row with a list
+    cells = (cell if isinstance(cell, list) else [cell] for cell in model_input[column])
+    return [poster for cell in cells for poster in cell]  # {"image": [a, b]} arrives as one cell with a list
 
 
 def _source(poster: Any, row: int) -> Path | bytes:
@@ -110,10 +113,11 @@ def _refusal(row: int, expected: str) -> MlflowException:
 def save(bundle: Path, folder: Path) -> None:
     """Write ``bundle`` as an MLflow model to ``folder``, a new one. Raises MlflowException and OSError."""
     with tempfile.TemporaryDirectory() as temporary:
+        plainly_named = shutil.copytree(bundle, Path(temporary) / BUNDLE)  # MLflow stumbles over '#' in a path
         mlflow.pyfunc.save_model(
             folder,
             python_model=Path(__file__),
-            artifacts={"bundle": str(bundle)},
+            artifacts={BUNDLE: str(plainly_named)},
             code_paths=[str(_ship_code(Path(temporary) / "hpo"))],
             pip_requirements=requirements(),
             signature=SIGNATURE,

@@ -1,6 +1,6 @@
 """Runs, metrics and registered versions: the one door to MLflow of a search.
 
-One study is one parent run and one trial is one child run. A trial's state stands in the tag ``hpo.state`` and,
+One study is one parent run, one trial is one child run. A trial's state stands in the tag ``hpo.state`` and,
 for whoever reads only that, in its run's status: complete FINISHED, pruned KILLED, failed FAILED. Everything
 goes through an MlflowClient with explicit run ids, so there is no ambient run.
 
@@ -17,6 +17,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ from typing import Any
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
     "MLFLOW_UV_AUTO_DETECT": "false",  # or a model takes the uv.lock of whatever folder one stands in
 }.items():
@@ -44,11 +44,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.bundle.bundle import replace_folder
 from hpo.errors import TrackingError
-from hpo.search.registered_model import save as save_registered_model
 
-logging.getLogger("alembic").setLevel(logging.WARNING)
+for _name in ("mlflow", "alembic"):  # their notices would tear a progress bar apart
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 EXPERIMENT = "hpo"
 CHAMPION = "champion"
@@ -57,7 +56,7 @@ VALUE_TAG, REASON_TAG, PRUNED_TAG = "hpo.value", "hpo.reason", "hpo.pruned_at_ep
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 _NOTE_TAG, _PARENT_TAG, _TABLES_TAG = "mlflow.note.content", "mlflow.parentRunId", "mlflow.loggedArtifacts"
-_MODEL = "model"  # a version's folder among its run's artifacts
+_MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 800, 100  # MLflow takes 100 params, 100 tags and 1,000 of all at once
 _MAX_PARAM, _MAX_TAG, _MAX_DESCRIPTION, _MAX_KEY = 6000, 8000, 5000, 250  # characters
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
@@ -133,11 +132,14 @@ def _create_sqlite(file: Path, location: str | None) -> None:
     with FileLock(f"{file}.lock"):
         if file.exists() and file.stat().st_size > 0:
             return
-        with tempfile.TemporaryDirectory(dir=file.parent, prefix=".mlflow-") as temporary:
-            staged = Path(temporary) / file.name
-            store = SqlAlchemyStore(f"sqlite:///{staged}", location or file.parent.resolve().as_uri())
-            store.engine.dispose()
-            staged.replace(file)
+        staging = file.with_name(f".{file.name}-being-made")
+        shutil.rmtree(staging, ignore_errors=True)  # what a kill left
+        staging.mkdir()
+        made = staging / file.name
+        store = SqlAlchemyStore(f"sqlite:///{made}", location or file.parent.resolve().as_uri())
+        store.engine.dispose()
+        made.replace(file)
+        shutil.rmtree(staging)
 
 
 def _experiment_id(client: MlflowClient, uri: str, location: str | None) -> str:
@@ -273,6 +275,8 @@ class Tracking:
 
     def download_bundle(self, model_name: str, out: Path) -> None:
         """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
+        from hpo.bundle.bundle import replace_folder  # late: hpo status has no use for torch
+
         champion = self.champion(model_name)
         if champion is None:
             raise TrackingError(
@@ -282,8 +286,7 @@ class Tracking:
         with _asking(self.uri, f"copy the champion of {model_name!r} to {out}"):
             out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=".champion-") as temporary:
-                [stored] = self._client.list_artifacts(champion.run_id, f"{_MODEL}/artifacts")
-                staged = self._client.download_artifacts(champion.run_id, stored.path, temporary)
+                staged = self._client.download_artifacts(champion.run_id, _BUNDLE, temporary)
                 replace_folder(Path(staged), out)
 
     def _parent_run(self, study_name: str) -> Run | None:
@@ -323,8 +326,10 @@ class Tracking:
         return next((int(version.version) for version in versions if version.name == model_name), None)
 
     def _upload_model(self, run_id: str, bundle: Path) -> None:
+        from hpo.search.registered_model import save  # late, for the same reason
+
         with tempfile.TemporaryDirectory() as temporary:
-            save_registered_model(bundle, Path(temporary) / _MODEL)
+            save(bundle, Path(temporary) / _MODEL)
             self._client.log_artifacts(run_id, f"{temporary}/{_MODEL}", _MODEL)
 
     def _create_version(self, model_name: str, run_id: str, tags: Mapping[str, str], description: str) -> int:
@@ -485,4 +490,4 @@ def _impatient() -> Iterator[None]:
         yield
     finally:
         for key in added:
-            del os.environ[key]
+            os.environ.pop(key, None)

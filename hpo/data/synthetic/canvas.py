@@ -79,9 +79,7 @@ class Canvas:
     palette: Palette
     rng: np.random.Generator
     paint: ImageDraw.ImageDraw  # opaque
-    glaze: (
-        ImageDraw.ImageDraw
-    )  # blends with what lies below: several times slower, so only where it is needed
+    glaze: ImageDraw.ImageDraw  # blends with what lies below: several times slower, so only where it is needed
 
     @classmethod
     def over(cls, image: Image.Image, palette: Palette, rng: np.random.Generator) -> Canvas:
@@ -93,9 +91,7 @@ class Canvas:
         brush, ink = self._brush(colour, opacity)
         brush.polygon((np.asarray(corners, dtype=float) * PX).ravel().tolist(), fill=ink)
 
-    def box(
-        self, left: float, top: float, width: float, height: float, colour: Colour, opacity: float = 1.0
-    ) -> None:
+    def box(self, left: float, top: float, width: float, height: float, colour: Colour, opacity: float = 1.0) -> None:
         """Fill an upright rectangle."""
         brush, ink = self._brush(colour, opacity)
         brush.rectangle([left * PX, top * PX, (left + width) * PX, (top + height) * PX], fill=ink)

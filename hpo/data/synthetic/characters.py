@@ -28,9 +28,7 @@ class Hero:
 
     def fill(self, corners: ArrayLike, colour: Colour, opacity: float = 1.0) -> None:
         """Fill a polygon with corners (P, 2) in head radii."""
-        self.canvas.fill(
-            placed(np.asarray(corners, dtype=float), self.x, self.y, self.radius), colour, opacity
-        )
+        self.canvas.fill(placed(np.asarray(corners, dtype=float), self.x, self.y, self.radius), colour, opacity)
 
     def fill_mirrored(self, right_half: ArrayLike, colour: Colour, opacity: float = 1.0) -> None:
         """Fill a symmetric shape, given its right half from the top to the bottom."""
@@ -83,9 +81,7 @@ def _draw_body(hero: Hero, hair: Colour, skin: Colour) -> None:
     if hero.canvas.rng.random() < 0.5:
         hero.fill_mirrored([(0, 1.5), (0.09, 1.5), (0.17, 2.7), (0, 2.95)], palette.accent)  # a tie
     else:
-        hero.fill_mirrored(
-            [(0, 2.0), (0.06, 2.0), (0.06, 6), (0, 6)], shifted(coat, 0, 0.7)
-        )  # a row of buttons
+        hero.fill_mirrored([(0, 2.0), (0.06, 2.0), (0.06, 6), (0, 6)], shifted(coat, 0, 0.7))  # a row of buttons
 
 
 def _draw_face(hero: Hero, skin: Colour, iris: Colour) -> None:

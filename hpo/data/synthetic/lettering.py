@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from hpo.data.synthetic.canvas import POSTER_SIZE_PX, Palette
 
 CREDITS = "A SYNTHETIC POSTER  -  NO SUCH SHOW EXISTS"
-LARGEST_PX = 38
+LARGEST_PX = 36  # for a title of one line; lines share a band of the poster
 LEADING = 1.15  # line height in letter sizes
 MARGIN_PX = 6  # around a glyph, for its stroke
 
@@ -45,9 +45,7 @@ LETTERINGS: dict[str, Lettering] = {
 }
 
 
-def set_title(
-    poster: Image.Image, title: str, style: Lettering, palette: Palette, rng: np.random.Generator
-) -> None:
+def set_title(poster: Image.Image, title: str, style: Lettering, palette: Palette, rng: np.random.Generator) -> None:
     """Set the title over a shade at the top or the bottom of the poster, and the credits at its foot."""
     shade, at_top = _shade(), bool(rng.random() < 0.35)
     _stamp(poster, shade, poster.height - shade.height / 2, palette.near)
@@ -55,7 +53,7 @@ def set_title(
         _stamp(poster, ImageOps.flip(shade), shade.height / 2, palette.near)
     lines = _balanced_lines(title.upper() if style.capitals else title)
     hops = rng.uniform(-style.bounce, style.bounce, len(title)).tolist()
-    middle_px = 42 if at_top else poster.height - 54
+    middle_px = 46 if at_top else poster.height - 60
     if style.outline:
         _stamp(poster, _title_mask(lines, style, hops, style.outline), middle_px, palette.near)
     _stamp(poster, _title_mask(lines, style, hops), middle_px, palette.light)
@@ -94,7 +92,8 @@ def _advances(line: str, size_px: int, style: Lettering) -> list[float]:
 def _fitting_size_px(lines: list[str], style: Lettering) -> int:
     """Return the letter size that makes the longest line nine tenths of the poster."""
     longest = max(sum(_advances(line, 64, style)) / 64 for line in lines)
-    return min(LARGEST_PX, 2 * int(0.45 * POSTER_SIZE_PX[0] / longest))  # even, so that few fonts are kept
+    largest_px = LARGEST_PX - 6 * (len(lines) - 1)
+    return min(largest_px, 2 * int(0.45 * POSTER_SIZE_PX[0] / longest))  # even: few fonts are kept
 
 
 def _title_mask(lines: list[str], style: Lettering, hops: list[float], outline: float = 0.0) -> Image.Image:

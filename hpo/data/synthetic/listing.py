@@ -26,9 +26,7 @@ SOURCES = ("Manga", "Original", "Light novel", "Game", "Web manga", "Unknown")
 RATINGS = ("PG-13 - Teens 13 or older", "R - 17+ (violence & profanity)", "PG - Children", "G - All Ages")
 SEASONS = ("winter", "spring", "summer", "fall")
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"  # strftime would follow the locale
-PLACEHOLDER_URL = (
-    "https://cdn.myanimelist.net/img/sp/icon/apple-touch-icon-256.png"  # the real file's "no image"
-)
+PLACEHOLDER_URL = "https://cdn.myanimelist.net/img/sp/icon/apple-touch-icon-256.png"  # the real file's "no image"
 
 
 def write_listing(path: Path, shows: Iterable[Show], seed: int) -> None:

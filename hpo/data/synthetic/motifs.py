@@ -47,9 +47,7 @@ def _cloud() -> Outline:
         (0.6, 0.7),
         (1.15, 0.35),
     ]  # middle and radius of each, on a flat base
-    top = np.max(
-        [np.sqrt(np.clip(radius**2 - (x - middle) ** 2, 0, None)) for middle, radius in puffs], axis=0
-    )
+    top = np.max([np.sqrt(np.clip(radius**2 - (x - middle) ** 2, 0, None)) for middle, radius in puffs], axis=0)
     return np.stack([x, 0.35 - top], axis=1)
 
 

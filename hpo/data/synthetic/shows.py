@@ -68,9 +68,7 @@ TENDENCIES: dict[str, Tendency] = {
 }
 GENRES = tuple(TENDENCIES)
 LOADINGS = np.array([tendency.loadings for tendency in TENDENCIES.values()])  # (L, 3)
-OWN_SHARE = np.sqrt(
-    1 - (LOADINGS**2).sum(axis=1)
-)  # (L,) what a genre does not have in common with the others
+OWN_SHARE = np.sqrt(1 - (LOADINGS**2).sum(axis=1))  # (L,) what a genre does not have in common with the others
 CUTS = np.array([NormalDist().inv_cdf(1 - tendency.share) for tendency in TENDENCIES.values()])  # (L,)
 
 
@@ -118,7 +116,7 @@ PATTERNS = (
 def _draw_title(rng: np.random.Generator, taken: set[str]) -> str:
     """Draw a title that no earlier show has: equal names would be taken for one franchise."""
     while True:
-        a, b, c = one_of(rng, OPENINGS), one_of(rng, SUBJECTS), one_of(rng, SUBJECTS)
+        a, (b, c) = one_of(rng, OPENINGS), rng.choice(SUBJECTS, size=2, replace=False)
         title = one_of(rng, PATTERNS).format(a=a, b=b, c=c)
         if title not in taken:
             return title
@@ -161,9 +159,7 @@ def _draw_show(row: int, rng: np.random.Generator, taken: set[str]) -> Show:
     genres, title = draw_genres(rng), _draw_title(rng, taken)
     extras = tuple(extra for extra in ("Award Winning", "Horror", "Sports") if rng.random() < 0.02)
     if rng.random() < USABLE_SHARE:
-        return Show(
-            row, title, genres, tuple(sorted(genres + extras)), one_of(rng, ("TV", "TV", "Movie")), True
-        )
+        return Show(row, title, genres, tuple(sorted(genres + extras)), one_of(rng, ("TV", "TV", "Movie")), True)
     return _unusable_show(row, title, genres, rng)
 
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hpo.model.backbones import load_backbone
+from hpo.model.forward import export, fastest_forward, onnx_forward, precision, torch_forward
+
+CPU = torch.device("cpu")
+
+
+def posters(n_posters: int, image_size: int = 64, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n_posters, image_size, image_size, 3), dtype=np.uint8)
+
+
+class SingularValues(nn.Module):
+    """ONNX has no operator for it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.linalg.svdvals(images.float().mean(3))[:, :4]
+
+
+class LooksBeforeItDecides(nn.Module):
+    """Tracing follows one of the two ways, and keeps to it for every poster."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        brightness = images.float().mean((1, 2, 3))[:, None]
+        return brightness if brightness.max() < 1 else -brightness
+
+
+@pytest.mark.parametrize("name", ["test_efficientnet", "test_resnet", "test_convnext", "test_vit"])
+def test_onnx_runtime_and_pytorch_agree(name):
+    backbone = load_backbone(name, 64, "random")
+    exported, plain = onnx_forward(backbone, 64), torch_forward(backbone, CPU, half=False)
+    assert exported is not None
+    for n_posters in (1, 2, 5):  # the graph is exported with two
+        images = posters(n_posters)
+        rows = exported(images)
+        assert (rows.shape, rows.dtype) == ((n_posters, backbone.layout.width), np.float32)
+        np.testing.assert_allclose(rows, plain(images), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", [SingularValues(), LooksBeforeItDecides()], ids=["no operator", "traced wrongly"])
+def test_a_network_that_cannot_be_exported_runs_in_pytorch(network):
+    assert onnx_forward(network, 32) is None
+    images = posters(3, 32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(fastest_forward(network, 32)(images), expected, rtol=1e-3 if precision() == "fp32" else 1e-2)
+
+
+def test_the_exported_graph_names_its_input_and_output(tmp_path):
+    import onnx
+
+    export(load_backbone("test_resnet", 64, "random"), 64, tmp_path / "network.onnx")
+    graph = onnx.load(tmp_path / "network.onnx").graph
+    assert [node.name for node in graph.input] == ["images"]
+    assert [node.name for node in graph.output] == ["rows"]
+
+
+def test_the_fastest_way_stays_close_to_fp32():
+    backbone = load_backbone("test_efficientnet", 64, "random")
+    images = posters(4)
+    plain = torch_forward(backbone, CPU, half=False)(images)
+    rows = fastest_forward(backbone, 64)(images)
+    tolerance = 1e-4 if precision() == "fp32" else 2e-2
+    assert np.abs(rows - plain).max() <= tolerance * np.abs(plain).max()
+
+
+def test_half_precision_answers_in_float32():
+    backbone = load_backbone("test_efficientnet", 64, "random")
+    images = posters(2)
+    half, plain = (torch_forward(backbone, CPU, half=half)(images) for half in (True, False))
+    assert half.dtype == np.float32
+    assert 0 < np.abs(half - plain).max() <= 5e-2 * np.abs(plain).max()
+
+
+def test_a_failed_export_says_nothing_on_the_terminal():
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_forward import SingularValues, onnx_forward\n"
+        "onnx_forward(SingularValues(), 32)"
+    )
+    folder = __file__.rpartition("/")[0]
+    finished = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
+    assert (finished.stdout, finished.stderr) == ("", "")

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from hpo.errors import TrackingError
+from hpo.search.tracking import STATUS_OF_STATE, Tracking, open_tracking
+
+LABELS = ["Sci-Fi", "R&B", "Slice of Life", "動作", "a//b", "../up", "", "x" * 400]
+
+
+def sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def made_at_once(tmp_path_factory):
+    """A new database that two searches open in the same moment; MLflow's own way of making one breaks at that."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with ThreadPoolExecutor() as pool:
+        opened = list(pool.map(lambda _: open_tracking(sqlite(folder), folder / "artifacts"), range(2)))
+    return folder, opened
+
+
+@pytest.fixture
+def folder(made_at_once, tmp_path):
+    """A copy of the database: its schema takes MLflow seconds."""
+    shutil.copy(made_at_once[0] / "mlflow.db", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def tracking(folder):
+    return open_tracking(sqlite(folder), folder / "artifacts")
+
+
+@pytest.fixture
+def client(folder):
+    return MlflowClient(sqlite(folder), sqlite(folder))
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """To the registry a bundle is a folder of files; what is in it matters to the tests of the registered model."""
+    folder = tmp_path / "made by a trial"
+    folder.mkdir()
+    (folder / "bundle.json").write_text('{"label_names": ["Drama"]}')
+    return folder
+
+
+def start_study(tracking: Tracking, name: str = "posters", **params: object) -> str:
+    table = [{"label": "Drama", "train": 7}, {"label": "Comedy", "train": math.nan}]
+    return tracking.study_run(name, params, {"hpo.metric": "f1_macro"}, "# A note", {"splits": table})
+
+
+def test_two_searches_may_make_the_database_at_once(made_at_once):
+    first, second = made_at_once[1]
+    assert first.experiment_id == second.experiment_id
+    assert start_study(first) == start_study(second)
+
+
+@pytest.mark.parametrize("name", ["posters", 'it\'s "mine" `and` 100 %'])
+def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
+    first = start_study(tracking, name, budget=50, rules={"top_labels": 10})
+    tracking.finish_study(first, "KILLED", "# Stopped", {"best/f1_macro": 0.4})
+    assert client.get_run(first).info.status == "KILLED"
+
+    start_study(tracking, "another study")
+    assert start_study(tracking, name, budget=100, seed=0) == first
+    run = client.get_run(first)
+    assert run.info.status == "RUNNING"
+    assert run.data.params == {"budget": "50", "rules.top_labels": "10", "seed": "0"}
+    assert run.data.tags["mlflow.note.content"] == "# A note"
+    assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "splits.json", "type": "table"}]
+    table = json.loads(Path(client.download_artifacts(first, "splits.json")).read_text())
+    assert table == {"columns": ["label", "train"], "data": [["Drama", 7], ["Comedy", None]]}
+
+
+def test_the_three_ends_of_a_trial_are_told_apart(tracking, client):
+    parent = start_study(tracking)
+    runs = {state: tracking.start_trial(parent, n, {"backbone": "lite0", "image_size": 224}, {})
+            for n, state in enumerate(STATUS_OF_STATE)}  # fmt: skip
+    assert client.get_run(runs["complete"].run_id).data.tags["hpo.state"] == "running"
+    for run in runs.values():
+        for epoch in (1, 2, 3):
+            run.epoch(epoch, {"val/f1_macro": epoch / 10})
+    runs["complete"].complete({"val/f1_macro": 0.25}, {"labels": [{"label": "Drama", "f1": 0.5}]})
+    runs["pruned"].prune(3, "below the median of 5 trials")
+    runs["failed"].fail("RuntimeError: out of memory")
+
+    logged = {state: client.get_run(run.run_id) for state, run in runs.items()}
+    assert {state: run.info.status for state, run in logged.items()} == STATUS_OF_STATE
+    assert {state: run.data.tags["hpo.state"] for state, run in logged.items()} == {s: s for s in runs}
+    assert {run.data.tags["mlflow.parentRunId"] for run in logged.values()} == {parent}
+    assert {run.data.tags["hpo.study"] for run in logged.values()} == {"posters"}
+    assert logged["pruned"].data.tags["hpo.pruned_at_epoch"] == "3"
+    assert logged["failed"].data.tags["hpo.reason"] == "RuntimeError: out of memory"
+    assert logged["complete"].info.run_name == "#0 lite0 · 224"
+    assert logged["complete"].data.metrics == {"val/f1_macro": 0.25}  # the trial's, not the last epoch's
+    history = client.get_metric_history(runs["pruned"].run_id, "val/f1_macro")
+    assert [(entry.step, entry.value) for entry in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_whatever_is_logged_fits(tracking, client):
+    run = tracking.start_trial(
+        start_study(tracking), 0, {f"p{n}": "x" * 9000 for n in range(150)}, {f"t{n}": "y\n" * 9000 for n in range(150)}
+    )
+    for epoch in range(1, 121):
+        run.epoch(epoch, {f"m{n}": epoch for n in range(20)})
+    run.complete({"train/loss": math.nan, "worst": -math.inf, **{f"val/f1/{name}": 0.5 for name in LABELS}})
+
+    data = client.get_run(run.run_id).data
+    assert len(data.params) == 150
+    assert all(value.endswith("x…") for value in data.params.values())
+    assert data.tags["t149"].endswith("y\n…")
+    assert [data.metrics[f"m{n}"] for n in range(20)] == [120] * 20
+    assert math.isnan(data.metrics["train/loss"])
+    assert math.isnan(data.metrics["worst"])
+    assert data.metrics["val/f1/R_B"] == 0.5
+    assert len([key for key in data.metrics if key.startswith("val/f1")]) == len(LABELS) - 1  # ../up is not below f1
+    assert len(client.get_metric_history(run.run_id, "m0")) == 120
+
+
+def test_stale_runs_get_the_state_of_their_trial(tracking, client):
+    parent = start_study(tracking)
+    runs = [tracking.start_trial(parent, number, {}, {}) for number in range(4)]
+    runs[1].complete({})  # but Optuna lost the trial before it was told
+    other = tracking.start_trial(start_study(tracking, "another study"), 0, {}, {})
+
+    def states():
+        shown = [client.get_run(run.run_id) for run in [*runs, other]]
+        return [(run.data.tags["hpo.state"], run.info.status) for run in shown]
+
+    expected = [("complete", "FINISHED"), ("failed", "FAILED"), ("pruned", "KILLED"), ("running", "RUNNING")]
+    for _ in range(2):
+        tracking.close_stale(parent, {0: "complete", 1: "failed", 2: "pruned", 99: "failed"})
+        assert states() == [*expected, ("running", "RUNNING")]
+
+
+def test_the_champion_follows_the_last_registration(tracking, client, bundle, tmp_path, capfd):
+    parent = start_study(tracking)
+    runs = [tracking.start_trial(parent, number, {}, {}) for number in (3, 8)]
+    assert tracking.champion("posters") is None
+    tags = {"hpo.study": "posters", "hpo.value": "0.41"}
+    assert tracking.register("posters", runs[0].run_id, 3, bundle, tags, "# Card\n" * 2000) == 1
+    assert tracking.register("posters", runs[1].run_id, 8, bundle, tags | {"hpo.value": "0.43"}, "# Card") == 2
+
+    champion = tracking.champion("posters")
+    assert champion is not None
+    assert (champion.version, champion.trial_number, champion.value) == (2, 8, 0.43)
+    assert (champion.run_id, champion.tags["hpo.study"]) == (runs[1].run_id, "posters")
+    assert len(client.get_model_version("posters", "1").description) <= 5000
+    assert client.search_logged_models([tracking.experiment_id]) == []
+    assert capfd.readouterr() == ("", "")
+
+    out = tmp_path / "out"
+    for _ in range(2):  # the second replaces the first
+        tracking.download_bundle("posters", out)
+        assert [file.name for file in out.iterdir()] == ["bundle.json"]
+
+
+def test_a_kill_between_version_and_alias_is_mended(tracking, client, bundle):
+    run = tracking.start_trial(start_study(tracking), 5, {}, {})
+    registered = "posters", run.run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card"
+    version = tracking.register(*registered)
+    client.delete_registered_model_alias("posters", "champion")
+    assert tracking.champion("posters") is None
+
+    assert tracking.register(*registered) == version
+    assert tracking.champion("posters").version == version
+    assert len(client.search_model_versions("name = 'posters'")) == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "cure"),
+    [
+        ("./mlruns", "sqlite:///mlruns/mlflow.db"),
+        ("file:///somewhere/mlruns", "sqlite:///mlruns/mlflow.db"),
+        ("sqlite:///{folder}/text.db", "name another file"),
+        ("sqlite:///{folder}/text.db/mlflow.db", "make it writable"),
+        ("nosuch://place", "choose another place"),
+        ("http://127.0.0.1:9", "start that server"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named_with_a_cure(tmp_path, uri, cure):
+    (tmp_path / "text.db").write_text("no database\n" * 1000)
+    with pytest.raises(TrackingError, match=cure) as told:
+        open_tracking(uri.format(folder=tmp_path), tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_a_deleted_experiment_is_not_brought_back_silently(folder, tracking, client):
+    client.delete_experiment(tracking.experiment_id)
+    with pytest.raises(TrackingError, match=f"restore --experiment-id {tracking.experiment_id}"):
+        open_tracking(sqlite(folder), folder)
+
+
+def test_names_that_the_registry_cannot_use(tracking, client, bundle, tmp_path):
+    run_id = start_study(tracking)
+    with pytest.raises(TrackingError, match=r"Invalid model name 'a/b'.*choose another name with --study"):
+        tracking.register("a/b", run_id, 0, bundle, {"hpo.value": "0"}, "")
+    with pytest.raises(TrackingError, match="got none: run hpo search"):
+        tracking.download_bundle("posters", tmp_path / "out")
+    client.create_registered_model("posters")
+    client.create_model_version("posters", bundle.as_uri())
+    client.set_registered_model_alias("posters", "champion", "1")
+    with pytest.raises(TrackingError, match=r"to come from a search.*choose another name with --study"):
+        tracking.champion("posters")

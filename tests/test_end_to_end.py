@@ -1,0 +1,264 @@
+"""The real command line, as a person types it: search, watch, be killed, go on, export, predict, evaluate."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HPO = [sys.executable, "-m", "hpo"]
+SPACE = """
+parameters:
+  backbone: {type: categorical, choices: [test_efficientnet, test_resnet]}
+  image_size: 64
+  features: {type: categorical, choices: [final, last_two_stages]}
+  hidden_layers: {type: int, low: 0, high: 1}
+  width: {type: categorical, choices: [16, 32], when: {hidden_layers: [1]}}
+  input_dropout: 0.0
+  weight_decay: {type: float, low: 1e-4, high: 1e-1, log: true}
+  label_smoothing: 0.0
+  focal_gamma: {type: float, low: 0.0, high: 2.0}
+  focal_alpha: 0.5
+  learning_rate: {type: float, low: 1e-3, high: 1e-1, log: true}
+  schedule: cosine
+  batch_size: 32
+  epochs: 6
+  patience: 3
+weights: {test_efficientnet: random, test_resnet: random}
+recipes:
+  plain: {backbone: test_efficientnet, features: final, hidden_layers: 0, learning_rate: 1e-2}
+"""
+
+
+class CommandLine:
+    """``hpo`` in a folder of its own, with a home and a cache of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.env = {
+            **os.environ,
+            "HOME": str(folder / "home"),
+            "HPO_CACHE_DIR": str(folder / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        }
+        for name in ("MLFLOW_TRACKING_URI", "HPO_STORAGE"):
+            self.env.pop(name, None)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*HPO, *words], cwd=self.folder, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*HPO, *words], cwd=self.folder, env=self.env, text=True, capture_output=True)
+
+    def ok(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def fails(self, *words: str) -> str:
+        """Run a command that must end with one sentence and exit 1, and return the sentence."""
+        done = self.run(*words)
+        assert done.returncode == 1, (done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done.stderr.strip()
+
+    def status(self, study: str) -> dict:
+        return json.loads(self.ok("status", "--study", study, "--json"))
+
+
+@pytest.fixture(scope="module")
+def posters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small drawn sample with one broken poster and one that is a PNG."""
+    from PIL import Image
+
+    from hpo.data.sample import write_sample
+
+    folder = tmp_path_factory.mktemp("posters")
+    write_sample(folder / "sample", n_posters=160, seed=3)
+    images = sorted((folder / "sample" / "images").glob("*.jpg"))
+    images[0].write_bytes(images[0].read_bytes()[:300])
+    with Image.open(images[1]) as poster:
+        poster.save(images[1].with_suffix(".png"))
+    images[1].unlink()
+    (folder / "space.yaml").write_text(SPACE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def search_words(posters: Path) -> list[str]:
+    sample = posters / "sample"
+    return ["search", "--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}",
+            "--space", f"{posters / 'space.yaml'}", "--study", "s", "--val-size", "30", "--test-size", "30",
+            "--labels", "4"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, search_words: list[str]) -> tuple[CommandLine, str]:
+    """A finished search of six trials, and what it printed."""
+    hpo = CommandLine(tmp_path_factory.mktemp("searched"))
+    done = hpo.run(*search_words, "--trials", "6")
+    assert done.returncode == 0, done.stderr
+    return hpo, done.stderr
+
+
+def test_a_search_says_what_it_did(searched: tuple[CommandLine, str]) -> None:
+    _, printed = searched
+    for words in ("1 broken poster", "type not wanted", "val (30)", "Constant baselines", "hpo export-best --study s"):
+        assert words in printed, words
+
+
+def test_optuna_mlflow_and_the_registry_agree(searched: tuple[CommandLine, str]) -> None:
+    from mlflow import MlflowClient
+
+    hpo, _ = searched
+    status = hpo.status("s")
+    trials = status["trials"]
+    assert (trials["complete"] + trials["pruned"], trials["running"], trials["waiting"]) == (6, 0, 0)
+    uri = f"sqlite:///{hpo.folder / 'mlruns' / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    [experiment] = [found for found in client.search_experiments() if found.name == "hpo"]
+    runs = client.search_runs([experiment.experiment_id], "tags.`hpo.kind` = 'trial'")
+    states = sorted(run.data.tags["hpo.state"] for run in runs)
+    assert states == sorted(["complete"] * trials["complete"] + ["pruned"] * trials["pruned"])
+    version = client.get_model_version_by_alias("s", "champion")
+    assert (int(version.version), version.run_id) == (status["champion"]["version"], status["champion"]["run_id"])
+    assert int(version.tags["hpo.trial"]) == status["best"]["number"]
+    champion = client.get_run(version.run_id).data.metrics
+    for strategy in ("fixed", "global", "per_label", "calibrated"):
+        assert 0 <= champion[f"val/{strategy}/f1_macro"] <= 1
+    assert champion["val/f1_macro"] == pytest.approx(status["best"]["value"])
+    assert not list(hpo.folder.rglob("*.pkl"))
+
+
+def test_asking_for_no_more_trials_runs_none(searched: tuple[CommandLine, str], search_words: list[str]) -> None:
+    hpo, _ = searched
+    before = hpo.status("s")
+    hpo.ok(*search_words, "--trials", "6")
+    assert hpo.status("s") == before
+
+
+def test_export_predict_evaluate(searched: tuple[CommandLine, str], posters: Path) -> None:
+    hpo, _ = searched
+    printed = hpo.ok("export-best", "--study", "s", "--out", "best")
+    assert "never looked at by the search" in printed
+    described = json.loads((hpo.folder / "best" / "bundle.json").read_text())
+    assert described["metrics"]["test"]["n_posters"] == 30
+    assert described["metrics"]["claim"]["from"] == "cross_validation"
+    sample = posters / "sample"
+    found = json.loads(
+        hpo.ok("evaluate", "best", "--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}", "--json")
+    )
+    assert set(found) == {"n_posters", "f1_macro", "f1_micro", "f1_samples", "mean_ap", "ci95", "per_label"}
+    assert list(found["per_label"]) == described["label_names"]
+    images = sorted((sample / "images").iterdir())
+    answers = hpo.run("predict", "best", *(f"{image}" for image in images[:3]), "--json")
+    assert answers.returncode == 2  # the first one is broken
+    assert images[0].name in answers.stderr
+    predictions = json.loads(answers.stdout)["predictions"]
+    assert [answer["image"] for answer in predictions] == [f"{image}" for image in images[1:3]]
+    assert set(predictions[0]["probabilities"]) == set(described["label_names"])
+
+
+def test_leaderboard_by_backbone(searched: tuple[CommandLine, str]) -> None:
+    hpo, _ = searched
+    assert "test_efficientnet" in hpo.ok("leaderboard", "--by", "backbone")
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_is_stopped_goes_on_to_exactly_its_budget(
+    tmp_path: Path, search_words: list[str], blow: signal.Signals
+) -> None:
+    hpo = CommandLine(tmp_path)
+    words = [*search_words, "--trials", "9"]
+    for n_finished in (1, 4):
+        process = hpo.start(*words)
+        _wait_for_trials(tmp_path, n_finished)
+        process.send_signal(blow)
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        assert hpo.status("s")["champion"] is not None
+    hpo.ok(*words)
+    status = hpo.status("s")
+    assert status["trials"]["complete"] + status["trials"]["pruned"] == 9
+    assert (status["trials"]["running"], status["trials"]["waiting"]) == (0, 0)
+    _states_agree(hpo, status)
+
+
+def _wait_for_trials(folder: Path, n_finished: int) -> None:
+    from hpo.search.study import open_study
+
+    deadline = time.monotonic() + 60
+    database = folder / "mlruns" / "optuna.db"
+    while time.monotonic() < deadline:
+        time.sleep(0.1)
+        if database.exists():
+            try:
+                study = open_study(f"sqlite:///{database}", "s", folder / "locks", 0, create=False)
+            except Exception:  # not there yet
+                continue
+            if study.counts().finished >= n_finished:
+                return
+    raise AssertionError("the search never got so far")
+
+
+def _states_agree(hpo: CommandLine, status: dict) -> None:
+    from mlflow import MlflowClient
+
+    uri = f"sqlite:///{hpo.folder / 'mlruns' / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    experiment = client.get_experiment_by_name("hpo")
+    runs = client.search_runs([experiment.experiment_id], "tags.`hpo.kind` = 'trial'")
+    assert not [run for run in runs if run.info.status == "RUNNING"]
+    finished = [run for run in runs if run.data.tags["hpo.state"] in ("complete", "pruned")]
+    assert len(finished) == status["trials"]["complete"] + status["trials"]["pruned"]
+
+
+def test_bad_input_is_one_sentence_with_a_cure(
+    searched: tuple[CommandLine, str], search_words: list[str], posters: Path, tmp_path: Path
+) -> None:
+    hpo, _ = searched
+    lonely = tmp_path / "lonely.csv"
+    lonely.write_text("id,genres\n1,A|B\n2,A\n3,B\n")
+    (tmp_path / "empty").mkdir()
+    space = tmp_path / "space.yaml"
+    space.write_text(SPACE.replace("patience: 3", "patience: 4"))
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(SPACE.replace("test_resnet", "test_resnett"))
+    hub = tmp_path / "hub.yaml"
+    hub.write_text(SPACE.replace("test_resnet: random", "test_resnet: /no/such.pth"))
+    sample = f"{posters / 'sample' / 'anime.csv'}"
+    sentences = {
+        "--data": hpo.fails("search", "--data", "nowhere.csv"),
+        "--labels-column": hpo.fails("search", "--data", sample, "--labels-column", "Genre"),
+        "no image": hpo.fails("search", "--data", sample, "--images", f"{tmp_path / 'empty'}"),
+        "other search space": hpo.fails(*search_words, "--space", f"{space}"),
+        "did you mean 'test_resnet'": hpo.fails(*search_words, "--space", f"{wrong}"),
+        "/no/such.pth": hpo.fails(*search_words, "--space", f"{hub}"),
+        "other split": hpo.fails(*search_words, "--seed", "5"),
+        "--metric": hpo.fails("search", "--metric", "f1"),
+        "--timeout": hpo.fails("search", "--timeout", "soon"),
+        "no study": hpo.fails("status", "--storage", f"sqlite:///{tmp_path / 'none.db'}"),
+        "called 'x'": hpo.fails("status", "--study", "x"),
+        "bundle.json": hpo.fails("predict", f"{tmp_path}", sample),
+    }
+    for words, sentence in sentences.items():
+        assert words in sentence, (words, sentence)
+        assert sentence.startswith("hpo: ")
+
+
+def test_help_answers_without_the_heavy_libraries() -> None:
+    code = (
+        "import sys, hpo.cli.app; "
+        "print([name for name in ('torch', 'timm', 'mlflow', 'optuna', 'pandas', 'sklearn') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
