@@ -114,3 +114,33 @@ def result(chosen, parts, source):
     from hpo.search.trial import run_trial
 
     return run_trial(chosen, *parts, source, "f1_macro", seed=0)
+
+
+@pytest.fixture(scope="session")
+def description(result):
+    """What a bundle of that trial says of itself."""
+    from hpo.bundle.bundle import Description, installed_versions
+    from hpo.data.catalogue import CatalogueRules
+
+    return Description(
+        label_names=("Warm", "Moon", "Bars"),
+        thresholds=tuple(float(value) for value in result.judged.thresholds.values),
+        threshold_strategy=result.judged.thresholds.strategy,
+        backbone=result.chosen.backbone,
+        backbone_weights=result.backbone.source,
+        preprocessing=result.backbone.preprocessing(),
+        params=result.chosen,
+        metrics={"metric": "f1_macro", "synthetic": True},
+        data=CatalogueRules(),
+        fingerprints={"images": "0123456789abcdef"},
+        versions=installed_versions(),
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, result, description) -> Path:
+    """That trial, saved."""
+    from hpo.bundle.bundle import save_bundle
+
+    save_bundle(tmp_path / "bundle", description, result.classifier(), card="# A card")
+    return tmp_path / "bundle"

@@ -13,15 +13,17 @@ import hashlib
 import json
 import shutil
 import tempfile
+import textwrap
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hpo.data.catalogue import CatalogueRules
-from hpo.errors import BundleError
+from hpo.errors import BackboneError, BundleError
 from hpo.model.backbones import build_backbone
 from hpo.model.classifier import Classifier
 from hpo.model.hyperparameters import Hyperparameters
@@ -51,6 +53,21 @@ class Description(BaseModel):
     fingerprints: dict[str, str]
     versions: dict[str, str]
 
+    @field_validator("thresholds")
+    @classmethod
+    def _one_a_label(cls, thresholds: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        n_labels = len(info.data.get("label_names", thresholds))
+        if len(thresholds) != n_labels:
+            raise ValueError(f"expected one for each of {n_labels} labels, got {len(thresholds)}")
+        return thresholds
+
+    @field_validator("preprocessing")
+    @classmethod
+    def _with_an_image_size(cls, preprocessing: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(preprocessing.get("image_size"), int):
+            raise ValueError("expected an image_size in px")
+        return preprocessing
+
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of the packages that a bundle's numbers depend on."""
@@ -69,9 +86,9 @@ def save_bundle(folder: Path, description: Description, classifier: Classifier, 
             write_description(staged, description)
             (staged / CARD_FILE).write_text(card, encoding="utf-8")
             replace_folder(staged, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise BundleError(
-            f"The bundle could not be written to {folder} ({error.strerror or error}): "
+            f"The bundle could not be written to {folder} ({getattr(error, 'strerror', None) or error}): "
             "free some space or choose another folder with --out."
         ) from error
 
@@ -123,13 +140,13 @@ def load_classifier(folder: Path, description: Description) -> Classifier:
     file = folder / WEIGHTS_FILE
     if not file.is_file() or _file_hash(file) != description.fingerprints.get("model"):
         raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
-    backbone = build_backbone(description.backbone, int(description.preprocessing["image_size"]))
-    classifier = Classifier.untrained(backbone, len(description.label_names), description.params)
     try:
+        backbone = build_backbone(description.backbone, int(description.preprocessing["image_size"]))
+        classifier = Classifier.untrained(backbone, len(description.label_names), description.params)
         classifier.load_state_dict(load_file(file))
-    except RuntimeError as error:
+    except (BackboneError, RuntimeError) as error:
         raise BundleError(
-            f"The weights in {file} do not fit timm's {description.backbone} ({str(error).splitlines()[0]}): "
+            f"The weights in {file} do not fit timm's {description.backbone!r} ({textwrap.shorten(str(error), 160)}): "
             f"install timm {description.versions.get('timm', 'of the time')} or export the bundle again."
         ) from error
     return classifier

@@ -92,7 +92,8 @@ def _usage(described: Description) -> str:
         "## Use\n\n```\nhpo predict THIS_FOLDER poster.jpg\n"
         "hpo evaluate THIS_FOLDER --data CSV --images DIR\n```\n\n"
         "## Limits\n\nA genre is a matter of opinion: catalogues disagree about the same title, and a poster shows "
-        "only part of it. Use the predictions as suggestions to a person, and only for posters like those it was trained on."
+        "only part of it. Use the predictions as suggestions to a person, and only for posters like those that it "
+        "was trained on."
     )
 
 

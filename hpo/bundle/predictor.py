@@ -18,10 +18,11 @@ from hpo.data.images import Progress, decode
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
 from hpo.model.classifier import Classifier
-from hpo.model.forward import BATCH_POSTERS, Forward, fastest_forward, torch_forward
+from hpo.model.forward import Forward, fastest_forward, torch_forward
 
 Source = Path | bytes | Image.Image
 
+_BLOCK_POSTERS = 128  # decoded at once
 _WORTH_EXPORTING = 256  # posters from which a faster forward pass makes up for the seconds that building it takes
 
 
@@ -59,8 +60,8 @@ class Predictor:
         parts = [np.empty((0, len(self.description.label_names)), np.float32)]
         broken: dict[int, str] = {}
         with ThreadPoolExecutor() as pool:
-            for start in range(0, len(posters), BATCH_POSTERS):
-                decoded = list(pool.map(self._decode, posters[start : start + BATCH_POSTERS]))
+            for start in range(0, len(posters), _BLOCK_POSTERS):
+                decoded = list(pool.map(self._decode, posters[start : start + _BLOCK_POSTERS]))
                 images = [image for image in decoded if not isinstance(image, str)]
                 for row, image in enumerate(decoded, start):
                     if isinstance(image, str):
@@ -111,5 +112,5 @@ class Predictor:
             return str(error) or type(error).__name__
 
     def _probabilities(self, images: Array, forward: Forward) -> Array:
-        logits = forward(images)  # (B, L)
+        logits = forward.over(images)  # (B, L)
         return torch.sigmoid(torch.from_numpy(logits)).numpy()

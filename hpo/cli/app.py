@@ -6,6 +6,7 @@ stderr as the one sentence that it is, with exit code 1; anything else is a bug 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -46,6 +47,8 @@ def _version(
 def main() -> None:
     """Run the command line."""
     signal.signal(signal.SIGTERM, _like_ctrl_c)
+    # Threads that wait asleep instead of spinning: as fast alone, several times as fast beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except HpoError as error:

@@ -134,10 +134,10 @@ def _posters(data: Path | None, images: Path | None, places: Places, watch: Rich
         return data, images or data.parent / "images"
     if images is not None:
         raise DataError("--images was given without a CSV of its posters: name one with --data.")
-    from hpo.data.sample import DEFAULT_POSTERS, write_sample
+    from hpo.data.sample import DEFAULT_POSTERS, VERSION, write_sample
 
     watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
-    out = places.cache_dir / "sample"
+    out = places.cache_dir / f"sample-{VERSION}"
     with watch.phase("drawing the sample", DEFAULT_POSTERS) as progress:
         csv = write_sample(out, progress=progress)
     return csv, out / "images"

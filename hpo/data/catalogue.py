@@ -4,42 +4,33 @@ Rows are dropped reason by reason, and each is counted under the first reason th
 unusable id, duplicate id, type not wanted, no label at all, no image, none of the top labels. The commonest
 labels are counted after all of the other drops, over the posters that could be used: counted any earlier, a
 label whose posters were never downloaded could take the place of one that is really there.
-
-The trade-off: the CSV goes through Python's `csv` and not through pandas, which is faster but gives up the
-whole file where its last row is cut off inside a quoted field.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 import hashlib
 import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from posixpath import normpath
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from hpo.errors import DataError, did_you_mean
+from hpo.data.table import Table, read_table, shown
+from hpo.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")  # in any case; of two files with one id the earlier wins
 MIN_LABELS = 2  # fewer is not multi-label
 MIN_POSTERS_PER_LABEL = 3  # one each to train, to validate and to test on
 
-_ID_COLUMNS = ("anime_id", "mal_id", "imdb_id", "id", "poster_id", "*_id")
-_LABELS_COLUMNS = ("genres", "genre", "labels", "label", "tags", "tag")
-_TITLE_COLUMNS = ("name", "title")
-_TYPE_COLUMNS = ("type",)
 _SEPARATORS = (", ", ",", "|", ";")
 _MISSING_WORDS = frozenset({"", "unknown", "n/a", "na", "nan", "none", "null", "not available", "-", "?"})
 _NO_LABELS = _MISSING_WORDS | {"award winning", "(no genres listed)"}
@@ -130,7 +121,12 @@ def read_catalogue(
         DataError: the CSV or the folder cannot be read, a column is missing, no image matches any id, or no
             poster or fewer than two labels are left.
     """
-    table = _read_table(csv_path, rules)
+    table = read_table(
+        csv_path,
+        id_column=rules.id_column,
+        labels_column=rules.labels_column,
+        image_column=rules.image_column,
+    )
     image_files = {} if images is None else _image_files(images, by_id=table.columns["image"] is None)
     cleaning = _Cleaning(table)
     posters = _posters_in(table, rules.label_separator, image_files)
@@ -139,9 +135,7 @@ def read_catalogue(
         posters = _drop_imageless(cleaning, posters, images, image_files)
     label_names = rules.label_names or _commonest_labels(posters, rules.top_labels, table)
     if not rules.keep_unlabelled:
-        posters = cleaning.keep(
-            posters, "none of the top labels", lambda p: not p.labels.isdisjoint(label_names)
-        )
+        posters = cleaning.keep(posters, "none of the top labels", lambda p: not p.labels.isdisjoint(label_names))
     cleaning.require_some(posters)
     catalogue = _catalogue_of(posters, label_names)
     return catalogue, cleaning.report(catalogue)
@@ -157,119 +151,8 @@ def check_trainable(catalogue: Catalogue) -> None:
     cure = f"try --labels {n_enough}, or add posters" if n_enough >= MIN_LABELS else "add posters"
     raise DataError(
         f"every label needs at least {MIN_POSTERS_PER_LABEL} posters, one each to train, to validate and to "
-        f"test on, but {_shown(rare)}: {cure}"
+        f"test on, but {shown(rare)}: {cure}"
     )
-
-
-class _Row(NamedTuple):
-    """The cells that matter, stripped; empty where the CSV has no such column."""
-
-    id: str
-    labels: str
-    title: str
-    type: str
-    image: str
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The rows of a CSV that are as wide as its header, and the lines where the others begin."""
-
-    path: Path
-    columns: dict[str, str | None]  # field of _Row -> the CSV's own name for it
-    rows: list[_Row]
-    broken_lines: list[int]
-
-
-def _read_table(path: Path, rules: CatalogueRules) -> _Table:
-    records = _records(_lines(path))
-    header = [name.strip() for name in next(records, (1, None))[1] or ()]
-    places = _find_columns(path, header, rules) if header else {}
-    rows: list[_Row] = []
-    broken_lines: list[int] = []
-    for line, fields in records:
-        if fields is None or len(fields) != len(header):
-            broken_lines.append(line)
-        else:  # the rest of a row, most of it synopsis, is let go at once
-            rows.append(_Row(*("" if at is None else fields[at].strip() for at in places.values())))
-    if not rows:
-        broken = f" among {len(broken_lines)} broken ones" if broken_lines else ""
-        raise DataError(
-            f"{path} has no usable row{broken}: expected a CSV with a header and one poster a row"
-        )
-    columns = {field: None if at is None else header[at] for field, at in places.items()}
-    return _Table(path, columns, rows, broken_lines)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file; one cut off inside its last character loses only that character."""
-    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                yield decode(line)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 ({error.reason} {error.object[error.start]:#04x}): save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read as a CSV ({error.strerror}): check the path given to --data"
-        ) from error
-
-
-def _records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | None]]:
-    """Yield (first line, fields) of each record, None for fields whose quotes break as in a row cut short."""
-    reader = csv.reader(lines, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield line, None
-        else:
-            if fields:  # an empty line is no record
-                yield line, fields
-
-
-def _find_columns(path: Path, header: list[str], rules: CatalogueRules) -> dict[str, int | None]:
-    """Return where each field of `_Row` stands in the header."""
-
-    def required(role: str, asked: str | None, known: Sequence[str]) -> int:
-        found = _first_column(header, known if asked is None else (asked,))
-        if found is None:
-            wanted = f"by a known name ({', '.join(known)})" if asked is None else repr(asked)
-            hint = did_you_mean(asked or known[0], header)
-            raise DataError(
-                f"{path} has no {role} column {wanted}{hint}, only {_shown(header)}: "
-                f"name one of these with --{role}-column"
-            )
-        return found
-
-    return {
-        "id": required("id", rules.id_column, _ID_COLUMNS),
-        "labels": required("labels", rules.labels_column, _LABELS_COLUMNS),
-        "title": _first_column(header, _TITLE_COLUMNS),
-        "type": _first_column(header, _TYPE_COLUMNS),
-        "image": required("image", rules.image_column, ()) if rules.image_column else None,
-    }
-
-
-def _first_column(header: Iterable[str], known: Iterable[str]) -> int | None:
-    """Return where the earliest of the known names stands, in any case; `*_id` is any name that ends so."""
-    names = [name.casefold() for name in header]
-    for wanted in known:
-        for at, name in enumerate(names):
-            if name == wanted.casefold() or (wanted == "*_id" and name.endswith("_id")):
-                return at
-    return None
-
-
-def _shown(words: Sequence[str], most: int = 12) -> str:
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more
 
 
 @dataclass(frozen=True)
@@ -282,7 +165,7 @@ class _Poster:
     image_path: Path | None
 
 
-def _posters_in(table: _Table, separator: str | None, image_files: Mapping[str, Path]) -> list[_Poster]:
+def _posters_in(table: Table, separator: str | None, image_files: Mapping[str, Path]) -> list[_Poster]:
     separator = separator or _guess_separator(row.labels for row in table.rows)
     posters = []
     for row in table.rows:
@@ -337,13 +220,11 @@ def _catalogue_of(posters: Sequence[_Poster], label_names: tuple[str, ...]) -> C
 class _Cleaning:
     """Takes posters out, reason by reason, and keeps the tally."""
 
-    def __init__(self, table: _Table) -> None:
+    def __init__(self, table: Table) -> None:
         self.table = table
         self._dropped = {"broken row": [f"line {line}" for line in table.broken_lines]}
 
-    def keep(
-        self, posters: Sequence[_Poster], reason: str, wanted: Callable[[_Poster], bool]
-    ) -> list[_Poster]:
+    def keep(self, posters: Sequence[_Poster], reason: str, wanted: Callable[[_Poster], bool]) -> list[_Poster]:
         """Return the posters that are wanted, and put the others down under `reason`."""
         kept: list[_Poster] = []
         dropped = self._dropped.setdefault(reason, [])
@@ -359,8 +240,7 @@ class _Cleaning:
             return
         tally = ", ".join(f"{len(ids)} {reason}" for reason, ids in self._dropped.items() if ids)
         raise DataError(
-            f"no poster of {self.table.path} is left ({tally}): "
-            "check --types, --labels-column and --label-separator"
+            f"no poster of {self.table.path} is left ({tally}): check --types, --labels-column and --label-separator"
         )
 
     def report(self, catalogue: Catalogue) -> CleaningReport:
@@ -370,9 +250,7 @@ class _Cleaning:
             rows_read=len(self.table.rows) + len(self.table.broken_lines),
             rows_kept=len(catalogue),
             dropped={reason: len(ids) for reason, ids in self._dropped.items()},
-            examples={
-                reason: tuple(ids[:_EXAMPLES_PER_REASON]) for reason, ids in self._dropped.items() if ids
-            },
+            examples={reason: tuple(ids[:_EXAMPLES_PER_REASON]) for reason, ids in self._dropped.items() if ids},
             label_counts=dict(zip(catalogue.label_names, counts, strict=True)),
             columns=self.table.columns,
         )
@@ -416,12 +294,12 @@ def _drop_imageless(
     return kept
 
 
-def _commonest_labels(posters: Sequence[_Poster], top_labels: int, table: _Table) -> tuple[str, ...]:
+def _commonest_labels(posters: Sequence[_Poster], top_labels: int, table: Table) -> tuple[str, ...]:
     counts = Counter(label for poster in posters for label in poster.labels)
     ranked = sorted(counts, key=lambda label: (-counts[label], label))[: max(top_labels, 0)]
     if len(ranked) < MIN_LABELS:
         raise DataError(
-            f"at least {MIN_LABELS} labels are needed, but {table.path} yields {_shown(ranked) or 'none'}: "
+            f"at least {MIN_LABELS} labels are needed, but {table.path} yields {shown(ranked) or 'none'}: "
             "check --labels-column and --label-separator, or raise --labels"
         )
     return tuple(ranked)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -42,9 +42,7 @@ def decode(source: Path | bytes | Image.Image, size_px: int) -> Array:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                image.draft(
-                    "RGB", (2 * size_px, 2 * size_px)
-                )  # JPEG only: skips detail that is thrown away anyway
+                image.draft("RGB", (2 * size_px, 2 * size_px))  # JPEG only: skips detail that is thrown away anyway
                 return _squash(image, size_px)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
             raise OSError(str(error)) from error
@@ -75,7 +73,7 @@ class Posters:
 
 def read_posters(paths: Sequence[Path]) -> Posters:
     """Read every file once for its digest. An unreadable file gets the digest of nothing and fails at decoding."""
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         return Posters(tuple(paths), tuple(pool.map(_digest, paths)))
 
 
@@ -87,7 +85,8 @@ def _digest(path: Path) -> bytes:
     return blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
-def _threads() -> int:
+def n_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -120,16 +119,14 @@ class DecodedImages:
 
     def _decode_missing(self, posters: Posters, progress: Progress) -> None:
         todo = self._store.missing(posters.digests)
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(n_cores()) as pool:
             for start in range(0, len(todo), SHARD_POSTERS):
                 rows = todo[start : start + SHARD_POSTERS]
                 decoded = list(pool.map(self._decode_or_none, (posters.paths[row] for row in rows)))
                 whole = [(posters.digests[row], image) for row, image in zip(rows, decoded, strict=True)
                          if image is not None]  # fmt: skip
                 if whole:
-                    self._store.append(
-                        [digest for digest, _ in whole], np.stack([image for _, image in whole])
-                    )
+                    self._store.append([digest for digest, _ in whole], np.stack([image for _, image in whole]))
                 progress(len(rows))
 
     def _decode_or_none(self, path: Path) -> Array | None:
@@ -138,7 +135,6 @@ class DecodedImages:
         except (OSError, ValueError):
             return None
 
-    def batches(self, posters: Posters, batch_size: int) -> Iterator[Array]:
-        """Yield uint8 (n, size_px, size_px, 3) in the order of ``posters``, each of which must have been decoded."""
-        for start in range(0, len(posters), batch_size):
-            yield self._store.gather(posters.digests[start : start + batch_size])
+    def load(self, posters: Posters) -> Array:
+        """Return uint8 (N, size_px, size_px, 3) in the order of ``posters``, each of which must have been decoded."""
+        return self._store.gather(posters.digests)

@@ -38,7 +38,7 @@ class ShardStore:
         self.folder = folder
         self.row_shape = row_shape
         self.dtype = np.dtype(dtype)
-        self._shards: dict[str, Array] = {}  # shard name -> memory map (n, *row_shape)
+        self._known: set[str] = set()  # names of the shards that were looked at
         self._places: dict[bytes, tuple[str, int]] = {}  # poster digest -> (shard name, row)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -50,20 +50,24 @@ class ShardStore:
         """Take in the shards that any process has finished since the last look."""
         for keys_path in sorted(self.folder.glob(f"*{_KEYS}")):
             name = keys_path.name.removesuffix(_KEYS)
-            if name not in self._shards:
-                self._open(name, keys_path)
+            if name not in self._known:
+                self._take_in(name)
 
-    def _open(self, name: str, keys_path: Path) -> None:
+    def _take_in(self, name: str) -> None:
         try:
-            keys = open_memmap(keys_path, mode="r")
-            rows = open_memmap(self.folder / f"{name}.npy", mode="r")
+            keys = np.array(open_memmap(self.folder / f"{name}{_KEYS}", mode="r"))
+            rows = self._map(name)
         except (OSError, ValueError):
             return  # a damaged shard counts as absent: its rows are made again
         if rows.shape != (len(keys), *self.row_shape) or rows.dtype != self.dtype:
             return
-        self._shards[name] = rows
+        self._known.add(name)
         for row, key in enumerate(keys):
             self._places[key.tobytes()] = (name, row)
+
+    def _map(self, name: str) -> Array:
+        """Map a shard's rows (n, *row_shape). Maps are not kept, or what was once read would count as our memory."""
+        return open_memmap(self.folder / f"{name}.npy", mode="r")
 
     def lock(self) -> FileLock:
         """The lock that a writer holds while it computes rows, so that a second one waits and then finds them."""
@@ -87,7 +91,7 @@ class ShardStore:
             write_array(self.folder / f"{name}{_KEYS}", keys)
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
-        self._open(name, self.folder / f"{name}{_KEYS}")
+        self._take_in(name)
 
     def gather(self, digests: Sequence[bytes], columns: Array | slice = _ALL) -> Array:
         """Return the rows of ``digests`` in their order, as a new array (N, *row_shape); KeyError if one is missing.
@@ -95,7 +99,8 @@ class ShardStore:
         ``columns`` takes only some entries of each row, so that a narrow choice never holds the wide rows.
         """
         places = [self._places[digest] for digest in digests]
-        return np.stack([self._shards[name][row][columns] for name, row in places])
+        maps = {name: self._map(name) for name, _ in places}
+        return np.stack([maps[name][row][columns] for name, row in places])
 
 
 def write_array(path: Path, array: Array) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from hpo.data.images import DecodedImages, Posters, Progress
 from hpo.data.shards import Array, ShardStore
 from hpo.model.backbones import Backbone
-from hpo.model.forward import BATCH_POSTERS, Forward, fastest_forward, precision
+from hpo.model.forward import fastest_forward, precision
 
 _SHARD_POSTERS = 256  # what a kill can cost: a few seconds of forward passes
 
@@ -54,15 +54,9 @@ class FeatureCache:
         forward = fastest_forward(self.backbone, self.backbone.image_size)
         for start in range(0, len(todo), _SHARD_POSTERS):
             block = todo.take(range(start, min(start + _SHARD_POSTERS, len(todo))))
-            rows = [_run(forward, batch, progress) for batch in self.images.batches(block, BATCH_POSTERS)]
-            self.store.append(block.digests, np.concatenate(rows))
+            self.store.append(block.digests, forward.over(self.images.load(block), progress))
 
     def load(self, posters: Posters, columns: Array) -> Array:
         """Return float32 (N, len(columns)) in the order of ``posters``, each of which must have been computed."""
         return self.store.gather(posters.digests, columns)
 
-
-def _run(forward: Forward, batch: Array, progress: Progress) -> Array:
-    rows = forward(batch)
-    progress(len(batch))
-    return rows

@@ -189,6 +189,12 @@ class Tracking:
             _log(self._client, run_id, params=new, tags=all_tags)
         return run_id
 
+    def find_study_run(self, study_name: str) -> str | None:
+        """Return the id of the study's parent run, or None where this MLflow has none."""
+        with _asking(self.uri, f"look for the run of study {study_name!r}"):
+            run = self._parent_run(study_name)
+        return None if run is None else str(run.info.run_id)
+
     def finish_study(self, run_id: str, status: str, note_markdown: str, metrics: Mapping[str, float]) -> None:
         """Close the parent run as FINISHED, KILLED or FAILED, with a last note and the study's metrics."""
         with _asking(self.uri, "close the run of the study"):

@@ -154,9 +154,7 @@ def test_posters_come_back_in_order_as_they_were_decoded(tmp_path, drawn):
     assert images.ensure(drawn.posters) == []
     assert images.missing(drawn.posters) == 0
     backwards = drawn.posters.take(range(59, -1, -1))
-    batches = list(images.batches(backwards, 25))
-    assert [len(batch) for batch in batches] == [25, 25, 10]
-    assert np.array_equal(np.concatenate(batches), [decode(path, SIZE) for path in backwards.paths])
+    assert np.array_equal(images.load(backwards), [decode(path, SIZE) for path in backwards.paths])
 
 
 def test_a_poster_is_decoded_once_per_size(tmp_path):
@@ -174,7 +172,7 @@ def test_more_posters_than_one_shard_holds(tmp_path):
     assert len(posters) > SHARD_POSTERS
     images = DecodedImages(tmp_path / "cache", SIZE)
     images.ensure(posters)
-    assert_colour(next(images.batches(posters.take([256]), 1)), WHITE)
+    assert_colour(images.load(posters.take([256])), WHITE)
 
 
 def test_the_key_is_the_content_rather_than_the_name(tmp_path):
@@ -192,7 +190,7 @@ def test_equal_posters_are_decoded_once(tmp_path):
     copies = [path, *(Path(shutil.copy(path, tmp_path / f"copy {at}.png")) for at in range(3))]
     images = DecodedImages(tmp_path / "cache", SIZE)
     assert ensured(images, copies) == 1
-    assert next(images.batches(read_posters(copies), 4)).shape == (4, SIZE, SIZE, 3)
+    assert images.load(read_posters(copies)).shape == (4, SIZE, SIZE, 3)
 
 
 def test_a_tenth_of_broken_posters_is_left_out_and_the_rest_decoded(tmp_path):
@@ -201,7 +199,7 @@ def test_a_tenth_of_broken_posters_is_left_out_and_the_rest_decoded(tmp_path):
     images = DecodedImages(tmp_path / "cache", SIZE)
     assert images.ensure(posters) == [0, 1]
     whole = posters.take(range(2, 20))
-    assert np.array_equal(next(images.batches(whole, 18)), [decode(path, SIZE) for path in whole.paths])
+    assert np.array_equal(images.load(whole), [decode(path, SIZE) for path in whole.paths])
 
 
 def test_a_missing_file_and_a_folder_are_broken_posters(tmp_path):
@@ -228,7 +226,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 finished = []
 images.ensure(posters, finished.append)
-print(sum(finished), len(next(images.batches(posters, 300))))
+print(sum(finished), len(images.load(posters)))
 """
 
 

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,9 +38,9 @@ def test_onnx_runtime_and_pytorch_agree(name):
     assert exported is not None
     for n_posters in (1, 2, 5):  # the graph is exported with two
         images = posters(n_posters)
-        rows = exported(images)
+        rows = exported.run(images)
         assert (rows.shape, rows.dtype) == ((n_posters, backbone.layout.width), np.float32)
-        np.testing.assert_allclose(rows, plain(images), atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(rows, plain.run(images), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("network", [SingularValues(), LooksBeforeItDecides()], ids=["no operator", "traced wrongly"])
@@ -51,12 +49,10 @@ def test_a_network_that_cannot_be_exported_runs_in_pytorch(network):
     images = posters(3, 32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(fastest_forward(network, 32)(images), expected, rtol=1e-3 if precision() == "fp32" else 1e-2)
+    np.testing.assert_allclose(fastest_forward(network, 32).run(images), expected, rtol=1e-3 if precision() == "fp32" else 1e-2)
 
 
 def test_the_exported_graph_names_its_input_and_output(tmp_path):
-    import onnx
-
     export(load_backbone("test_resnet", 64, "random"), 64, tmp_path / "network.onnx")
     graph = onnx.load(tmp_path / "network.onnx").graph
     assert [node.name for node in graph.input] == ["images"]
@@ -66,8 +62,8 @@ def test_the_exported_graph_names_its_input_and_output(tmp_path):
 def test_the_fastest_way_stays_close_to_fp32():
     backbone = load_backbone("test_efficientnet", 64, "random")
     images = posters(4)
-    plain = torch_forward(backbone, CPU, half=False)(images)
-    rows = fastest_forward(backbone, 64)(images)
+    plain = torch_forward(backbone, CPU, half=False).run(images)
+    rows = fastest_forward(backbone, 64).run(images)
     tolerance = 1e-4 if precision() == "fp32" else 2e-2
     assert np.abs(rows - plain).max() <= tolerance * np.abs(plain).max()
 
@@ -75,17 +71,20 @@ def test_the_fastest_way_stays_close_to_fp32():
 def test_half_precision_answers_in_float32():
     backbone = load_backbone("test_efficientnet", 64, "random")
     images = posters(2)
-    half, plain = (torch_forward(backbone, CPU, half=half)(images) for half in (True, False))
+    half, plain = (torch_forward(backbone, CPU, half=half).run(images) for half in (True, False))
     assert half.dtype == np.float32
     assert 0 < np.abs(half - plain).max() <= 5e-2 * np.abs(plain).max()
 
 
-def test_a_failed_export_says_nothing_on_the_terminal():
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from test_forward import SingularValues, onnx_forward\n"
-        "onnx_forward(SingularValues(), 32)"
-    )
-    folder = __file__.rpartition("/")[0]
-    finished = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
-    assert (finished.stdout, finished.stderr) == ("", "")
+def test_posters_are_run_in_batches_and_come_back_in_order():
+    forward = onnx_forward(load_backbone("test_efficientnet", 64, "random"), 64)
+    images = posters(3 * forward.batch_posters + 1)
+    finished: list[int] = []
+    rows = forward.over(images, finished.append)
+    assert sum(finished) == len(images)
+    np.testing.assert_allclose(rows, forward.run(images), atol=1e-5, rtol=1e-5)
+
+
+def test_a_failed_export_leaves_stdout_to_the_answer(capfd):
+    assert onnx_forward(SingularValues(), 32) is None
+    assert capfd.readouterr().out == ""

@@ -67,12 +67,13 @@ def test_two_searches_may_make_the_database_at_once(made_at_once):
 
 @pytest.mark.parametrize("name", ["posters", 'it\'s "mine" `and` 100 %'])
 def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
+    assert tracking.find_study_run(name) is None
     first = start_study(tracking, name, budget=50, rules={"top_labels": 10})
     tracking.finish_study(first, "KILLED", "# Stopped", {"best/f1_macro": 0.4})
     assert client.get_run(first).info.status == "KILLED"
 
     start_study(tracking, "another study")
-    assert start_study(tracking, name, budget=100, seed=0) == first
+    assert start_study(tracking, name, budget=100, seed=0) == first == tracking.find_study_run(name)
     run = client.get_run(first)
     assert run.info.status == "RUNNING"
     assert run.data.params == {"budget": "50", "rules.top_labels": "10", "seed": "0"}

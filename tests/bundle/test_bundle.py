@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from hpo.bundle.bundle import load_classifier, load_description, save_bundle, write_description
+from hpo.bundle.predictor import Predictor
+from hpo.errors import BundleError
+
+
+def rewrite(bundle: Path, **changes: object) -> None:
+    """Change ``bundle.json`` as a person with an editor would; None takes a key out."""
+    file = bundle / "bundle.json"
+    content = {**json.loads(file.read_text()), **changes}
+    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def test_a_bundle_is_json_safetensors_and_a_card(bundle, description):
+    assert sorted(file.name for file in bundle.iterdir()) == ["README.md", "bundle.json", "model.safetensors"]
+    assert (bundle / "README.md").read_text() == "# A card"
+    content = json.loads((bundle / "bundle.json").read_text())
+    assert content["format_version"] == 1
+    assert content["label_names"] == ["Warm", "Moon", "Bars"]
+    assert content["fingerprints"].keys() == {"images", "model"}
+
+
+def test_every_word_of_the_description_comes_back(bundle, description):
+    loaded = load_description(bundle)
+    weights = {"model": loaded.fingerprints["model"]}
+    assert loaded == description.model_copy(update={"fingerprints": {**description.fingerprints, **weights}})
+
+
+def test_the_loaded_classifier_answers_exactly_as_the_saved_one(bundle, result):
+    loaded = load_classifier(bundle, load_description(bundle))
+    images = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert torch.equal(loaded(images), result.classifier()(images))
+
+
+def test_saving_again_replaces_the_bundle(bundle, result, description):
+    (bundle / "leftover").touch()
+    save_bundle(bundle, description, result.classifier(), card="# Another")
+    assert (bundle / "README.md").read_text() == "# Another"
+    assert not (bundle / "leftover").exists()
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+def test_metrics_can_be_added_without_touching_the_weights(bundle, description):
+    write_description(bundle, description.model_copy(update={"metrics": {"test": {"f1_macro": 0.5}}}))
+    assert load_description(bundle).metrics == {"test": {"f1_macro": 0.5}}
+    load_classifier(bundle, load_description(bundle))
+
+
+@pytest.mark.parametrize("damage", ["altered", "cut short", "missing"])
+def test_weights_that_are_not_those_exported_are_refused(bundle, damage):
+    weights = bundle / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content[:-8] if damage == "cut short" else content)
+    if damage == "missing":
+        weights.unlink()
+    with pytest.raises(BundleError, match=r"model\.safetensors is missing or is not the file that was exported"):
+        Predictor.load(bundle)
+
+
+def test_weights_of_another_shape_are_refused(bundle):
+    rewrite(bundle, params={**load_description(bundle).params.model_dump(), "width": 16})
+    with pytest.raises(BundleError, match=r"do not fit timm's 'test_efficientnet' \(.*\): install timm \d"):
+        Predictor.load(bundle)
+
+
+@pytest.mark.parametrize("missing", ["bundle.json", "."])
+def test_a_folder_that_is_no_bundle(bundle, missing):
+    if missing == ".":
+        bundle = bundle / "nowhere"
+    else:
+        (bundle / missing).unlink()
+    with pytest.raises(BundleError, match=r"got .* without a bundle\.json: name a folder that hpo export-best wrote"):
+        Predictor.load(bundle)
+
+
+@pytest.mark.parametrize("version", [2, "one", [1]])
+def test_another_format_asks_for_another_hpo(bundle, version):
+    rewrite(bundle, format_version=version)
+    with pytest.raises(BundleError, match=r"format 1 or older, got .* in .*bundle\.json: upgrade hpo"):
+        load_description(bundle)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\udcff"], ids=["empty", "half", "not UTF-8"])
+def test_what_is_not_json_is_refused(bundle, text):
+    (bundle / "bundle.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BundleError, match=r"Expected JSON in .*bundle\.json.*: export the bundle again"):
+        load_description(bundle)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}"])
+def test_json_without_a_format_is_refused(bundle, content):
+    (bundle / "bundle.json").write_text(content)
+    with pytest.raises(BundleError, match="got None"):
+        load_description(bundle)
+
+
+MISTAKES = {
+    "label_names": None,
+    "thresholds": [0.5, 0.5],  # for three labels
+    "thresholds.1": [0.5, "high", 0.5],
+    "preprocessing": {"mean": [0, 0, 0]},  # without an image_size
+    "params.width": {"width": -3},
+    "surprise": 1,
+}
+
+
+@pytest.mark.parametrize("where", MISTAKES)
+def test_a_mistake_in_the_json_is_named_where_it_is(bundle, description, where):
+    mistake = MISTAKES[where]
+    if where == "params.width":
+        mistake = {**description.params.model_dump(), **mistake}
+    rewrite(bundle, **{where.partition(".")[0]: mistake})
+    with pytest.raises(BundleError, match=rf"bundle\.json is not as expected at {where} \(.*\): export"):
+        Predictor.load(bundle)
+
+
+def test_a_backbone_that_the_installed_timm_does_not_know(bundle):
+    rewrite(bundle, backbone="efficientnet_of_2031")
+    with pytest.raises(BundleError, match=r"'efficientnet_of_2031'.*install timm \d"):
+        Predictor.load(bundle)
+
+
+DISK_IS_FULL = """
+import resource, sys
+from pathlib import Path
+from hpo.bundle.bundle import load_classifier, load_description, save_bundle
+from hpo.errors import BundleError
+
+source, target = Path(sys.argv[1]), Path(sys.argv[2])
+description = load_description(source)
+classifier = load_classifier(source, description)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"optuna", "mlflow", "pandas", "sqlalchemy"}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    save_bundle(target, description, classifier, "# A card")
+except BundleError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def in_another_process(tmp_path_factory, result, description):
+    """The imports of a process that loads a bundle, its words when the disk is full, and what it leaves there."""
+    folder = tmp_path_factory.mktemp("bundles")
+    save_bundle(folder / "bundle", description, result.classifier(), card="")
+    command = [sys.executable, "-c", DISK_IS_FULL, str(folder / "bundle"), str(folder / "copies" / "copy")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    imports, _, message = finished.stdout.partition("\n")
+    return imports, message, folder / "copies"
+
+
+def test_a_bundle_needs_neither_optuna_nor_mlflow(in_another_process):
+    assert in_another_process[0] == "[]"
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(in_another_process):
+    _, message, folder = in_another_process
+    assert message.startswith(f"The bundle could not be written to {folder / 'copy'} (")
+    assert message.endswith("--out.\n")
+    assert list(folder.iterdir()) == []

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+
+from hpo.data.images import decode
+from hpo.errors import DataError
+from hpo.model.backbones import load_backbone
+from hpo.model.features import FeatureCache
+from hpo.model.forward import precision
+
+ALL = slice(None)
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    return load_backbone("test_resnet", 64, "random")
+
+
+def ensured(cache: FeatureCache, posters) -> int:
+    """How many posters went through the backbone now."""
+    finished: list[int] = []
+    cache.ensure(posters, finished.append)
+    return sum(finished)
+
+
+def test_features_are_those_of_the_backbone_on_each_decoded_poster(tmp_path, drawn, backbone):
+    cache = FeatureCache.open(tmp_path, backbone)
+    few = drawn.posters.take([5, 0, 3])
+    assert cache.missing(few) == 3
+    assert ensured(cache, few) == 3
+    images = np.stack([decode(path, 64) for path in few.paths])
+    with torch.inference_mode():
+        expected = backbone(torch.from_numpy(images)).numpy()
+    tolerance = 1e-4 if precision() == "fp32" else 2e-2
+    rows = cache.load(few, ALL)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows, expected, atol=tolerance * np.abs(expected).max())
+    assert np.array_equal(cache.load(few, np.array([7, 2])), rows[:, [7, 2]])
+
+
+def test_each_poster_goes_through_the_backbone_once_ever(tmp_path, drawn, backbone):
+    assert ensured(FeatureCache.open(tmp_path, backbone), drawn.posters.take(range(20))) == 20
+    reopened = FeatureCache.open(tmp_path, backbone)
+    assert reopened.missing(drawn.posters) == 40
+    assert ensured(reopened, drawn.posters) == 40
+    assert ensured(reopened, drawn.posters) == 0
+
+
+@pytest.mark.parametrize("changed", ["weights", "size", "architecture"])
+def test_other_features_are_kept_apart(tmp_path, drawn, backbone, changed):
+    posters = drawn.posters.take(range(4))
+    ensured(FeatureCache.open(tmp_path, backbone), posters)
+    other = load_backbone(
+        "test_efficientnet" if changed == "architecture" else "test_resnet",
+        96 if changed == "size" else 64,
+        "random",
+    )
+    if changed == "weights":
+        with torch.no_grad():
+            next(other.network.parameters())[0] += 0.001
+    assert FeatureCache.open(tmp_path, other).missing(posters) == 4
+
+
+def test_two_searches_that_want_the_same_features_compute_them_once(tmp_path, drawn, backbone):
+    caches = [FeatureCache.open(tmp_path, backbone) for _ in "12"]
+    both_saw_nothing = Barrier(2)
+
+    def ensure(cache: FeatureCache) -> int:
+        assert cache.missing(drawn.posters) == 60
+        both_saw_nothing.wait()
+        return ensured(cache, drawn.posters)
+
+    with ThreadPoolExecutor(2) as pool:
+        computed = list(pool.map(ensure, caches))
+    assert sorted(computed) == [0, 60]
+    assert np.array_equal(caches[0].load(drawn.posters, ALL), caches[1].load(drawn.posters, ALL))
+
+
+def test_a_cache_folder_that_cannot_be_written_is_a_data_error(tmp_path, backbone):
+    (tmp_path / "features").write_text("in the way")
+    with pytest.raises(DataError, match="could not be written"):
+        FeatureCache.open(tmp_path, backbone)
