@@ -171,6 +171,7 @@ def load_space(path: Path) -> SearchSpace:
     )
     mistakes += _condition_mistakes(space)
     mistakes += _recipe_mistakes(space)
+    mistakes += _weights_mistakes(space)
     if mistakes:
         listed = "".join(f"\n  {path.name}: {mistake}" for mistake in mistakes)
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
@@ -292,6 +293,8 @@ def _value_mistakes(name: str, value: Scalar) -> list[str]:
 def _condition_mistakes(space: SearchSpace) -> Iterator[str]:
     above: set[str] = set(space.fixed)
     for name, parameter in space.searched.items():
+        if parameter.when and Hyperparameters.model_fields[name].is_required():
+            yield f"parameters.{name}.when: every trial needs {name}, so it cannot depend on another parameter"
         for other, values in parameter.when.items():
             where = f"parameters.{name}.when.{other}"
             if other not in above:
@@ -315,5 +318,16 @@ def _recipe_mistakes(space: SearchSpace) -> Iterator[str]:
                     yield f"{where}: is fixed at {space.fixed[name]!r} in this space, got {value!r}"
             elif name not in space.searched:
                 yield f"{where}: there is no such parameter in this space{did_you_mean(name, space.searched)}"
-            elif not space.searched[name].holds(value):
+            elif not space.searched[name].holds(value) or _value_mistakes(name, value):
                 yield f"{where}: {value!r} lies outside this space"
+
+
+def _weights_mistakes(space: SearchSpace) -> Iterator[str]:
+    if "backbone" not in {**space.searched, **space.fixed}:
+        return  # which is a mistake of its own
+    sources: Mapping[str, Any] = space.weights
+    for backbone, source in sources.items():
+        if backbone not in space.backbones:
+            yield f"weights.{backbone}: is no backbone of this space{did_you_mean(str(backbone), space.backbones)}"
+        elif not isinstance(source, str):
+            yield f"weights.{backbone}: expected auto, hub, random or the path of a file, got {source!r}"

@@ -1,0 +1,82 @@
+"""Feature extraction beside bare loops of the same forward passes: `python benchmarks/features.py`.
+
+Everything runs on the same decoded posters in one process, in turn, three times; the median of the ratios counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.machine import log, shared_posters
+from hpo.data.images import DecodedImages, read_posters
+from hpo.model.backbones import load_backbone
+from hpo.model.features import FeatureCache
+from hpo.model.forward import fastest_forward
+
+BACKBONE, SIZE, POSTERS, REPEATS = "tf_efficientnet_lite0", 224, 512, 3
+
+
+def main() -> None:
+    """Measure and log."""
+    _, images = shared_posters("movie-posters")
+    posters = read_posters(sorted(images.iterdir())[:POSTERS])
+    backbone = load_backbone(BACKBONE, SIZE)
+    forward = fastest_forward(backbone, SIZE)
+    with tempfile.TemporaryDirectory() as cache:
+        decoded = DecodedImages(Path(cache), SIZE)
+        decoded.ensure(posters)
+        pixels = decoded.load(posters)
+
+        def ours() -> None:
+            with tempfile.TemporaryDirectory(dir=cache) as fresh:
+                FeatureCache(FeatureCache.open(Path(fresh), backbone).store, decoded, backbone).ensure(posters)
+
+        def bare() -> None:
+            starts = range(0, POSTERS, forward.batch_posters)
+            with ThreadPoolExecutor(forward.at_once) as pool:
+                list(pool.map(lambda start: forward.run(pixels[start : start + forward.batch_posters]), starts))
+
+        def build() -> None:
+            fastest_forward(backbone, SIZE)
+
+        rows = [[_seconds(run) for run in (ours, build, bare, _plain_torch(backbone, pixels))] for _ in range(REPEATS)]
+    lines = [
+        f"{BACKBONE}, {SIZE} px, {POSTERS} posters, median of {REPEATS}; building the graph is paid once a backbone.\n"
+    ]
+    building = statistics.median(row[1] for row in rows)
+    ratio = statistics.median(row[2] / (row[0] - building) for row in rows)
+    torch_ratio = statistics.median(row[3] / (row[0] - building) for row in rows)
+    speed = POSTERS / statistics.median(row[0] - building for row in rows)
+    lines += [
+        f"- ours {speed:.0f} posters/s; building the graph {building:.1f} s",
+        f"- ours : bare loop of the same forward passes = {ratio:.2f} (speed; 0.85 is the goal)",
+        f"- ours : PyTorch fp32, batch 32, as in most examples = {torch_ratio:.2f}",
+    ]
+    log("feature extraction beside bare loops", "python -m benchmarks.features", lines)
+
+
+def _plain_torch(backbone: torch.nn.Module, pixels: np.ndarray) -> Callable[[], None]:
+    def run() -> None:
+        with torch.inference_mode():
+            for start in range(0, POSTERS, 32):
+                backbone(torch.from_numpy(pixels[start : start + 32]))
+
+    return run
+
+
+def _seconds(run: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

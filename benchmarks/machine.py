@@ -1,0 +1,50 @@
+"""What the benchmarks share: the machine in a line, the real posters, and a dated entry in LOG.md."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LOG = ROOT / "benchmarks" / "LOG.md"
+
+
+def shared_posters(name: str) -> tuple[Path, Path]:
+    """Return the CSV and the image folder of a set of real posters; end the benchmark where they are absent."""
+    folder = Path(os.environ.get("HPO_SHARED_DATA", ROOT.parent / "shared" / "data")) / name
+    if not folder.is_dir():
+        sys.exit(f"skipped: the shared posters are not at {folder} (HPO_SHARED_DATA names another place)")
+    return next(folder.glob("*.csv")), folder / "images"
+
+
+def machine() -> str:
+    """Describe the machine in a line."""
+    cores = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    busy = os.getloadavg()[0]
+    return f"{_cpu()}, {cores} cores, {memory:.0f} GiB, load {busy:.1f} before, Python {platform.python_version()}"
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def log(title: str, command: str, lines: list[str]) -> None:
+    """Print an entry and append it to LOG.md, with date, commit and machine."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout
+    entry = [
+        f"\n## {datetime.date.today()} · {title}\n",
+        f"`{command}` at {commit.strip()}; {machine()}\n",
+        *lines,
+        "",
+    ]
+    print("\n".join(entry))
+    with LOG.open("a") as file:
+        file.write("\n".join(entry))
