@@ -66,9 +66,7 @@ def parts(drawn: DrawnPosters):
     """Train (40 posters) and val (20)."""
     from hpo.search.trial import Part
 
-    return tuple(
-        Part(drawn.posters.take(rows), drawn.targets[rows]) for rows in (np.arange(40), np.arange(40, 60))
-    )
+    return tuple(Part(drawn.posters.take(rows), drawn.targets[rows]) for rows in (np.arange(40), np.arange(40, 60)))
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +74,7 @@ def source(tmp_path_factory: pytest.TempPathFactory):
     """Features of timm's smallest models, with random weights, computed once for all tests."""
     from hpo.search.trial import FeatureSource
 
-    weights = {name: "random" for name in ("test_efficientnet", "test_resnet")}
+    weights = dict.fromkeys(("test_efficientnet", "test_resnet"), "random")
     return FeatureSource(tmp_path_factory.mktemp("cache"), weights, lambda *_: nullcontext(lambda _: None))
 
 

@@ -98,9 +98,18 @@ class ShardStore:
 
         ``columns`` takes only some entries of each row, so that a narrow choice never holds the wide rows.
         """
-        places = [self._places[digest] for digest in digests]
-        maps = {name: self._map(name) for name, _ in places}
-        return np.stack([maps[name][row][columns] for name, row in places])
+        by_shard: dict[str, list[tuple[int, int]]] = {}  # shard -> (position in digests, row in the shard)
+        for position, digest in enumerate(digests):
+            name, row = self._places[digest]
+            by_shard.setdefault(name, []).append((position, row))
+        gathered: Array | None = None
+        for name, places in by_shard.items():
+            positions, rows = np.array(places).T
+            taken = self._map(name)[rows][:, columns]
+            if gathered is None:
+                gathered = np.empty((len(digests), *taken.shape[1:]), self.dtype)
+            gathered[positions] = taken
+        return np.empty((0, *self.row_shape), self.dtype) if gathered is None else gathered
 
 
 def write_array(path: Path, array: Array) -> None:

@@ -23,7 +23,8 @@ from hpo.errors import SpaceError, did_you_mean
 from hpo.model.hyperparameters import Hyperparameters
 
 Scalar: TypeAlias = bool | int | float | str
-PACKAGED_SPACES = Path(__file__).parents[2] / "search_spaces"
+_PLACES = (Path(__file__).parents[2] / "search_spaces", Path(__file__).parents[1] / "search_spaces")
+SHIPPED_SPACES = next(place for place in _PLACES if place.is_dir())  # beside the package in a checkout, else inside it
 
 
 class SuggestsValues(Protocol):
@@ -157,7 +158,7 @@ def load_space(path: Path) -> SearchSpace:
 
     Raises SpaceError that lists every mistake: file, key, what was expected and what was got.
     """
-    shipped = PACKAGED_SPACES / f"{path}.yaml"
+    shipped = SHIPPED_SPACES / f"{path}.yaml"
     path = shipped if not path.exists() and shipped.is_file() else path
     content = _read_yaml(path)
     mistakes = list(_unknown_sections(content))
@@ -211,7 +212,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
-        shipped = ", ".join(sorted(file.stem for file in PACKAGED_SPACES.glob("*.yaml")))
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED_SPACES.glob("*.yaml")))
         raise SpaceError(
             f"Expected a search space at {path}, which cannot be read ({error.strerror}): "
             f"name a YAML file or one of those that ship ({shipped}) with --space."

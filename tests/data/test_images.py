@@ -166,7 +166,7 @@ def test_a_poster_is_decoded_once_per_size(tmp_path):
 
 
 def test_more_posters_than_one_shard_holds(tmp_path):
-    paths = write_posters(tmp_path, 256) + [tmp_path / "last.png"]
+    paths = [*write_posters(tmp_path, 256), tmp_path / "last.png"]
     Image.new("RGB", (6, 9), "white").save(paths[-1])
     posters = read_posters(paths)
     assert len(posters) > SHARD_POSTERS

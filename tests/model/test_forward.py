@@ -49,7 +49,9 @@ def test_a_network_that_cannot_be_exported_runs_in_pytorch(network):
     images = posters(3, 32)
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(fastest_forward(network, 32).run(images), expected, rtol=1e-3 if precision() == "fp32" else 1e-2)
+    np.testing.assert_allclose(
+        fastest_forward(network, 32).run(images), expected, rtol=1e-3 if precision() == "fp32" else 1e-2
+    )
 
 
 def test_the_exported_graph_names_its_input_and_output(tmp_path):

@@ -21,7 +21,9 @@ def learnable(n_posters: int = 300, seed: int = 0) -> tuple[torch.Tensor, torch.
     return features, (features @ weights + noise > 1.0).float()
 
 
-def trained(chosen: Hyperparameters, seed: int = 0, scale: float = 1, shift: float = 0) -> tuple[Head, list[EpochResult]]:
+def trained(
+    chosen: Hyperparameters, seed: int = 0, scale: float = 1, shift: float = 0
+) -> tuple[Head, list[EpochResult]]:
     features, targets = learnable()
     val_features, _ = learnable(seed=1)
     torch.manual_seed(seed)

@@ -1,0 +1,154 @@
+"""First contact with MLflow, and what it refuses as one sentence with a cure.
+
+MLflow goes on asking for minutes where nobody answers. Here first contact fails within seconds, at the price that a
+server which is just starting is called absent; once connected, a search has all of MLflow's patience.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
+
+# isort: split
+
+import sqlalchemy
+from alembic.util import CommandError
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.errors import TrackingError
+from hpo.search.mlflow_entities import cut
+
+_FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+_CURES = {
+    "is locked": "let the other process that writes to it finish, then type the command again",
+    "not a database": "name another file with --tracking-uri sqlite:////absolute/path/mlflow.db",
+    "locate revision": "it is Optuna's or a newer MLflow's, so name another database with --tracking-uri",
+    "out-of-date": "run mlflow db upgrade on it, or name another database with --tracking-uri",
+    "No module": "install that driver with pip, then type the command again",
+    "no answer": "start that server, or leave --tracking-uri and MLFLOW_TRACKING_URI out to use ./mlruns",
+    "model name": "choose another name with --study",
+}
+_CURE = "mend that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
+_NOISE = {
+    r"^(\(?[\w.]+[:)] )+": "",  # RESOURCE_DOES_NOT_EXIST: or (sqlite3.OperationalError)
+    r"^API request to .* failed with exception.*": "no answer",
+    r"^API request to .* failed with (error code \d+).*": r"it answers with \1",
+}
+
+
+def connect(uri: str, artifact_root: Path | None, experiment: str) -> tuple[MlflowClient, str]:
+    """Return a client of the MLflow at ``uri``, and the id of ``experiment``, which is created if need be.
+
+    ``artifact_root`` is where a new experiment in a database keeps its files; a server has its own place.
+    Raises TrackingError for a file store, a deleted experiment, and within seconds where nobody answers.
+    """
+    _refuse_file_store(uri)
+    over_http = uri.startswith(("http://", "https://"))
+    location = None if over_http or artifact_root is None else artifact_root.resolve().as_uri()
+    with asking(uri, "be opened"), _impatient():
+        if not over_http:
+            _prepare_database(sqlalchemy.make_url(uri), location)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        return client, _experiment_id(client, uri, experiment, location)
+
+
+def _refuse_file_store(uri: str) -> None:
+    if "://" not in uri or uri.startswith("file:"):
+        raise TrackingError(
+            f"Expected a database or a server as tracking URI, got {uri!r}, a folder of files, which MLflow "
+            "refuses: use --tracking-uri sqlite:///mlruns/mlflow.db."
+        )
+
+
+def _prepare_database(url: sqlalchemy.URL, location: str | None) -> None:
+    """Fail at once where MLflow would retry for two minutes; let people read while a search writes (WAL)."""
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite and url.database:
+        _create_sqlite(Path(url.database), location)
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        if is_sqlite:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    engine.dispose()
+
+
+def _create_sqlite(file: Path, location: str | None) -> None:
+    """Let the schema appear whole: MLflow takes seconds for it, and a kill or a second process spoils it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):
+        if file.exists() and file.stat().st_size > 0:
+            return
+        staging = file.with_name(f".{file.name}-being-made")
+        shutil.rmtree(staging, ignore_errors=True)  # what a kill left
+        staging.mkdir()
+        made = staging / file.name
+        store = SqlAlchemyStore(f"sqlite:///{made}", location or file.parent.resolve().as_uri())
+        store.engine.dispose()
+        made.replace(file)
+        shutil.rmtree(staging)
+
+
+def _experiment_id(client: MlflowClient, uri: str, name: str, location: str | None) -> str:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(name)  # another process was faster
+    if experiment.lifecycle_stage == "deleted":
+        raise TrackingError(
+            f"The MLflow experiment {name!r} at {without_credentials(uri)} was deleted: bring it back with "
+            f"MLFLOW_TRACKING_URI={without_credentials(uri)} mlflow experiments restore --experiment-id "
+            f"{experiment.experiment_id}, then type the command again."
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def asking(uri: str, what: str) -> Iterator[None]:
+    """Turn what MLflow, its database or the disk refuses into one sentence with a cure."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, CommandError, ModuleNotFoundError, OSError) as error:
+        reason = _reason(error)
+        usual = "free some space there or make it writable" if isinstance(error, OSError) else _CURE
+        cure = next((cure for sign, cure in _CURES.items() if sign in reason), usual)
+        raise TrackingError(f"MLflow at {without_credentials(uri)} could not {what} ({reason}): {cure}.") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first sentence of an error, without codes, SQL and what the HTTP library says about itself."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    sentence = text.strip().partition("\n")[0].partition(". ")[0]
+    for noise, instead in _NOISE.items():
+        sentence = re.sub(noise, instead, sentence)
+    return cut(sentence.rstrip(". "), 200)
+
+
+def without_credentials(uri: str) -> str:
+    """Return the URI without its user and password, to be shown."""
+    return re.sub(r"(?<=://)[^/@]+@", "", uri)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Make first contact fail within seconds; later, a server that restarts is worth MLflow's patience."""
+    added = {key: value for key, value in _FIRST_CONTACT.items() if key not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for key in added:
+            os.environ.pop(key, None)
