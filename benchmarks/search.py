@@ -41,7 +41,7 @@ def main() -> None:
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in trials)
     lines = [
         f"- {name}, 50 trials from empty caches: {wall / 60:.1f} minutes, peak memory {memory:.2f} GB, {pruned} pruned",
-        f"- a trial: {statistics.median(training):.2f} s of training, {statistics.median(overheads):.2f} s of everything "
+        f"- a trial: {statistics.median(training):.2f} s of training, {statistics.median(overheads):.2f} s of all "
         "else (medians of complete trials)",
         f"- a second study on the same posters starts its first trial after {(first - started).total_seconds():.1f} s",
         *(_claim(part, metrics) for part in ("val", "cross_validation", "test")),

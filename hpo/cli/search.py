@@ -72,8 +72,7 @@ def search(
         from hpo.data.splits import parse_size
         from hpo.decision.metrics import METRICS
         from hpo.report.tables import print_outcome
-        from hpo.search.options import Places, SearchOptions
-        from hpo.search.prepare import DataOptions
+        from hpo.search.options import DataOptions, Places, SearchOptions
         from hpo.search.search import search as run_search
         from hpo.search.space import load_space
     if metric not in METRICS:

@@ -306,7 +306,5 @@ def _checked_targets(targets: ArrayLike) -> Bools:
         )
     wrong = targets[(targets != 0) & (targets != 1)]
     if wrong.size:
-        raise DataError(
-            f"targets must be 0 or 1, got {wrong[0]}: give one column per label, 1 where a poster has it."
-        )
+        raise DataError(f"targets must be 0 or 1, got {wrong[0]}: give one column per label, 1 where a poster has it.")
     return targets.astype(bool)

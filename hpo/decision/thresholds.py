@@ -65,9 +65,7 @@ def fit(strategy: str, probabilities: ArrayLike, targets: ArrayLike, metric: str
     """
     if strategy not in STRATEGIES:
         hint = did_you_mean(strategy, STRATEGIES)
-        raise HpoError(
-            f"the threshold strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}{hint}."
-        )
+        raise HpoError(f"the threshold strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}{hint}.")
     metric = "f1_macro" if known_metric(metric) == "mean_ap" else metric
     return STRATEGIES[strategy](*checked(probabilities, targets), metric)
 
@@ -103,9 +101,7 @@ def cross_fit(
     probabilities, targets = checked(probabilities, targets)
     n_folds = min(n_folds, len(targets))
     if n_folds < 2:
-        raise DataError(
-            f"cross-fitting needs 2 posters and 2 folds, got {n_folds}: validate on a larger split."
-        )
+        raise DataError(f"cross-fitting needs 2 posters and 2 folds, got {n_folds}: validate on a larger split.")
     folds = stratified_folds(targets, n_folds, seed)
     thresholds = np.empty(targets.shape)
     for fold in range(n_folds):

@@ -59,4 +59,3 @@ class FeatureCache:
     def load(self, posters: Posters, columns: Array) -> Array:
         """Return float32 (N, len(columns)) in the order of ``posters``, each of which must have been computed."""
         return self.store.gather(posters.digests, columns)
-

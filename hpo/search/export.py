@@ -19,8 +19,8 @@ from hpo.errors import BundleError, DataError, StudyError
 from hpo.model.backbones import default_image_size
 from hpo.search.confirm import out_of_fold_probabilities
 from hpo.search.describe import claim, measure
-from hpo.search.options import Places
-from hpo.search.prepare import DataOptions, PreparedData, prepare_data
+from hpo.search.options import DataOptions, Places
+from hpo.search.prepare import PreparedData, prepare_data
 from hpo.search.study import Study
 from hpo.search.tracking import Champion, Tracking
 from hpo.search.trial import FeatureSource

@@ -7,9 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict
 
-from hpo.search.prepare import DataOptions
+from hpo.data.catalogue import CatalogueRules
 from hpo.search.space import SearchSpace
+
+
+class DataOptions(BaseModel):
+    """What decides the posters of a search and their split; a study remembers it, to prepare them again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    csv: Path
+    images: Path
+    rules: CatalogueRules
+    val_size: int | float  # a number of posters, or a share of them
+    test_size: int | float  # a number of posters, or a share of them
+    seed: int
 
 
 @dataclass(frozen=True)

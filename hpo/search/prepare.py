@@ -7,25 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from hpo.data.catalogue import Catalogue, CatalogueRules, CleaningReport, check_trainable, read_catalogue
+from hpo.data.catalogue import Catalogue, CleaningReport, check_trainable, read_catalogue
 from hpo.data.images import DecodedImages, Phase, Posters, read_posters
-from hpo.data.splits import Distribution, Size, Split, distribution, split_posters
+from hpo.data.splits import Distribution, Split, distribution, split_posters
+from hpo.search.options import DataOptions
 from hpo.search.trial import Part
-
-
-class DataOptions(BaseModel):
-    """What decides the posters of a search and their split; a study remembers it, to prepare them again."""
-
-    model_config = ConfigDict(frozen=True)
-
-    csv: Path
-    images: Path
-    rules: CatalogueRules
-    val_size: Size
-    test_size: Size
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)

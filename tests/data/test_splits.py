@@ -62,9 +62,7 @@ def test_parts_are_disjoint_complete_sorted_exact_and_show_every_label(
 
 @settings(max_examples=30, deadline=None)
 @given(catalogue=catalogues, seed=seeds, shuffle=seeds)
-def test_the_split_ignores_row_order_and_the_global_random_state(
-    catalogue: Catalogue, seed: int, shuffle: int
-):
+def test_the_split_ignores_row_order_and_the_global_random_state(catalogue: Catalogue, seed: int, shuffle: int):
     split = split_posters(catalogue, 0.2, 0.2, seed)
     np.random.seed(shuffle)  # noqa: NPY002  the global state is what is tested
     state = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -147,9 +145,7 @@ def test_a_share_is_rounded_to_one_poster_at_least():
 
 
 def test_sizes_that_leave_nothing_to_train_on():
-    with pytest.raises(
-        DataError, match="60 posters to validate and 40 to test on leave none of 100 to train on"
-    ):
+    with pytest.raises(DataError, match="60 posters to validate and 40 to test on leave none of 100 to train on"):
         split_posters(drawn(100, np.array([0.4, 0.2])), 60, 0.4, seed=0)
 
 

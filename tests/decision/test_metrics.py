@@ -84,9 +84,7 @@ def test_scores_are_those_of_scikit_learn(name):
     assert {metric: scores.value(metric) for metric in METRICS} == scores.headline()
 
     judged = precision_recall_fscore_support(targets, probabilities >= thresholds, zero_division=0)
-    for ours, theirs in zip(
-        (scores.precision, scores.recall, scores.f1, scores.support), judged, strict=True
-    ):
+    for ours, theirs in zip((scores.precision, scores.recall, scores.f1, scores.support), judged, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     assert scores.n_posters == len(targets)
 
@@ -212,9 +210,7 @@ def test_no_constant_set_beats_the_best_one(targets):
     subsets = [np.array(bits, dtype=bool) for bits in itertools.product((0, 1), repeat=n_labels)]
 
     def value(subset, metric):
-        return score(np.tile(subset.astype(float), (len(targets), 1)), targets, [0.5] * n_labels).value(
-            metric
-        )
+        return score(np.tile(subset.astype(float), (len(targets), 1)), targets, [0.5] * n_labels).value(metric)
 
     for metric in ("f1_macro", "f1_micro"):
         chosen = best_constant_set(targets, metric)

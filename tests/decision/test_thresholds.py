@@ -82,9 +82,7 @@ def test_per_label_reaches_the_joint_f1_micro_of_brute_force(table):
 def test_global_reaches_the_best_single_cut_of_brute_force(metric, table):
     probabilities, targets = table
     n_labels = targets.shape[1]
-    best = max(
-        score(probabilities, targets, [cut] * n_labels).value(metric) for cut in every_cut(probabilities)
-    )
+    best = max(score(probabilities, targets, [cut] * n_labels).value(metric) for cut in every_cut(probabilities))
     assert reached("global", probabilities, targets, metric) == pytest.approx(best, abs=1e-9)
 
 
