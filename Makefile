@@ -3,13 +3,13 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: search test check format clean
+.PHONY: search test check format bench clean
 
 search: $(VENV)/installed
 	$(BIN)/hpo search --trials 50
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -29,6 +29,11 @@ $(VENV)/installed-dev: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --editable '.[dev]'
 	touch $(VENV)/installed $@
+
+bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.search movie-posters
+	$(BIN)/python -m benchmarks.search anime-covers
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -91,12 +91,12 @@ def ui(
     from hpo.report.ui import serve
 
     try:
-        name = _open(study, places).name
+        opened = _open(study, places)
     except HpoError:
         if study is not None:
             raise
-        name = None
-    serve(places, name, port, typer.echo)
+        opened = None
+    serve(places, opened, port, typer.echo)
 
 
 def _places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:

@@ -15,26 +15,26 @@ from collections.abc import Callable
 
 from hpo.errors import TrackingError
 from hpo.search.options import Places
-from hpo.search.tracking import open_tracking
+from hpo.search.study import Study
+from hpo.search.tracking import Tracking, open_tracking
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
 
 
-def serve(places: Places, study: str | None, port: int, say: Callable[[str], None]) -> None:
+def serve(places: Places, study: Study | None, port: int, say: Callable[[str], None]) -> None:
     """Serve until Ctrl-C; with a remote MLflow only print the links. Raises TrackingError when it does not start."""
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    run_id = None if study is None else tracking.find_study_run(study)
     if places.tracking_uri.startswith(("http://", "https://")):
-        _say_links(places.tracking_uri.rstrip("/"), tracking.experiment_id, run_id, study, say)
+        say("\n".join(_links(places.tracking_uri.rstrip("/"), tracking, study)))
         return
     port = port or _free_port()
     address = f"http://127.0.0.1:{port}"
+    links = _links(address, tracking, study)
     server = _start(places, port)
     try:
         _wait_until_it_answers(server, address)
-        _say_links(address, tracking.experiment_id, run_id, study, say)
-        say("Ctrl-C stops the server.")
+        say("\n".join([*links, "Ctrl-C stops the server."]))
         server.wait()
     except KeyboardInterrupt:
         say("")
@@ -42,25 +42,31 @@ def serve(places: Places, study: str | None, port: int, say: Callable[[str], Non
         _stop(server)
 
 
-def study_link(address: str, experiment_id: str, run_id: str | None, metric: str = "f1_macro") -> str:
-    """Return the link to the runs of a study's trials, best first (the UI alone opens on another page)."""
-    query = {"workflowType": "machine_learning"}
-    if run_id is not None:
-        query |= {
-            "searchFilter": f"tags.mlflow.parentRunId = '{run_id}'",
-            "orderByKey": f"metrics.`val/{metric}`",
-            "orderByAsc": "false",
-        }
-    return f"{address}/#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query, quote_via=urllib.parse.quote)}"
+def study_link(address: str, experiment_id: str, run_id: str, metric: str) -> str:
+    """Return the link to the trials of the study whose parent run is ``run_id``, best first by ``metric``."""
+    query = {
+        "searchFilter": f"tags.mlflow.parentRunId = '{run_id}'",
+        "orderByKey": f"metrics.`val/{metric}`",
+        "orderByAsc": "false",
+    }
+    return f"{_runs_link(address, experiment_id)}&{urllib.parse.urlencode(query, quote_via=urllib.parse.quote)}"
 
 
-def _say_links(
-    address: str, experiment_id: str, run_id: str | None, study: str | None, say: Callable[[str], None]
-) -> None:
-    say(f"Trials, best first:  {study_link(address, experiment_id, run_id)}")
-    if run_id is not None:
-        say(f"The study's report:  {address}/#/experiments/{experiment_id}/runs/{run_id}")
-        say(f"The champion:        {address}/#/models/{urllib.parse.quote(str(study))}")
+def _runs_link(address: str, experiment_id: str) -> str:
+    """The link to all runs; without the workflow type the UI opens on another page."""
+    return f"{address}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
+def _links(address: str, tracking: Tracking, study: Study | None) -> list[str]:
+    experiment_id = tracking.experiment_id
+    run_id = None if study is None else tracking.find_study_run(study.name)
+    if study is None or run_id is None:
+        return [f"All runs:  {_runs_link(address, experiment_id)}"]
+    return [
+        f"Trials, best first:  {study_link(address, experiment_id, run_id, study.metric)}",
+        f"The study's report:  {address}/#/experiments/{experiment_id}/runs/{run_id}",
+        f"The champion:        {address}/#/models/{urllib.parse.quote(study.name, safe='')}",
+    ]
 
 
 def _free_port() -> int:
@@ -88,10 +94,14 @@ def _start(places: Places, port: int) -> subprocess.Popen[bytes]:
         "--default-artifact-root",
         places.artifacts.as_uri(),
     ]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "1", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1"}
+    lean = {
+        "MLFLOW_DISABLE_TELEMETRY": "1",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes and 1.3 GB, for evaluations of chat models
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
+    }
     return subprocess.Popen(
         [*command, *stores],
-        env={**os.environ, **quiet},
+        env={**os.environ, **lean},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # so that Ctrl-C reaches us first and we stop it with all of its children

@@ -14,6 +14,7 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,25 +230,19 @@ def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: b
     """Open a study, or begin it when ``create``. Raises StudyError when it is not there or its storage is unusable."""
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=_PRUNER_WARMUP_EPOCHS)
     try:
-        storage = _open_storage(storage_url)
-        if create:
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                pruner=pruner,
-                load_if_exists=True,
-            )
-        else:
-            study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
+        with _storage(storage_url) as storage:
+            if create:
+                study = optuna.create_study(
+                    storage=storage,
+                    study_name=name,
+                    direction="maximize",
+                    pruner=pruner,
+                    load_if_exists=True,
+                )
+            else:
+                study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
     except KeyError as error:
         raise StudyError(_no_such_study(storage_url, name)) from error
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(
-            f"Expected a database for studies at {_without_password(storage_url)}, which cannot be used ({reason}): "
-            "check --storage."
-        ) from error
     # A resumed study must not draw the random trials of its beginning a second time.
     sampler_seed = seed + len(study.get_trials(deepcopy=False))
     study.sampler = optuna.samplers.TPESampler(
@@ -257,13 +252,15 @@ def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: b
 
 
 def study_names(storage_url: str) -> list[str]:
-    """Return the names of the studies in a storage."""
-    return list(optuna.get_all_study_names(storage=_open_storage(storage_url)))
+    """Return the names of the studies in a storage. Raises StudyError when it is unusable."""
+    with _storage(storage_url) as storage:
+        return list(optuna.get_all_study_names(storage=storage))
 
 
 def latest_study_name(storage_url: str) -> str:
     """Return the study that was begun or went on last. Raises StudyError when there is none."""
-    summaries = optuna.get_all_study_summaries(storage=_open_storage(storage_url))
+    with _storage(storage_url) as storage:
+        summaries = optuna.get_all_study_summaries(storage=storage)
     if not summaries:
         raise StudyError(f"There is no study in {_without_password(storage_url)} yet: begin one with hpo search.")
     return str(max(summaries, key=lambda summary: (summary.datetime_start is not None, summary._study_id)).study_name)
@@ -273,6 +270,19 @@ def _no_such_study(storage_url: str, name: str) -> str:
     known = study_names(storage_url)
     there = f"there are {', '.join(known)}" if known else "there is none yet"
     return f"Expected a study called {name!r}, but {there}: choose one with --study, or begin one with hpo search."
+
+
+@contextmanager
+def _storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
+    try:
+        yield _open_storage(url)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise StudyError(
+            f"Expected a database for studies at {_without_password(url)}, which cannot be used ({reason}): "
+            "check --storage."
+        ) from error
 
 
 def _open_storage(url: str) -> optuna.storages.RDBStorage:

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from hpo.cli.app import app
+from hpo.errors import StudyError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCS = "\n".join(page.read_text() for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))))
+HEAVY = ("torch", "timm", "mlflow", "optuna", "pandas", "sklearn")
+
+
+def walk(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command with the words that call it, groups included."""
+    yield words, command
+    for name, subcommand in getattr(command, "commands", {}).items():
+        yield from walk(subcommand, (*words, name))
+
+
+COMMANDS = dict(walk(typer.main.get_command(app)))
+OPTIONS = {
+    spelling
+    for command in COMMANDS.values()
+    for parameter in command.params
+    if parameter.param_type_name == "option"
+    for spelling in (*parameter.opts, *parameter.secondary_opts)
+}
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True)
+
+
+def test_every_command_is_documented():
+    named = (" ".join(("hpo", *words)) for words in COMMANDS)
+    assert [command for command in named if not re.search(rf"\b{command}\b", DOCS)] == []
+
+
+def test_every_option_is_documented_and_every_documented_one_exists():
+    documented = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", DOCS))
+    assert sorted(OPTIONS - documented) == []
+    assert sorted(documented - OPTIONS - {"--help"}) == []
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(words):
+    shown = CliRunner().invoke(app, [*words, "--help"])
+    assert shown.exit_code == 0
+    assert "Usage:" in shown.output
+    assert COMMANDS[words].help.split()[0] in shown.output
+
+
+def test_every_option_says_what_it_is_for():
+    silent = [
+        (words, parameter.name)
+        for words, command in COMMANDS.items()
+        for parameter in command.params
+        if parameter.param_type_name == "option" and not parameter.help
+    ]
+    assert silent == []
+
+
+def test_a_mistake_is_one_line_on_stderr_and_exit_1(tmp_path):
+    done = run("-m", "hpo", "search", "--timeout", "soon", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "hpo: --timeout expects a duration such as 90s, 30m or 2h, got 'soon'.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["status", "leaderboard", "export-best"])
+@pytest.mark.parametrize("storage", ["nonsense", "nosuch://place", "sqlite:///{folder}/text/optuna.db"])
+def test_an_unusable_storage_is_named_with_a_cure(tmp_path, command, storage):
+    (tmp_path / "text").write_text("no folder")
+    place = storage.format(folder=tmp_path)
+    with pytest.raises(StudyError, match=r"cannot be used .*: check --storage\.$") as told:
+        CliRunner().invoke(app, [command, "--storage", place], catch_exceptions=False)
+    assert place in str(told.value)
+
+
+@pytest.mark.parametrize("module", ["hpo", "hpo.cli.app"])
+def test_importing_is_light(tmp_path, module):
+    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
+    assert run("-c", code, cwd=tmp_path).stdout.strip() == "[]"

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import io
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.console import Console
+
+from hpo.bundle.bundle import Description
+from hpo.data.catalogue import CatalogueRules
+from hpo.decision.metrics import METRICS, constant_baselines
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.report.tables import (
+    best_by_backbone,
+    cleaning_lines,
+    complete_trials,
+    export_lines,
+    prediction_table,
+    print_evaluation,
+    print_outcome,
+    split_table,
+    trial_table,
+)
+from hpo.search.describe import measure
+from hpo.search.export import Exported
+from hpo.search.prepare import DataOptions, PreparedData, prepare_data
+from hpo.search.search import Outcome
+from hpo.search.study import Study
+from hpo.search.tracking import Champion
+
+WIDTH = 80
+LONG_NAME = "mobilenetv4_hybrid_large.e600_r384_in1k"
+
+
+def rendered(*shown: object) -> str:
+    """What a terminal of 80 columns shows."""
+    console = Console(file=io.StringIO(), width=WIDTH)
+    for renderable in shown:
+        console.print(renderable)
+    return console.file.getvalue()
+
+
+def a_trial(chosen: Hyperparameters, value: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    """A trial with what a search notes of it."""
+    scores = {name: value + place / 100 for place, name in enumerate(METRICS)}
+    noted = {"chosen": chosen.model_dump(), "scores": {"calibrated": scores, "fixed": dict.fromkeys(METRICS, 0.0)}}
+    return create_trial(value=value, state=state, user_attrs=noted)
+
+
+@pytest.fixture
+def study(chosen, tmp_path) -> Study:
+    """Two backbones; trial 3 was pruned, trials 0 and 4 are equal."""
+    made = optuna.create_study(direction="maximize", study_name="posters")
+    made.set_user_attr("metric", "f1_macro")
+    made.set_user_attr("budget", 8)
+    other = chosen.model_copy(update={"backbone": LONG_NAME, "hidden_layers": 0, "features": "final"})
+    made.add_trials([
+        a_trial(chosen, 0.4125),
+        a_trial(other, 0.5375),
+        a_trial(chosen, 0.25),
+        a_trial(other, 0.9, TrialState.PRUNED),
+        a_trial(chosen, 0.4125),
+    ])  # fmt: skip
+    return Study(made, tmp_path)
+
+
+def numbers(trials: list[FrozenTrial]) -> list[int]:
+    return [trial.number for trial in trials]
+
+
+def test_trials_are_ranked_and_the_earlier_of_equals_is_first(study):
+    trials = complete_trials(study)
+    assert numbers(trials) == [1, 0, 4, 2]
+    assert numbers(best_by_backbone(trials)) == [1, 0]
+
+
+def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
+    trials = complete_trials(study)
+    shown = rendered(trial_table(trials, "f1_macro"))
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    assert "Best trials by f1_macro on validation posters" in shown
+    for metric in METRICS:
+        assert metric in shown
+    for trial in trials:
+        [row] = [line.split() for line in shown.splitlines() if line.split()[:1] == [f"{trial.number}"]]
+        averages = trial.user_attrs["scores"]["calibrated"]
+        assert row[1:5] == [f"{averages[name]:.3f}" for name in METRICS]
+    words = "".join(shown.split())
+    assert f"{LONG_NAME},final,linear" in words
+    assert "test_efficientnet,allstagesavg,1×32relu" in words
+
+
+@pytest.fixture(scope="module")
+def data(drawn, tmp_path_factory) -> PreparedData:
+    """The drawn posters, and six broken ones; two rows of the CSV are of no use."""
+    folder = tmp_path_factory.mktemp("data")
+    images = Path(shutil.copytree(drawn.folder, folder / "images"))
+    labels = [", ".join(np.array(drawn.label_names)[row]) or "Warm" for row in drawn.targets]
+    rows = [f'{row:02},"{text}"' for row, text in enumerate(labels)]
+    for row in range(60, 66):
+        (images / f"{row}.jpg").write_bytes(b"not an image")
+        rows.append(f'{row},"Warm, Moon"')
+    rows += ['00,"Moon"', '99,"Bars"']
+    csv = folder / "posters.csv"
+    csv.write_text("\n".join(["id,genres", *rows]))
+    options = DataOptions(csv=csv, images=images, rules=CatalogueRules(), val_size=12, test_size=12, seed=0)
+    return prepare_data(options, folder / "cache", 64, lambda *_: nullcontext(lambda _: None))
+
+
+def test_every_row_is_accounted_for(data):
+    cleaned, broken = cleaning_lines(data)
+    assert cleaned == "posters.csv: 68 rows, 66 kept (1 duplicate id, 1 no image)"
+    assert broken == "6 broken posters left out: 60.jpg, 61.jpg, 62.jpg, 63.jpg, 64.jpg and 1 more"
+
+
+def test_the_split_is_shown_label_by_label(data):
+    shown = rendered(split_table(data))
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    for words in ("train (36)", "val (12)", "test (12)", "largest deviation of a share"):
+        assert words in shown
+    for shares in data.distribution.labels:
+        [row] = [line.split() for line in shown.splitlines() if line.split()[:1] == [shares.label]]
+        percentages = [f"{100 * share:.1f}" for share in (shares.train, shares.val, shares.test)]
+        assert [cell for cell in row[1:] if cell != "%"] == [f"{shares.n_posters}", *percentages]
+
+
+@pytest.mark.parametrize(("interrupted", "said"), [(True, "nothing is lost"), (False, "Stopped by --timeout")])
+def test_the_end_of_a_search_says_what_to_type_next(study, data, interrupted, said):
+    console = Console(file=io.StringIO(), width=WIDTH)
+    print_outcome(Outcome(study, data, "a run", interrupted), console)
+    shown = console.file.getvalue()
+    assert "4 trials complete, 1 pruned, 0 failed, of 8 asked for." in shown
+    baselines = constant_baselines(data.part("train").targets, data.part("val").targets)
+    words = " ".join(shown.split())
+    for name, values in baselines.items():
+        assert f"{name} {values['f1_macro']:.3f}" in words
+    assert said in shown
+    assert "hpo export-best --study posters" in shown
+
+
+@pytest.fixture
+def measured(data) -> dict:
+    """The scores of random answers to the val posters."""
+    targets = data.part("val").targets
+    probabilities = np.random.default_rng(0).random(targets.shape)
+    return measure(probabilities, targets, np.full(3, 0.5), data.catalogue.label_names)
+
+
+def test_an_evaluation_fits_a_terminal_with_every_number_whole(data, measured, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", f"{WIDTH}")
+    targets = data.part("val").targets
+    print_evaluation(measured, constant_baselines(targets, targets))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    assert "12 posters" in shown
+    for metric in METRICS:
+        low, high = measured["ci95"][metric]
+        [row] = [line for line in shown.splitlines() if metric in line]
+        assert f"{measured[metric]:.3f}" in row
+        assert f"{low:.3f} to {high:.3f}" in row
+    for label, scores in measured["per_label"].items():
+        [row] = [line for line in shown.splitlines() if label in line]
+        assert all(f"{scores[name]:.3f}" in row for name in ("f1", "precision", "recall", "threshold"))
+
+
+def test_an_export_names_its_scores_from_the_flattering_to_the_honest(measured, description: Description):
+    baselines = {part: {"always": dict.fromkeys(METRICS, 0.125)} for part in ("val", "test")}
+    metrics = {"metric": "f1_macro", "test": measured, "val": measured, "baselines": baselines}
+    champion = Champion(3, "a run", 17, 0.5, {})
+    described = description.model_copy(update={"metrics": metrics})
+    wrote, val, test, following = export_lines(Exported(Path("best"), champion, described, None))
+    assert wrote == "Wrote best: version 3, trial 17, test_efficientnet."
+    low, high = measured["ci95"]["f1_macro"]
+    score = f"f1_macro {measured['f1_macro']:.3f} [{low:.3f}, {high:.3f}], best constant 0.125, on 12 "
+    assert val.strip().startswith(f"{score}validation posters")
+    assert test.strip().startswith(f"{score}test posters, never looked at")
+    assert following == "Next: hpo predict best POSTER.jpg"
+    unjudged = export_lines(Exported(Path("best"), champion, described, "The posters have changed."))
+    assert unjudged[-2].endswith("than those of the search: The posters have changed.")
+
+
+def test_predictions_are_shown_likeliest_first():
+    probabilities = {"Warm": 0.30, "Moon": 0.80, "Bars": 0.25, "Tall": 0.05}
+    answers = [
+        {"image": "a.jpg", "labels": ["Warm", "Moon"], "probabilities": probabilities},
+        {"image": "b.jpg", "labels": [], "probabilities": probabilities},
+    ]
+    first, second = (line for line in rendered(prediction_table(answers)).splitlines() if ".jpg" in line)
+    assert "Moon (0.80), Warm (0.30)" in first
+    assert "Bars (0.25), Tall (0.05)" in first
+    assert "none" in second
+    assert "Moon (0.80), Warm (0.30)" in second
