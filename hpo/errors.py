@@ -8,8 +8,9 @@ HpoError
 ├── TrackingError    MLflow cannot be reached or refuses
 └── BundleError      a bundle that is incomplete, altered or of another format
 
-The text is one sentence that says what was expected, what was got, where, and what to type next. The command
-line prints it on one line and exits with 1; anything else that escapes is a bug and shows its traceback.
+The text is one sentence that says what was expected, what was got, where, and what to type next (a space file's
+mistakes follow it, a line each). The command line prints it and exits with 1; anything else that escapes is a bug and
+shows its traceback.
 """
 
 from __future__ import annotations

@@ -254,11 +254,3 @@ def test_bad_input_is_one_sentence_with_a_cure(
     for words, sentence in sentences.items():
         assert words in sentence, (words, sentence)
         assert sentence.startswith("hpo: ")
-
-
-def test_help_answers_without_the_heavy_libraries() -> None:
-    code = (
-        "import sys, hpo.cli.app; "
-        "print([name for name in ('torch', 'timm', 'mlflow', 'optuna', 'pandas', 'sklearn') if name in sys.modules])"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

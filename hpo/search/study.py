@@ -258,12 +258,12 @@ def study_names(storage_url: str) -> list[str]:
 
 
 def latest_study_name(storage_url: str) -> str:
-    """Return the study that was begun or went on last. Raises StudyError when there is none."""
+    """Return the study that was begun last. Raises StudyError when there is none."""
     with _storage(storage_url) as storage:
         summaries = optuna.get_all_study_summaries(storage=storage)
     if not summaries:
         raise StudyError(f"There is no study in {_without_password(storage_url)} yet: begin one with hpo search.")
-    return str(max(summaries, key=lambda summary: (summary.datetime_start is not None, summary._study_id)).study_name)
+    return str(max(summaries, key=lambda summary: summary._study_id).study_name)
 
 
 def _no_such_study(storage_url: str, name: str) -> str:
