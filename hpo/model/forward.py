@@ -70,7 +70,11 @@ def fastest_forward(network: nn.Module, image_size: int) -> Forward:
         return torch_forward(network.to("cuda"), torch.device("cuda"), half=precision() == "bf16")
     if precision() == "bf16":
         return torch_forward(network, torch.device("cpu"), half=True)
-    return onnx_forward(network, image_size) or torch_forward(network, torch.device("cpu"), half=False)
+    exported = onnx_forward(network, image_size)
+    if exported is None:
+        warnings.warn("this network cannot be exported to ONNX Runtime; PyTorch runs it, more slowly", stacklevel=2)
+        return torch_forward(network, torch.device("cpu"), half=False)
+    return exported
 
 
 def torch_forward(network: nn.Module, device: torch.device, half: bool) -> Forward:

@@ -24,6 +24,7 @@ from hpo.decision.metrics import constant_baselines
 from hpo.model.backbones import check_known, check_weights, default_image_size
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe, split_table, study_note, trial_metrics
+from hpo.search.interrupt import Interruptible
 from hpo.search.options import SearchOptions
 from hpo.search.prepare import PreparedData, prepare_data
 from hpo.search.study import Counts, Pruned, RunningTrial, Study, open_study
@@ -55,13 +56,19 @@ def search(options: SearchOptions, watch: Watch) -> Outcome:
     """Run the search that ``options`` describe, or go on with it. Raises HpoError."""
     for backbone in options.space.backbones:
         check_weights(backbone, options.space.weights)
-    data = prepare_data(options.data, options.places.cache_dir, _first_image_size(options), watch.phase)
+    with Interruptible() as interruptible:
+        return _search(options, watch, interruptible)
+
+
+def _search(options: SearchOptions, watch: Watch, interruptible: Interruptible) -> Outcome:
+    phase = interruptible.watching(watch.phase)
+    data = prepare_data(options.data, options.places.cache_dir, _first_image_size(options), phase)
     study = open_study(options.places.storage, options.study, options.places.locks, options.seed, create=True)
     study.bind(_identity(options, data), _memory(options, data))
     study.enqueue_recipes(options.space)
     tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
     watch.prepared(data, study.counts().finished)
-    return _Searching(options, data, study, tracking, watch).run()
+    return _Searching(options, data, study, tracking, watch, interruptible).run()
 
 
 def _first_image_size(options: SearchOptions) -> int:
@@ -99,12 +106,21 @@ class _Searching:
     """The state of one running search."""
 
     def __init__(
-        self, options: SearchOptions, data: PreparedData, study: Study, tracking: Tracking, watch: Watch
+        self,
+        options: SearchOptions,
+        data: PreparedData,
+        study: Study,
+        tracking: Tracking,
+        watch: Watch,
+        interruptible: Interruptible,
     ) -> None:
-        self.options, self.data, self.study, self.tracking, self.watch = options, data, study, tracking, watch
+        self.options, self.data, self.study, self.tracking = options, data, study, tracking
+        self.watch, self.interruptible = watch, interruptible
         self.train, self.val = data.part("train"), data.part("val")
         self.baselines = constant_baselines(self.train.targets, self.val.targets)
-        self.source = FeatureSource(options.places.cache_dir, options.space.weights, watch.phase)
+        self.source = FeatureSource(
+            options.places.cache_dir, options.space.weights, interruptible.watching(watch.phase)
+        )
         self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
         self.parent_run_id = self._open_parent_run()
 
@@ -131,6 +147,7 @@ class _Searching:
         return Outcome(self.study, self.data, self.parent_run_id, interrupted)
 
     def _in_time(self) -> bool:
+        self.interruptible.check()
         return time.monotonic() < self.deadline
 
     def _objective(self, trial: RunningTrial) -> float:
@@ -154,6 +171,7 @@ class _Searching:
             val = {f"val/{name}": value for name, value in epoch.scores.headline().items()}
             run.epoch(epoch.epoch, {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate, **val})
             self.watch.epoch(epoch)
+            self.interruptible.check()
             trial.report(epoch.value, epoch.epoch)
 
         return run_trial(chosen, self.train, self.val, self.source, self.options.metric, self.options.seed, report)
