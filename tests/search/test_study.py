@@ -1,0 +1,155 @@
+"""A real study in a real sqlite database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+from filelock import FileLock
+
+from hpo.errors import StudyError
+from hpo.search.space import SearchSpace, load_space
+from hpo.search.study import RunningTrial, Study, latest_study_name, open_study
+
+
+def forever() -> bool:
+    return True
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return load_space(Path("default"))
+
+
+class House:
+    """A folder with a database, in which a study is opened anew as often as a test likes."""
+
+    def __init__(self, folder: Path, space: SearchSpace) -> None:
+        self.folder, self.space = folder, space
+        self.url = f"sqlite:///{folder / 'optuna.db'}"
+
+    def open(self, name: str = "s", *, create: bool = True) -> Study:
+        return open_study(self.url, name, self.folder / "locks", 0, create=create)
+
+    def run(self, budget: int, objective=lambda trial: trial.choose().learning_rate) -> list[int]:
+        return [trial.number for trial in self.open().run(budget, self.space, objective, forever)]
+
+
+@pytest.fixture
+def house(tmp_path: Path, space: SearchSpace) -> House:
+    return House(tmp_path, space)
+
+
+def test_resuming_runs_to_exactly_the_budget(house: House) -> None:
+    assert house.run(3) == [0, 1, 2]
+    assert house.run(5) == [3, 4]
+    assert house.run(5) == []
+    assert house.open().budget == 5
+
+
+def test_a_resumed_study_does_not_repeat_its_beginning(house: House) -> None:
+    house.run(3)
+    house.run(6)
+    rates = [trial.value for trial in house.open().trials()]
+    assert len(set(rates)) == 6
+
+
+def test_failed_trials_do_not_count_and_three_in_a_row_stop_the_search(house: House) -> None:
+    def every_other(trial: RunningTrial) -> float:
+        if trial.number % 2:
+            raise ValueError("odd")
+        return 0.5
+
+    assert len(house.run(3, every_other)) == 5
+    assert house.open().counts().failed == 2
+
+    def always(_: RunningTrial) -> float:
+        raise ValueError("bad luck")
+
+    with pytest.raises(ValueError, match="bad luck"):
+        house.run(9, always)
+
+
+def test_an_interrupted_trial_is_queued_again_with_its_parameters(house: House) -> None:
+    seen = []
+
+    def interrupted(trial: RunningTrial) -> float:
+        seen.append(trial.choose())
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return 0.5
+
+    with pytest.raises(KeyboardInterrupt):
+        house.run(1, interrupted)
+    assert house.open().counts().waiting == 1
+    house.run(1, interrupted)
+    assert seen[0] == seen[1]
+    assert house.open().trials()[1].user_attrs["retry_of"] == 0
+
+
+def lost_trial(house: House, worker: str) -> None:
+    """Leave a trial RUNNING, as a killed worker does."""
+    storage = optuna.storages.RDBStorage(house.url)
+    trial = optuna.load_study(study_name="s", storage=storage).ask()
+    trial.set_user_attr("worker", worker)
+
+
+def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> None:
+    study = house.open()
+    lost_trial(house, "alive")
+    lost_trial(house, "dead")
+    (house.folder / "locks").mkdir()
+    with FileLock(house.folder / "locks" / "alive.lock"):
+        assert study.requeue_lost() == [1]
+    assert (study.counts().running, study.counts().failed, study.counts().waiting) == (1, 1, 1)
+
+
+def test_recipes_come_first_once_and_are_never_pruned(house: House, space: SearchSpace) -> None:
+    study = house.open()
+    study.enqueue_recipes(space)
+    study.enqueue_recipes(space)
+    assert study.counts().waiting == len(space.recipes)
+    recipes = []
+
+    def hopeless(trial: RunningTrial) -> float:
+        recipes.append(trial.recipe)
+        trial.choose()
+        for epoch in range(1, 20):
+            trial.report(0.0 if trial.recipe else 0.5, epoch)
+        return 0.1
+
+    house.run(2, hopeless)
+    assert recipes == ["write_up", None]
+    assert house.open().counts().pruned == 0
+
+
+def test_a_trial_behind_the_median_is_pruned(house: House) -> None:
+    def learning(trial: RunningTrial) -> float:
+        trial.choose()
+        value = 0.1 if trial.number == 14 else 0.5
+        for epoch in range(1, 8):
+            trial.report(value, epoch)
+        return value
+
+    house.run(15, learning)
+    counts = house.open().counts()
+    assert (counts.complete, counts.pruned, counts.finished) == (14, 1, 15)
+
+
+def test_a_study_is_bound_to_its_data_space_and_metric(house: House) -> None:
+    identity = {"data set": "a", "search space": "b", "metric": "f1_macro"}
+    house.open().bind(identity, {"metric": "f1_macro"})
+    house.open().bind(identity, {})
+    with pytest.raises(StudyError, match="other data set and metric than"):
+        house.open().bind({**identity, "data set": "x", "metric": "f1_micro"}, {})
+
+
+def test_an_unknown_study_is_answered_with_those_there_are(house: House) -> None:
+    with pytest.raises(StudyError, match="no study"):
+        latest_study_name(house.url)
+    house.open("one")
+    house.open("two")
+    assert latest_study_name(house.url) == "two"
+    with pytest.raises(StudyError, match="one, two"):
+        house.open("three", create=False)
