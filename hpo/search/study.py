@@ -286,13 +286,13 @@ def _storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
 
 
 def _open_storage(url: str) -> optuna.storages.RDBStorage:
-    sqlite = url.startswith("sqlite")
-    if sqlite:
-        Path(url.partition("///")[2]).parent.mkdir(parents=True, exist_ok=True)
-    engine_options = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
-    storage = optuna.storages.RDBStorage(url, engine_kwargs=engine_options)
-    if sqlite:
-        _write_ahead(storage)
+    if not url.startswith("sqlite"):
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    file = Path(url.partition("///")[2])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):  # two processes that create the tables of one database at once break both
+        storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+    _write_ahead(storage)
     return storage
 
 
