@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -174,5 +175,5 @@ def prediction_table(answers: list[dict[str, Any]]) -> Table:
         ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
         shown = [f"{name} ({probability:.2f})" for name, probability in ranked if name in answer["labels"]]
         others = [f"{name} ({probability:.2f})" for name, probability in ranked if name not in answer["labels"]]
-        table.add_row(answer["image"], ", ".join(shown) or "none", ", ".join(others[:2]))
+        table.add_row(Path(answer["image"]).name, ", ".join(shown) or "none", ", ".join(others[:2]))
     return table
