@@ -1,4 +1,4 @@
-"""Feature extraction beside bare loops of the same forward passes: `python benchmarks/features.py`.
+"""Feature extraction beside bare loops of the same forward passes: `python -m benchmarks.features`.
 
 Everything runs on the same decoded posters in one process, in turn, three times; the median of the ratios counts.
 """
