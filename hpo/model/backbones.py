@@ -171,11 +171,6 @@ def default_image_size(name: str) -> int:
     return int(timm.get_pretrained_cfg(name).input_size[-1])
 
 
-def feature_layout(name: str) -> FeatureLayout:
-    """Return the layout of ``name`` without its weights (for checking a space before anything is trained)."""
-    return build_backbone(name, default_image_size(name)).layout
-
-
 def choose_columns(backbone: Backbone, chosen: Hyperparameters) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the feature columns that a trial trains on."""
     return backbone.layout.columns(chosen.features, chosen.pooling)
