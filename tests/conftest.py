@@ -64,7 +64,7 @@ def draw_poster(labels: np.ndarray, rng: np.random.Generator) -> Image.Image:
 @pytest.fixture(scope="session")
 def parts(drawn: DrawnPosters):
     """Train (40 posters) and val (20)."""
-    from hpo.search.trial import Part
+    from hpo.data.prepare import Part
 
     return tuple(Part(drawn.posters.take(rows), drawn.targets[rows]) for rows in (np.arange(40), np.arange(40, 60)))
 
@@ -118,7 +118,7 @@ def result(chosen, parts, source):
 def description(result):
     """What a bundle of that trial says of itself."""
     from hpo.bundle.bundle import Description, installed_versions
-    from hpo.data.catalogue import CatalogueRules
+    from hpo.data.rules import CatalogueRules
 
     return Description(
         label_names=("Warm", "Moon", "Bars"),
@@ -126,7 +126,7 @@ def description(result):
         threshold_strategy=result.judged.thresholds.strategy,
         backbone=result.chosen.backbone,
         backbone_weights=result.backbone.source,
-        preprocessing=result.backbone.preprocessing(),
+        preprocessing=result.backbone.preprocessing(result.chosen.fit),
         params=result.chosen,
         metrics={"metric": "f1_macro", "synthetic": True},
         data=CatalogueRules(),

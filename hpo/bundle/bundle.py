@@ -16,13 +16,14 @@ import tempfile
 import textwrap
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from hpo.data.catalogue import CatalogueRules
+from hpo.data.images import Fit
+from hpo.data.rules import CatalogueRules
 from hpo.errors import BackboneError, BundleError
 from hpo.model.backbones import build_backbone
 from hpo.model.classifier import Classifier
@@ -63,9 +64,12 @@ class Description(BaseModel):
 
     @field_validator("preprocessing")
     @classmethod
-    def _with_an_image_size(cls, preprocessing: dict[str, Any]) -> dict[str, Any]:
+    def _says_how_a_poster_becomes_a_square(cls, preprocessing: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(preprocessing.get("image_size"), int):
             raise ValueError("expected an image_size in px")
+        fit = preprocessing.get("fit", "squash")  # as it always was before there was a choice
+        if fit not in get_args(Fit):
+            raise ValueError(f"expected fit to be one of {', '.join(get_args(Fit))}, got {fit!r}")
         return preprocessing
 
 

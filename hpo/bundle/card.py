@@ -16,6 +16,13 @@ _PARTS = {
 }
 
 
+_FITTED = {
+    "squash": "is squashed to",
+    "crop": "is cut to its central square and scaled to",
+    "pad": "is scaled and padded with grey to",
+}
+
+
 def model_card(described: Description) -> str:
     """Return the text of a bundle's ``README.md``."""
     return "\n\n".join(
@@ -81,9 +88,11 @@ def _label_table(described: Description) -> str:
 
 def _making(described: Description) -> str:
     settings = [{"hyperparameter": key, "value": _short(value)} for key, value in described.params]
+    size, fit = described.preprocessing["image_size"], described.preprocessing.get("fit", "squash")
     return (
         f"A frozen `{described.backbone}` ({described.backbone_weights}) under a head that was found by a search for "
-        f"the best {described.metrics['metric']}.\n\n{markdown_table(settings)}"
+        f"the best {described.metrics['metric']}. A poster {_FITTED[fit]} {size} × {size} px.\n\n"
+        f"{markdown_table(settings)}"
     )
 
 

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from hpo.bundle.bundle import Description, load_classifier, load_description
-from hpo.data.images import Progress, decode
+from hpo.data.images import Fit, Progress, Source, decode
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
 from hpo.model.classifier import Classifier
 from hpo.model.forward import Forward, fastest_forward, torch_forward
-
-Source = Path | bytes | Image.Image
 
 _BLOCK_POSTERS = 128  # decoded at once
 _WORTH_EXPORTING = 256  # posters from which a faster forward pass makes up for the seconds that building it takes
@@ -42,6 +39,7 @@ class Predictor:
         self.description = description
         self.classifier = classifier
         self.image_size = int(description.preprocessing["image_size"])
+        self.fit: Fit = description.preprocessing.get("fit", "squash")
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
@@ -51,7 +49,8 @@ class Predictor:
 
     def probabilities(self, posters: Sequence[Source]) -> Array:
         """Return float32 (N, L). Raises OSError or ValueError for a poster that cannot be decoded."""
-        return self._probabilities(np.stack([decode(poster, self.image_size) for poster in posters]), self._plain)
+        images = np.stack([decode(poster, self.image_size, self.fit) for poster in posters])
+        return self._probabilities(images, self._plain)
 
     def predict(self, posters: Sequence[Source], progress: Progress = lambda _: None) -> Predicted:
         """Answer for every poster that can be decoded, in batches, so that memory stays flat."""
@@ -107,9 +106,9 @@ class Predictor:
 
     def _decode(self, poster: Source) -> Array | str:
         try:
-            return decode(poster, self.image_size)
+            return decode(poster, self.image_size, self.fit)
         except (OSError, ValueError) as error:
-            return str(error) or type(error).__name__
+            return str(error)
 
     def _probabilities(self, images: Array, forward: Forward) -> Array:
         logits = forward.over(images)  # (B, L)

@@ -12,7 +12,7 @@ from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSe
 
 if TYPE_CHECKING:
     from hpo.bundle.bundle import Description
-    from hpo.data.catalogue import CatalogueRules
+    from hpo.data.rules import CatalogueRules
 
 Bundle = Annotated[Path, typer.Argument(help="A folder that hpo export-best wrote.")]
 

@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
+from hpo.cli import check
+
 app = typer.Typer(help="Posters to search on.", no_args_is_help=True)
 
 
 @app.callback()
 def _group() -> None:
     """Posters to search on."""
+
+
+app.command("check")(check.check)
 
 
 @app.command("sample")

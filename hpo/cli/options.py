@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,15 +37,35 @@ StudyName = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 IdColumn = Annotated[str | None, typer.Option(help="The CSV's column of ids. Found by name when left out.")]
-LabelsColumn = Annotated[str | None, typer.Option(help="The CSV's column of label lists. Found by name.")]
+LabelsColumn = Annotated[
+    str | None,
+    typer.Option(help="The column of label lists, or one-hot columns separated by commas. Found by name."),
+]
 ImageColumn = Annotated[
     str | None,
-    typer.Option(help="A column of image file names. Default: the image is <id>.jpg, .png or .webp."),
+    typer.Option(help="A column of image file names, relative to --images. Default: the image is <id>.jpg, .png ..."),
 ]
 LabelSeparator = Annotated[str | None, typer.Option(help="What stands between labels. Guessed when left out.")]
 Types = Annotated[
     str,
     typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; 'all' keeps all."),
+]
+
+Labels = Annotated[int, typer.Option(min=2, help="Keep this many of the commonest labels.")]
+Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, which genre and rating tell.")]
+ValSize = Annotated[str, typer.Option(help="Validation posters: a share or a number.")]
+TestSize = Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.")]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(help="A column of what belongs together, such as a franchise. Found by name when left out."),
+]
+Grouping = Annotated[
+    Literal["all", "titles", "posters", "none"],
+    typer.Option(help="What stays in one part: titles of one franchise, posters that look alike, both or neither."),
+]
+Split = Annotated[
+    Path | None,
+    typer.Option(help="Reuse the split in this file, as hpo data check and every search write one."),
 ]
 
 DEFAULT_TYPES = "TV,Movie"

@@ -12,7 +12,7 @@ from hpo.cli.options import AsJson, CacheDir, Storage, StudyName, TrackingUri
 from hpo.errors import HpoError, StudyError
 
 if TYPE_CHECKING:
-    from hpo.search.options import Places
+    from hpo.search.places import Places
     from hpo.search.study import Study
 
 
@@ -100,7 +100,7 @@ def ui(
 
 
 def _places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:
-    from hpo.search.options import Places
+    from hpo.search.places import Places
 
     return Places.of(storage, tracking_uri, cache_dir)
 

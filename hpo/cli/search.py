@@ -10,21 +10,28 @@ import typer
 
 from hpo.cli.options import (
     DEFAULT_TYPES,
+    Adult,
     CacheDir,
+    GroupColumn,
+    Grouping,
     IdColumn,
     ImageColumn,
+    Labels,
     LabelsColumn,
     LabelSeparator,
+    Split,
     Storage,
+    TestSize,
     TrackingUri,
     Types,
+    ValSize,
     parse_types,
 )
 from hpo.errors import DataError, HpoError, did_you_mean
 
 if TYPE_CHECKING:
     from hpo.cli.watch import RichWatch
-    from hpo.search.options import Places
+    from hpo.search.places import Places
 
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -46,14 +53,18 @@ def search(
         str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
     timeout: Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h.")] = None,
-    val_size: Annotated[str, typer.Option(help="Validation posters: a share or a number.")] = "0.1",
-    test_size: Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.")] = "0.1",
+    val_size: ValSize = "0.1",
+    test_size: TestSize = "0.1",
+    split: Split = None,
+    grouping: Grouping = "all",
     seed: Annotated[int, typer.Option(help="Of the split, the sampler and the training.")] = 0,
-    labels: Annotated[int, typer.Option(min=2, help="Keep this many of the commonest labels.")] = 10,
+    labels: Labels = 10,
     types: Types = DEFAULT_TYPES,
+    adult: Adult = False,
     id_column: IdColumn = None,
     labels_column: LabelsColumn = None,
     image_column: ImageColumn = None,
+    group_column: GroupColumn = None,
     label_separator: LabelSeparator = None,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
@@ -68,11 +79,13 @@ def search(
     from hpo.cli.watch import RichWatch, start_heavy_imports
 
     with start_heavy_imports():
-        from hpo.data.catalogue import CatalogueRules
+        from hpo.data.options import DataOptions
+        from hpo.data.rules import CatalogueRules
         from hpo.data.splits import parse_size
         from hpo.decision.metrics import METRICS
         from hpo.report.tables import print_outcome
-        from hpo.search.options import DataOptions, Places, SearchOptions
+        from hpo.search.options import SearchOptions
+        from hpo.search.places import Places
         from hpo.search.search import search as run_search
         from hpo.search.space import load_space
     if metric not in METRICS:
@@ -85,7 +98,9 @@ def search(
         labels_column=labels_column,
         image_column=image_column,
         label_separator=label_separator,
+        group_column=group_column,
         types=parse_types(types),
+        keep_adult=adult,
         top_labels=labels,
     )
     with RichWatch(trials, metric) as watch:
@@ -98,6 +113,8 @@ def search(
                 val_size=sizes[0],
                 test_size=sizes[1],
                 seed=seed,
+                grouping=grouping,
+                split_file=split,
             ),
             space=loaded,
             study=study or default_study_name(data, loaded.name),

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpo.data.images import Progress as Advance
+    from hpo.data.prepare import PreparedData
     from hpo.model.hyperparameters import Hyperparameters
-    from hpo.search.prepare import PreparedData
     from hpo.search.study import Counts
     from hpo.search.trial import EpochReport
 
@@ -81,9 +81,10 @@ class RichWatch:
 
     def prepared(self, data: PreparedData, finished: int) -> None:
         """Print how the posters were cleaned and split, and begin the bar of trials."""
-        from hpo.report.tables import cleaning_lines, split_table
+        from hpo.data.account import cleaning_lines, kept_together
+        from hpo.report.tables import split_table
 
-        for line in cleaning_lines(data):
+        for line in (*cleaning_lines(data), kept_together(data)):
             self.notice(line)
         self._progress.console.print(split_table(data))
         self._trials = self._progress.add_task("trials", total=self.budget, completed=finished, note="")

@@ -1,38 +1,30 @@
-"""Splits a catalogue into train, val and test posters so that every label has about the same share in each.
+"""Splits a catalogue into train, val and test posters: even labels, sizes as asked, no group on two sides.
 
-Iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the Stratification of Multi-Label Data",
-ECML PKDD) deals the posters straight into three parts, rarest label first. It trades exact sizes for even
-labels, and gives a rare label to the largest part only. Its answer is therefore corrected by moving single
-posters, each time the one that disturbs the labels least: until the sizes are exact, then in swaps for as
-long as they help. What disturbs is one number, the badness: Pearson's chi-square of the label counts (3, L)
-against those that even shares would give, and far above it every part without a poster of a label that has
-enough for all three.
-
-The trade-off: the parts are more alike than chance would make them, so that the spread of a metric between
-two of them is smaller than between two samples of new posters.
+What belongs together (`hpo.data.leakage`) moves together; the labels are evened out by `hpo.data.stratify`. The same
+posters and seed give the same parts, whatever the order of the rows and the state of `numpy.random`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from iterstrat.ml_stratifiers import IterativeStratification
 
 from hpo.data.catalogue import MIN_POSTERS_PER_LABEL, Catalogue
+from hpo.data.leakage import Groups, group_posters
+from hpo.data.stratify import Assignment, Rows
+from hpo.data.table import shown
 from hpo.errors import DataError
 
-Rows = npt.NDArray[np.int64]
 Size = int | float  # a whole number is that many posters, a fraction between 0 and 1 a share of all of them
 
 PARTS = ("train", "val", "test")
-_MISSING = 1e9  # the badness of a part without a label that it should show: above any chi-square
-_ATTEMPTS = 8  # swaps can end in a corner where a part holds few posters; a second deal often does not
+_ATTEMPTS = 8  # a deal can end in a corner, with a label missing from a part or sizes off; another often does not
 
 
 def parse_size(text: str | Size, option: str = "--val-size") -> Size:
@@ -76,30 +68,76 @@ class Split:
         return hashlib.sha256(json.dumps(ids_by_part).encode()).hexdigest()[:16]
 
 
-def split_posters(catalogue: Catalogue, val_size: Size, test_size: Size, seed: int) -> Split:
-    """Split a catalogue into parts of exactly the sizes asked for, with even labels.
+def split_posters(
+    catalogue: Catalogue, val_size: Size, test_size: Size, seed: int, groups: Groups | None = None
+) -> Split:
+    """Split a catalogue into parts of the sizes asked for, with even labels and no group of `groups` on two sides.
 
-    Every label of at least three posters has one or more in each part. The same posters and seed give the
-    same parts, whatever the order of the rows and the state of `numpy.random`.
+    Without groups of two or more the sizes are exact, else as near as the groups allow. Every label that at least
+    three groups show has one poster or more in each part.
 
     Raises:
-        DataError: the sizes leave nothing to train on, or make a part too small to show every label.
+        DataError: the sizes leave nothing to train on, or make a part too small to show every label, or a label's
+            posters form fewer than three groups.
     """
     sizes = _part_sizes(val_size, test_size, len(catalogue))  # (3,)
+    groups = groups or group_posters(len(catalogue), [])
     rng = np.random.default_rng(seed)
-    by_id = np.argsort(np.array(catalogue.ids))
+    order, counts, n_posters = _by_smallest_id(catalogue, groups)
+    _check_groups_per_label(catalogue, counts)
+    best = min(_deals(counts, n_posters, sizes, rng), key=_faults)
+    missing = best.assignment.missing()  # (3, L)
+    if missing.any():
+        lacks = [f"{PARTS[part]} has no {catalogue.label_names[at]!r}" for part, at in np.argwhere(missing)]
+        raise DataError(
+            f"found no parts of {' / '.join(map(str, sizes))} posters to train, validate and test on that each "
+            f"show every label ({', '.join(lacks)}): raise --val-size or --test-size, or lower --labels"
+        )
+    part_of_group = np.empty_like(best.assignment.part)
+    part_of_group[order[best.order]] = best.assignment.part
+    of_poster = part_of_group[groups.of_poster]  # (N,)
+    return Split(*(np.flatnonzero(of_poster == at) for at in range(len(PARTS))))
+
+
+class _Deal(NamedTuple):
+    order: Rows  # (G,) the groups as they were shuffled
+    assignment: Assignment
+
+
+def _deals(counts: Rows, n_posters: Rows, sizes: Rows, rng: np.random.Generator) -> Iterator[_Deal]:
+    """Deal the groups again and again, until one deal is without fault."""
     for _ in range(_ATTEMPTS):
-        order = by_id[rng.permutation(len(catalogue))]
-        assignment = _stratify(catalogue.targets[order], sizes, rng)
-        missing = assignment.missing()  # (3, L)
-        if not missing.any():
-            train, val, test = (np.sort(order[assignment.part == part]) for part in range(len(PARTS)))
-            return Split(train, val, test)
-    lacks = [f"{PARTS[part]} has no {catalogue.label_names[at]!r}" for part, at in np.argwhere(missing)]
-    raise DataError(
-        f"found no parts of {' / '.join(map(str, sizes))} posters to train, validate and test on that each "
-        f"show every label ({', '.join(lacks)}): raise --val-size or --test-size, or lower --labels"
-    )
+        order = rng.permutation(len(counts))
+        deal = _Deal(order, Assignment(counts[order], n_posters[order], sizes, rng))
+        deal.assignment.improve()
+        yield deal
+        if _faults(deal) == (0, 0):
+            return
+
+
+def _faults(deal: _Deal) -> tuple[int, int]:
+    """Return how many labels are missing from a part, and how many posters the sizes are off beyond a hundredth."""
+    off = np.abs(deal.assignment.surplus()) - np.maximum(1, deal.assignment.sizes // 100)
+    return int(deal.assignment.missing().sum()), int(off.clip(0).sum())
+
+
+def deal_folds(targets: npt.NDArray[np.bool_], group_of: Rows, n_folds: int, seed: int) -> Rows:
+    """Return the fold (N,), 0..n_folds - 1, of each poster: equal sizes, even labels, no group in two folds.
+
+    `group_of` (N,) is any numbering of the groups.
+    """
+    numbers, of_poster = np.unique(group_of, return_inverse=True)
+    counts, n_posters = _group_totals(targets, of_poster, len(numbers))
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(numbers))
+    sizes = np.full(n_folds, len(targets) // n_folds)
+    sizes[: len(targets) % n_folds] += 1
+    assignment = Assignment(counts[order], n_posters[order], sizes, rng)
+    assignment.improve()
+    fold_of_group = np.empty_like(assignment.part)
+    fold_of_group[order] = assignment.part
+    folds: Rows = fold_of_group[of_poster]
+    return folds
 
 
 def _part_sizes(val_size: Size, test_size: Size, n_posters: int) -> Rows:
@@ -113,76 +151,39 @@ def _part_sizes(val_size: Size, test_size: Size, n_posters: int) -> Rows:
     return np.array([n_train, n_val, n_test])
 
 
-def _stratify(targets: npt.NDArray[np.bool_], sizes: Rows, rng: np.random.Generator) -> _Assignment:
-    part = IterativeStratification(labels=targets, r=sizes / len(targets), random_state=rng)  # (N,), 0..2
-    assignment = _Assignment(part, targets, sizes)
-    assignment.make_sizes_exact()
-    assignment.swap_while_it_helps()
-    return assignment
+def _by_smallest_id(catalogue: Catalogue, groups: Groups) -> tuple[Rows, Rows, Rows]:
+    """Return the group numbers (G,) in an order that no shuffling of the rows changes, with what each holds.
+
+    That is its posters by label (G, L), and its posters (G,).
+    """
+    by_id = np.argsort(np.array(catalogue.ids))
+    numbers, first = np.unique(groups.of_poster[by_id], return_index=True)
+    order = numbers[np.argsort(first)]
+    counts, n_posters = _group_totals(catalogue.targets, groups.of_poster, len(groups))
+    return order, counts[order], n_posters[order]
 
 
-class _Assignment:
-    """Which part each poster is in, and how badly the labels are spread over the parts."""
+def _group_totals(targets: npt.NDArray[np.bool_], group_of: Rows, n_groups: int) -> tuple[Rows, Rows]:
+    """Return the posters of each group by label (G, L), and altogether (G,)."""
+    counts = np.zeros((n_groups, targets.shape[1]), dtype=np.int64)
+    np.add.at(counts, group_of, targets)
+    return counts, np.bincount(group_of, minlength=n_groups)
 
-    def __init__(self, part: Rows, targets: npt.NDArray[np.bool_], sizes: Rows) -> None:
-        totals = targets.sum(axis=0)  # (L,)
-        self.part = part.copy()  # (N,), index into PARTS
-        self._sizes = sizes  # (3,)
-        self._targets = targets.astype(np.float64)  # (N, L)
-        self._counts = np.stack([targets[part == at].sum(axis=0) for at in range(len(PARTS))])  # (3, L)
-        self._expected = np.maximum(np.outer(sizes / len(part), totals), 1e-9)  # (3, L), safe to divide by
-        self._is_owed: npt.NDArray[np.bool_] = totals >= MIN_POSTERS_PER_LABEL  # (L,)
 
-    def missing(self) -> npt.NDArray[np.bool_]:
-        """Tell (3, L) which parts show no poster of a label that has enough for all of them."""
-        is_absent: npt.NDArray[np.bool_] = self._counts == 0
-        return is_absent & self._is_owed
-
-    def make_sizes_exact(self) -> None:
-        while (surplus := np.bincount(self.part, minlength=len(PARTS)) - self._sizes).any():
-            self._move_best(int(surplus.argmax()), int(surplus.argmin()))
-
-    def swap_while_it_helps(self) -> None:
-        while any(self._swap_if_better(source, goal) for source, goal in permutations(range(len(PARTS)), 2)):
-            pass
-
-    def _badness(self) -> float:
-        chi_square = ((self._counts - self._expected) ** 2 / self._expected).sum()
-        return float(chi_square + _MISSING * self.missing().sum())
-
-    def _swap_if_better(self, source: int, goal: int) -> bool:
-        before = self._badness()
-        there = self._move_best(source, goal)
-        back = self._move_best(goal, source)
-        if self._badness() < before - 1e-6:  # beyond rounding, or two equal swaps could take turns for ever
-            return True
-        self._move(back, goal)
-        self._move(there, source)
-        return False
-
-    def _move_best(self, source: int, goal: int) -> int:
-        """Move the poster of `source` whose move is best for, or least bad, and return its row."""
-        costs = np.where(self.part == source, self._targets @ self._price(source, goal), np.inf)  # (N,)
-        # Rounded, so that the number of threads in the product cannot decide between equals.
-        row = int(costs.round(4).argmin())
-        self._move(row, goal)
-        return row
-
-    def _price(self, source: int, goal: int) -> npt.NDArray[np.float64]:
-        """Return what each label (L,) of a poster adds to the badness when the poster moves."""
-        excess = self._counts - self._expected  # (3, L)
-        leaving = (1 - 2 * excess[source]) / self._expected[source]  # ((e - 1)² - e²) / expected
-        arriving = (1 + 2 * excess[goal]) / self._expected[goal]  # ((e + 1)² - e²) / expected
-        emptying = _MISSING * (self._is_owed & (self._counts[source] == 1))
-        filling = _MISSING * self.missing()[goal]
-        price: npt.NDArray[np.float64] = leaving + arriving + emptying - filling
-        return price
-
-    def _move(self, row: int, goal: int) -> None:
-        labels = self._targets[row].astype(np.int64)  # (L,)
-        self._counts[self.part[row]] -= labels
-        self._counts[goal] += labels
-        self.part[row] = goal
+def _check_groups_per_label(catalogue: Catalogue, counts: Rows) -> None:
+    """Raise DataError when a label cannot be in all parts because its posters belong to fewer groups than parts."""
+    n_groups = (counts > 0).sum(axis=0)
+    enough_posters = counts.sum(axis=0) >= MIN_POSTERS_PER_LABEL
+    few = [
+        f"{name!r} in {n}"
+        for name, n, enough in zip(catalogue.label_names, n_groups, enough_posters, strict=True)
+        if enough and n < len(PARTS)
+    ]
+    if few:
+        raise DataError(
+            f"a label's posters must lie in {len(PARTS)} groups at least, to be in every part, but {shown(few)}: "
+            "lower --labels, add posters, or split without groups by --grouping none"
+        )
 
 
 @dataclass(frozen=True)

@@ -1,122 +1,171 @@
-"""Reads the cells that matter from a CSV in the wild: quotes, newlines in cells, rows cut short.
+"""Which cells of a table matter: ids, labels, titles, images. Columns are found by name, or named by the user.
 
-The trade-off: the CSV goes through Python's `csv` and not through pandas, which is faster but gives up the
-whole file where its last row is cut off inside a quoted field.
+Labels stand in one column of lists, or in many columns of 0 and 1 (one-hot), which are recognised by holding
+nothing else.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
+from hpo.data.records import Record, read_records
+from hpo.data.rules import ColumnNames
 from hpo.errors import DataError, did_you_mean
 
 _ID_COLUMNS = ("anime_id", "mal_id", "imdb_id", "id", "poster_id", "*_id")
 _LABELS_COLUMNS = ("genres", "genre", "labels", "label", "tags", "tag")
-_TITLE_COLUMNS = ("name", "title")
-_TYPE_COLUMNS = ("type",)
+_KNOWN_COLUMNS = {  # these may be absent
+    "title": ("name", "title"),
+    "other_title": ("english name", "english_name", "title_english", "english_title", "original_title"),
+    "type": ("type",),
+    "rating": ("rating",),
+    "image_url": ("image url", "image_url", "poster url", "poster_url", "poster_link", "img_url"),
+}
+_GROUP_COLUMNS = ("franchise", "franchise_id", "collection", "belongs_to_collection")
+_YES = frozenset({"1", "1.0", "true", "yes"})
+_NO = frozenset({"", "0", "0.0", "false", "no"})
+_MIN_ONE_HOT = 2  # a single column of 0 and 1 is some flag
+
+Records: TypeAlias = Iterator[Record]
 
 
 class Row(NamedTuple):
-    """The cells that matter, stripped; empty where the CSV has no such column."""
+    """The cells that matter, stripped; empty where the table has no such column."""
 
     id: str
-    labels: str
+    labels: str  # a list of labels as text
+    marked: tuple[str, ...]  # the one-hot columns that say yes
     title: str
+    other_title: str  # in another language
     type: str
+    rating: str
     image: str
+    image_url: str
+    group: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a CSV that are as wide as its header, and the lines where the others begin."""
+    """The rows of a table that are as wide as its header, and the lines where the others begin."""
 
     path: Path
-    columns: dict[str, str | None]  # field of Row -> the CSV's own name for it
+    columns: dict[str, str | None]  # field of Row -> the table's own name for it
     rows: list[Row]
     broken_lines: list[int]
 
 
-def read_table(path: Path, *, id_column: str | None, labels_column: str | None, image_column: str | None) -> Table:
-    """Read the cells that matter; a column that is None is found by name, except the image's, which is then none.
+def read_table(path: Path, names: ColumnNames) -> Table:
+    """Read the cells that matter of a CSV or Parquet file.
 
     Raises DataError when the file cannot be read, has no usable row, or lacks a column.
     """
-    records = _records(_lines(path))
-    header = [name.strip() for name in next(records, (1, None))[1] or ()]
-    places = _find_columns(path, header, id_column, labels_column, image_column) if header else {}
+    header, records = _open(path)
+    columns = _Columns.find(path, header, names)
     rows: list[Row] = []
     broken_lines: list[int] = []
-    for line, fields in records:
-        if fields is None or len(fields) != len(header):
+    for line, cells in records:
+        if cells is None or len(cells) != len(header):
             broken_lines.append(line)
         else:  # the rest of a row, most of it synopsis, is let go at once
-            rows.append(Row(*("" if at is None else fields[at].strip() for at in places.values())))
+            rows.append(columns.row(cells))
     if not rows:
         broken = f" among {len(broken_lines)} broken ones" if broken_lines else ""
-        raise DataError(f"{path} has no usable row{broken}: expected a CSV with a header and one poster a row")
-    columns = {field: None if at is None else header[at] for field, at in places.items()}
-    return Table(path, columns, rows, broken_lines)
+        raise DataError(f"{path} has no usable row{broken}: expected a table with a header and one poster a row")
+    return Table(path, columns.named(header), rows, broken_lines)
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file; one cut off inside its last character loses only that character."""
-    decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                yield decode(line)
-    except UnicodeDecodeError as error:
+def _open(path: Path) -> tuple[list[str], Records]:
+    records = read_records(path)
+    _, header = next(records, (0, None))
+    if not header:
+        raise DataError(f"{path} has no usable row: expected a table with a header and one poster a row")
+    return [name.strip() for name in header], records
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where each field of `Row` stands in a record."""
+
+    id: int
+    labels: int | None
+    one_hot: dict[str, int]  # label -> column
+    others: dict[str, int | None]  # the fields of Row after `marked`, in its order
+
+    @classmethod
+    def find(cls, path: Path, header: list[str], names: ColumnNames) -> _Columns:
+        id_column = _required(path, header, "id", names.id, _ID_COLUMNS)
+        labels, one_hot = _find_labels(path, header, names.labels)
+        return cls(
+            id=id_column,
+            labels=labels,
+            one_hot=one_hot,
+            others={
+                **{field: _first_column(header, known) for field, known in _KNOWN_COLUMNS.items()},
+                "image": _required(path, header, "image", names.image, ()) if names.image else None,
+                "group": _required(path, header, "group", names.group, ())
+                if names.group
+                else _first_column(header, _GROUP_COLUMNS),
+            },
+        )
+
+    def row(self, cells: list[str]) -> Row:
+        return Row(
+            id=cells[self.id].strip(),
+            labels="" if self.labels is None else cells[self.labels].strip(),
+            marked=tuple(label for label, at in self.one_hot.items() if cells[at].strip().lower() in _YES),
+            **{field: "" if at is None else cells[at].strip() for field, at in self.others.items()},
+        )
+
+    def named(self, header: list[str]) -> dict[str, str | None]:
+        labels = ", ".join(self.one_hot) if self.labels is None else header[self.labels]
+        others = {field: None if at is None else header[at] for field, at in self.others.items()}
+        return {"id": header[self.id], "labels": labels, **others}
+
+
+def _find_labels(path: Path, header: list[str], asked: str | None) -> tuple[int | None, dict[str, int]]:
+    """Return the column of label lists, or the one-hot columns."""
+    found = _first_column(header, _LABELS_COLUMNS if asked is None else (asked,))
+    if found is not None:
+        return found, {}
+    if asked is None:
+        one_hot = _one_hot_columns(path, header)
+    else:
+        one_hot = {name: header.index(name) for name in map(str.strip, asked.split(",")) if name in header}
+        one_hot = one_hot if len(one_hot) == len(asked.split(",")) else {}
+    if len(one_hot) >= _MIN_ONE_HOT:
+        return None, one_hot
+    return _required(path, header, "labels", asked, _LABELS_COLUMNS), {}
+
+
+def _one_hot_columns(path: Path, header: list[str]) -> dict[str, int]:
+    """Return the columns of a table that hold yes and no alone, and each of them at least once."""
+    candidates = set(range(len(header)))
+    marked: set[int] = set()
+    _, records = _open(path)
+    for _, cells in records:
+        if cells is None or len(cells) != len(header):
+            continue
+        for at in list(candidates):
+            cell = cells[at].strip().lower()
+            if cell in _YES:
+                marked.add(at)
+            elif cell not in _NO:
+                candidates.discard(at)
+    return {header[at]: at for at in sorted(candidates & marked)}
+
+
+def _required(path: Path, header: list[str], role: str, asked: str | None, known: Sequence[str]) -> int:
+    found = _first_column(header, known if asked is None else (asked,))
+    if found is None:
+        wanted = f"by a known name ({', '.join(known)})" if asked is None else repr(asked)
+        hint = did_you_mean(asked or known[0], header)
         raise DataError(
-            f"{path} is not UTF-8 ({error.reason} {error.object[error.start]:#04x}): save it as UTF-8"
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as a CSV ({error.strerror}): check the path given to --data") from error
-
-
-def _records(lines: Iterator[str]) -> Iterator[tuple[int, list[str] | None]]:
-    """Yield (first line, fields) of each record, None for fields whose quotes break as in a row cut short."""
-    reader = csv.reader(lines, strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error:
-            yield line, None
-        else:
-            if fields:  # an empty line is no record
-                yield line, fields
-
-
-def _find_columns(
-    path: Path, header: list[str], id_column: str | None, labels_column: str | None, image_column: str | None
-) -> dict[str, int | None]:
-    """Return where each field of `Row` stands in the header."""
-
-    def required(role: str, asked: str | None, known: Sequence[str]) -> int:
-        found = _first_column(header, known if asked is None else (asked,))
-        if found is None:
-            wanted = f"by a known name ({', '.join(known)})" if asked is None else repr(asked)
-            hint = did_you_mean(asked or known[0], header)
-            raise DataError(
-                f"{path} has no {role} column {wanted}{hint}, only {shown(header)}: "
-                f"name one of these with --{role}-column"
-            )
-        return found
-
-    return {
-        "id": required("id", id_column, _ID_COLUMNS),
-        "labels": required("labels", labels_column, _LABELS_COLUMNS),
-        "title": _first_column(header, _TITLE_COLUMNS),
-        "type": _first_column(header, _TYPE_COLUMNS),
-        "image": required("image", image_column, ()) if image_column else None,
-    }
+            f"{path} has no {role} column {wanted}{hint}, only {shown(header)}: name one of these with --{role}-column"
+        )
+    return found
 
 
 def _first_column(header: Iterable[str], known: Iterable[str]) -> int | None:

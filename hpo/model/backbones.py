@@ -31,6 +31,7 @@ import torch
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
+from hpo.data.images import Fit
 from hpo.errors import BackboneError, did_you_mean
 from hpo.model.hyperparameters import Hyperparameters
 
@@ -109,11 +110,11 @@ class Backbone(nn.Module):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def preprocessing(self) -> dict[str, Any]:
+    def preprocessing(self, fit: Fit = "squash") -> dict[str, Any]:
         """Return how a poster becomes this network's input, for a bundle's reader."""
         return {
             "image_size": self.image_size,
-            "fit": "squash",
+            "fit": fit,
             "interpolation": "bicubic",
             "mean": [round(value / 255, 6) for value in self.mean.flatten().tolist()],
             "std": [round(value / 255, 6) for value in self.deviation.flatten().tolist()],

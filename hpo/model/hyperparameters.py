@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hpo.data.images import Fit
+
 
 class Hyperparameters(BaseModel):
     """One point of a search space, ready to be trained. Pydantic raises ValidationError outside the ranges."""
@@ -18,8 +20,9 @@ class Hyperparameters(BaseModel):
 
     backbone: str = Field(description="name of a timm model")
     image_size: Annotated[int, Field(ge=32, le=1024)] | Literal["native"] = Field(
-        description="posters are squashed to this square, in px; native is the backbone's own"
+        description="posters become a square of this side, in px; native is the backbone's own"
     )
+    fit: Fit = Field("squash", description="how a poster becomes the square; pad puts all of it between grey bars")
     features: Literal["final", "last_stage", "last_two_stages", "all_stages", "stages_and_final"] = Field(
         description="which depths of the backbone feed the head: its final vector, or pooled stages"
     )

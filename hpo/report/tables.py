@@ -14,28 +14,12 @@ from hpo.decision.metrics import METRICS, constant_baselines
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from hpo.data.prepare import PreparedData
     from hpo.search.export import Exported
-    from hpo.search.prepare import PreparedData
     from hpo.search.search import Outcome
     from hpo.search.study import Study
 
 _TOP = 10
-_BROKEN_SHOWN = 5
-
-
-def cleaning_lines(data: PreparedData) -> list[str]:
-    """Say in words what became of every row of the CSV, and which posters are broken."""
-    report = data.cleaning
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items() if count)
-    lines = [
-        f"{report.csv_path.name}: {report.rows_read:,} rows, {report.rows_kept:,} kept"
-        + (f" ({dropped})" if dropped else "")
-    ]
-    if data.broken:
-        shown = ", ".join(path.name for path in data.broken[:_BROKEN_SHOWN])
-        more = len(data.broken) - _BROKEN_SHOWN
-        lines.append(f"{len(data.broken)} broken posters left out: {shown}" + (f" and {more} more" if more > 0 else ""))
-    return lines
 
 
 def split_table(data: PreparedData) -> Table:

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Callable
 
 from hpo.errors import TrackingError
-from hpo.search.options import Places
+from hpo.search.places import Places
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking, open_tracking
 

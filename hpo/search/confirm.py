@@ -2,9 +2,10 @@
 
 The champion's validation score flatters: its thresholds and its best epoch were chosen on those posters, and it is
 the luckiest of many trials. So its recipe is trained once more per fold, for exactly as many epochs as the champion,
-on the other folds and the validation posters; the out-of-fold probabilities of the training posters are then cut at
-the champion's thresholds, which were fitted on other posters. That is many more posters than a test part has, and
-hence a narrower interval. What remains is the choice of the recipe itself, a small part of the flattery.
+on the other folds and the validation posters; no group of posters lies in two folds, as in the split. The
+out-of-fold probabilities of the training posters are then cut at the champion's thresholds, which were fitted on
+other posters. That is many more posters than a test part has, and hence a narrower interval. What remains is the
+choice of the recipe itself, a small part of the flattery.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ import numpy as np
 import torch
 
 from hpo.data.images import Progress
+from hpo.data.prepare import Part
 from hpo.data.shards import Array
-from hpo.decision.thresholds import stratified_folds
+from hpo.data.splits import deal_folds
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import train
-from hpo.search.trial import FeatureSource, Part
+from hpo.search.trial import FeatureSource
 
 N_FOLDS = 5
 
@@ -38,7 +40,8 @@ def out_of_fold_probabilities(
     _, (features, val_features) = source.features(chosen, train_part, val_part)
     targets = torch.from_numpy(train_part.targets.astype(np.float32))
     val_targets = torch.from_numpy(val_part.targets.astype(np.float32))
-    folds = torch.from_numpy(stratified_folds(train_part.targets, N_FOLDS, seed))
+    groups = np.arange(len(targets)) if train_part.groups is None else train_part.groups
+    folds = torch.from_numpy(deal_folds(train_part.targets, groups, N_FOLDS, seed))
     probabilities = np.empty(train_part.targets.shape, np.float32)
     for fold in range(N_FOLDS):
         held_out = folds == fold

@@ -6,12 +6,13 @@ from typing import Any
 
 from hpo.bundle.bundle import Description, installed_versions
 from hpo.bundle.card import baseline_table, markdown_table
+from hpo.data.account import kept_together, split_rows
+from hpo.data.prepare import Part, PreparedData
 from hpo.data.shards import Array
 from hpo.decision.metrics import Bools, Floats, bootstrap_ci95, score
 from hpo.search.options import SearchOptions
-from hpo.search.prepare import PreparedData
 from hpo.search.study import Study
-from hpo.search.trial import Part, TrialResult
+from hpo.search.trial import TrialResult
 
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
@@ -43,7 +44,7 @@ def describe(
         threshold_strategy=thresholds.strategy,
         backbone=result.chosen.backbone,
         backbone_weights=result.backbone.source,
-        preprocessing=result.backbone.preprocessing(),
+        preprocessing=result.backbone.preprocessing(result.chosen.fit),
         params=result.chosen,
         metrics={
             "metric": options.metric,
@@ -75,19 +76,6 @@ def claim(source: str, measured: dict[str, Any]) -> dict[str, Any]:
     return {"from": source, **{key: value for key, value in measured.items() if key != "per_label"}}
 
 
-def split_table(data: PreparedData) -> list[dict[str, Any]]:
-    """Return the share of each label in each part, a row a label."""
-    return [
-        {
-            "label": shares.label,
-            "posters": shares.n_posters,
-            **{part: round(getattr(shares, part), 4) for part in ("overall", "train", "val", "test")},
-            "largest deviation": round(shares.largest_deviation, 4),
-        }
-        for shares in data.distribution.labels
-    ]
-
-
 def study_note(study: Study, data: PreparedData, baselines: Baselines, synthetic: bool) -> str:
     """Return the Markdown that heads the study's MLflow run."""
     counts, best, metric = study.counts(), study.best(), study.metric
@@ -102,7 +90,8 @@ def study_note(study: Study, data: PreparedData, baselines: Baselines, synthetic
         f"# Study {study.name}\n\n{result}\n\n{drawn}"
         f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, of {study.budget} asked "
         f"for.\n\n## Posters\n\n{_sizes(data)} The largest deviation of a label's share is "
-        f"{data.distribution.largest_deviation:.4f}.\n\n{markdown_table(split_table(data))}\n\n"
+        f"{data.distribution.largest_deviation:.4f}. {kept_together(data)} The split and its picture are among the "
+        f"artifacts, under `split`.\n\n{markdown_table(split_rows(data))}\n\n"
         f"## Constant baselines on validation posters\n\n{baseline_table(baselines)}\n\n"
         f"## Go on\n\n```\nhpo leaderboard --study {study.name}\nhpo export-best --study {study.name}\n```\n"
     )

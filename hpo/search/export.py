@@ -14,13 +14,13 @@ from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
 from hpo.data.catalogue import Catalogue
 from hpo.data.images import Phase
+from hpo.data.options import DataOptions
+from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import constant_baselines
 from hpo.errors import BundleError, DataError, StudyError
-from hpo.model.backbones import default_image_size
 from hpo.search.confirm import out_of_fold_probabilities
 from hpo.search.describe import claim, measure
-from hpo.search.options import DataOptions, Places
-from hpo.search.prepare import PreparedData, prepare_data
+from hpo.search.places import Places
 from hpo.search.study import Study
 from hpo.search.tracking import Champion, Tracking
 from hpo.search.trial import FeatureSource
@@ -129,7 +129,7 @@ def _cross_validated(
 def reopen_data(study: Study, places: Places, phase: Phase) -> PreparedData:
     """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
     options = DataOptions.model_validate(study.attributes["data"])
-    data = prepare_data(options, places.cache_dir, default_image_size(study.attributes["backbones"][0]), phase)
+    data = prepare_data(options, places.cache_dir, phase)
     if data.fingerprints != study.attributes["fingerprints"]:
         raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
     return data

@@ -40,7 +40,7 @@ SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec(DataType.string)]),
     outputs=Schema([ColSpec(Array(DataType.string), "labels"), ColSpec(Map(DataType.double), "probabilities")]),
 )
-BLACK_PIXEL_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYGAAAAAEAAHI6uv5AAAAAElFTkSuQmCC"
+BLACK_SQUARE_PNG = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQAQAAAAA3iMLMAAAADElEQVR42mNgIA0AAAAwAAEodEl9AAAAAElFTkSuQmCC"
 
 
 class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
@@ -61,8 +61,7 @@ class PosterClassifier(mlflow.pyfunc.PythonModel):  # type: ignore[misc]
         predicted = self.predictor.predict(posters)
         if predicted.broken:
             row, reason = next(iter(predicted.broken.items()))
-            what = reason.partition(" <")[0]  # without the address of the stream that it was read from
-            raise _refusal(row, f"an image that can be decoded, got a broken one ({what})")
+            raise _refusal(row, f"an image that can be decoded, got a broken one ({reason})")
         names = self.predictor.description.label_names
         labels = [list(row) for row in self.predictor.labels(predicted.probabilities)]
         probabilities = [dict(zip(names, row, strict=True)) for row in predicted.probabilities.tolist()]
@@ -121,7 +120,7 @@ def save(bundle: Path, folder: Path) -> None:
             code_paths=[str(_ship_code(Path(temporary) / "hpo"))],
             pip_requirements=requirements(),
             signature=SIGNATURE,
-            input_example=pd.DataFrame({"image": [BLACK_PIXEL_PNG]}),
+            input_example=pd.DataFrame({"image": [BLACK_SQUARE_PNG]}),
         )
 
 

@@ -19,14 +19,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpo.bundle.bundle import save_bundle
 from hpo.bundle.card import model_card
+from hpo.data.account import group_rows, split_rows
 from hpo.data.images import Progress
+from hpo.data.prepare import PreparedData, SavedSplit, prepare_data, save_split
 from hpo.decision.metrics import constant_baselines
-from hpo.model.backbones import check_known, check_weights, default_image_size
+from hpo.model.backbones import check_weights
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.describe import describe, split_table, study_note, trial_metrics
+from hpo.search.describe import describe, study_note, trial_metrics
 from hpo.search.interrupt import Interruptible
 from hpo.search.options import SearchOptions
-from hpo.search.prepare import PreparedData, prepare_data
 from hpo.search.study import Counts, Pruned, RunningTrial, Study, open_study
 from hpo.search.tracking import Tracking, TrialRun, open_tracking
 from hpo.search.trial import EpochReport, FeatureSource, TrialResult, run_trial
@@ -62,20 +63,14 @@ def search(options: SearchOptions, watch: Watch) -> Outcome:
 
 def _search(options: SearchOptions, watch: Watch, interruptible: Interruptible) -> Outcome:
     phase = interruptible.watching(watch.phase)
-    data = prepare_data(options.data, options.places.cache_dir, _first_image_size(options), phase)
+    data = prepare_data(options.data, options.places.cache_dir, phase)
+    saved = save_split(data, options.places.splits)
     study = open_study(options.places.storage, options.study, options.places.locks, options.seed, create=True)
-    study.bind(_identity(options, data), _memory(options, data))
+    study.bind(_identity(options, data), _memory(options, data, saved))
     study.enqueue_recipes(options.space)
     tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
     watch.prepared(data, study.counts().finished)
-    return _Searching(options, data, study, tracking, watch, interruptible).run()
-
-
-def _first_image_size(options: SearchOptions) -> int:
-    """The size that posters are decoded at first, which tells the broken ones."""
-    for backbone in options.space.backbones:
-        check_known(backbone)
-    return default_image_size(options.space.backbones[0])
+    return _Searching(options, data, saved, study, tracking, watch, interruptible).run()
 
 
 def _identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
@@ -88,13 +83,18 @@ def _identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
     }
 
 
-def _memory(options: SearchOptions, data: PreparedData) -> dict[str, Any]:
-    """What later commands (export, leaderboard) need to know of a study."""
+def _memory(options: SearchOptions, data: PreparedData, saved: SavedSplit) -> dict[str, Any]:
+    """What later commands (export, leaderboard) need to know of a study.
+
+    A split that was given is remembered by its copy, since the user's own file may change.
+    """
+    given = options.data.split_file is not None
+    posters = options.data.model_copy(update={"split_file": saved.file}) if given else options.data
     return {
         "metric": options.metric,
         "space": options.space.name,
         "weights": dict(options.space.weights),
-        "data": options.data.model_dump(mode="json"),
+        "data": posters.model_dump(mode="json"),
         "seed": options.seed,
         "synthetic": options.synthetic,
         "backbones": list(options.space.backbones),
@@ -109,12 +109,13 @@ class _Searching:
         self,
         options: SearchOptions,
         data: PreparedData,
+        saved: SavedSplit,
         study: Study,
         tracking: Tracking,
         watch: Watch,
         interruptible: Interruptible,
     ) -> None:
-        self.options, self.data, self.study, self.tracking = options, data, study, tracking
+        self.options, self.data, self.saved, self.study, self.tracking = options, data, saved, study, tracking
         self.watch, self.interruptible = watch, interruptible
         self.train, self.val = data.part("train"), data.part("val")
         self.baselines = constant_baselines(self.train.targets, self.val.targets)
@@ -127,10 +128,11 @@ class _Searching:
     def _open_parent_run(self) -> str:
         return self.tracking.study_run(
             self.study.name,
-            params=_memory(self.options, self.data),
+            params=_memory(self.options, self.data, self.saved),
             tags={"hpo.metric": self.options.metric, "hpo.synthetic": str(self.options.synthetic).lower()},
             note_markdown=study_note(self.study, self.data, self.baselines, self.options.synthetic),
-            tables={"splits": split_table(self.data)},
+            tables={"splits": split_rows(self.data), "groups": group_rows(self.data)},
+            files={"split": [self.saved.file, self.saved.picture]},
         )
 
     def run(self) -> Outcome:

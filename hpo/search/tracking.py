@@ -12,7 +12,7 @@ as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,10 +84,12 @@ class Tracking:
         tags: Mapping[str, str],
         note_markdown: str,
         tables: Mapping[str, Table],
+        files: Mapping[str, Sequence[Path]],
     ) -> str:
         """Return the id of the study's parent run, running from now on; a resumed study gets its old one.
 
-        Params are logged once, since MLflow lets none change; tags, note and tables are brought up to date.
+        Params are logged once, since MLflow lets none change; tags, note, tables and files (by the folder among the
+        artifacts) are brought up to date.
         """
         with asking(self.uri, f"open the run of study {study_name!r}"):
             run = self._parent_run(study_name) or self._create_parent_run(study_name)
@@ -96,6 +98,9 @@ class Tracking:
             new = {key: value for key, value in as_params(params).items() if key not in run.data.params}
             all_tags = {**tags, _NOTE_TAG: note_markdown, **log_tables(self._client, run_id, tables)}
             log_batches(self._client, run_id, params=new, tags=all_tags)
+            for folder, paths in files.items():
+                for path in paths:
+                    self._client.log_artifact(run_id, str(path), artifact_path=folder)
         return run_id
 
     def find_study_run(self, study_name: str) -> str | None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hpo.data.images import Phase, Posters
+from hpo.data.images import Fit, Phase
+from hpo.data.prepare import Part
 from hpo.data.shards import Array
 from hpo.decision.metrics import Scores, score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, Thresholds, fit
@@ -28,14 +28,6 @@ from hpo.model.features import FeatureCache
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import train
-
-
-@dataclass(frozen=True)
-class Part:
-    """The posters of one part of a split, with their targets."""
-
-    posters: Posters
-    targets: npt.NDArray[np.bool_]  # (N, L)
 
 
 @dataclass(frozen=True)
@@ -89,19 +81,24 @@ class FeatureSource:
 
     def __init__(self, cache_dir: Path, weights: Mapping[str, str], phase: Phase) -> None:
         self._cache_dir, self._weights, self._phase = cache_dir, weights, phase
-        self._caches: dict[tuple[str, int], FeatureCache] = {}
+        self._backbones: dict[tuple[str, int], Backbone] = {}
+        self._caches: dict[tuple[str, int, Fit], FeatureCache] = {}
 
-    def cache(self, name: str, image_size: int | str) -> FeatureCache:
-        """Return the cache of a backbone at a size, with the backbone's weights loaded."""
+    def cache(self, name: str, image_size: int | str, fit: Fit = "squash") -> FeatureCache:
+        """Return the cache of a backbone at a size and fit, with the backbone's weights loaded."""
         size = default_image_size(name) if isinstance(image_size, str) else image_size
-        if (name, size) not in self._caches:
-            backbone = load_backbone(name, size, self._weights.get(name, "auto"))
-            self._caches[name, size] = FeatureCache.open(self._cache_dir, backbone)
-        return self._caches[name, size]
+        if (name, size, fit) not in self._caches:
+            self._caches[name, size, fit] = FeatureCache.open(self._cache_dir, self._backbone(name, size), fit)
+        return self._caches[name, size, fit]
+
+    def _backbone(self, name: str, size: int) -> Backbone:
+        if (name, size) not in self._backbones:
+            self._backbones[name, size] = load_backbone(name, size, self._weights.get(name, "auto"))
+        return self._backbones[name, size]
 
     def features(self, chosen: Hyperparameters, *parts: Part) -> tuple[Backbone, list[Tensor]]:
         """Return the backbone and the chosen features float32 (N, D) of each part."""
-        cache = self.cache(chosen.backbone, chosen.image_size)
+        cache = self.cache(chosen.backbone, chosen.image_size, chosen.fit)
         columns = choose_columns(cache.backbone, chosen)
         missing = sum(cache.missing(part.posters) for part in parts)
         if missing:

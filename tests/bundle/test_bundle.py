@@ -105,11 +105,19 @@ def test_json_without_a_format_is_refused(bundle, content):
         load_description(bundle)
 
 
+def test_a_bundle_from_before_there_was_a_choice_squashes(bundle, description):
+    preprocessing = {key: value for key, value in description.preprocessing.items() if key != "fit"}
+    params = {key: value for key, value in description.params.model_dump().items() if key != "fit"}
+    rewrite(bundle, preprocessing=preprocessing, params=params)
+    assert Predictor.load(bundle).fit == load_description(bundle).params.fit == "squash"
+
+
 MISTAKES = {
     "label_names": None,
     "thresholds": [0.5, 0.5],  # for three labels
     "thresholds.1": [0.5, "high", 0.5],
     "preprocessing": {"mean": [0, 0, 0]},  # without an image_size
+    "preprocessing.fit": {"image_size": 64, "fit": "stretch"},
     "params.width": {"width": -3},
     "surprise": 1,
 }
@@ -121,7 +129,9 @@ def test_a_mistake_in_the_json_is_named_where_it_is(bundle, description, where):
     if where == "params.width":
         mistake = {**description.params.model_dump(), **mistake}
     rewrite(bundle, **{where.partition(".")[0]: mistake})
-    with pytest.raises(BundleError, match=rf"bundle\.json is not as expected at {where} \(.*\): export"):
+    with pytest.raises(
+        BundleError, match=rf"bundle\.json is not as expected at {where.removesuffix('.fit')} \(.*\): exp"
+    ):
         Predictor.load(bundle)
 
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hpo.bundle.bundle import write_description
 from hpo.bundle.predictor import Predictor
+from hpo.data.images import decode
 from hpo.decision.metrics import predict
 from hpo.model.forward import precision
 
@@ -19,6 +21,18 @@ def predictor(bundle) -> Predictor:
 def test_probabilities_are_those_that_the_trial_was_judged_by(predictor, parts, result):
     paths = parts[1].posters.paths
     np.testing.assert_allclose(predictor.probabilities(paths), result.val_probabilities, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_posters_become_squares_as_the_bundle_says(bundle, description, drawn, fit):
+    preprocessing = {**description.preprocessing, "fit": fit}
+    write_description(bundle, description.model_copy(update={"preprocessing": preprocessing}))
+    paths = drawn.posters.paths[:3]
+    squares = [Image.fromarray(decode(path, 64, fit)) for path in paths]  # which are alike in every fit
+    predictor = Predictor.load(bundle)
+    expected = predictor.probabilities(squares)
+    np.testing.assert_allclose(predictor.probabilities(paths), expected, atol=1e-5)
+    np.testing.assert_allclose(predictor.predict(paths).probabilities, expected, atol=1e-5)
 
 
 def test_predicting_one_by_one_or_together_is_the_same(predictor, drawn):
@@ -44,8 +58,7 @@ def test_broken_posters_are_reported_and_the_others_answered(predictor, drawn, t
     posters = [first, tmp_path / "broken.jpg", b"", second, tmp_path / "nowhere.png"]
     predicted = predictor.predict(posters, finished.append)
     assert predicted.rows == (0, 3)
-    assert predicted.broken.keys() == {1, 2, 4}
-    assert all(predicted.broken.values())  # each says why
+    assert predicted.broken == {1: "not an image", 2: "an empty file", 4: "no such file or directory"}
     assert sum(finished) == 5
     np.testing.assert_allclose(predicted.probabilities, predictor.probabilities([first, second]), atol=1e-5)
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.catalogue import Catalogue, CatalogueRules, check_trainable, read_catalogue
+from hpo.data.catalogue import Catalogue, check_trainable, read_catalogue
+from hpo.data.rules import CatalogueRules
 from hpo.errors import DataError
 
 GENRES = ("Action", "Comedy", "Drama", "Horror")
@@ -53,7 +54,7 @@ def test_movie_posters_are_read_whole(shared_data: Path):
     assert report.dropped["none of the top labels"] == 65
     assert catalogue.targets.shape == (6181, 10)
     assert catalogue.label_names[:3] == ("Drama", "Comedy", "Action")
-    assert report.columns == {"id": "imdb_id", "labels": "Genres", "title": None, "type": None, "image": None}
+    assert {field: name for field, name in report.columns.items() if name} == {"id": "imdb_id", "labels": "Genres"}
     check_trainable(catalogue)
 
 
@@ -162,7 +163,7 @@ def test_an_image_column_names_files_inside_the_folder_only(tmp_path: Path):
     catalogue, report = read_catalogue(path, images, CatalogueRules(image_column="file"))
     assert catalogue.ids == ("a/1", "2")
     assert catalogue.image_paths == (images / "deep/one.jpg", images / "two.png")
-    assert report.examples["no image"] == ("3",)
+    assert report.examples["image outside the folder"] == ("3",)
 
 
 def test_byte_order_mark_and_newlines_in_cells(tmp_path: Path):
@@ -181,6 +182,76 @@ def test_a_file_cut_anywhere_in_its_last_row_is_read(tmp_path: Path):
         assert catalogue.ids == ("1", "2")
         assert report.dropped["broken row"] == 1
         assert report.examples["broken row"] == ("line 4",)
+
+
+def test_adult_titles_are_dropped_by_genre_and_by_rating(tmp_path: Path):
+    rows = [
+        ("1", "Drama, Comedy", "PG-13 - Teens 13 or older"),
+        ("2", "Drama, Hentai", "UNKNOWN"),
+        ("3", "Drama", "Rx - Hentai"),
+        ("4", "Comedy, Erotica", "R+ - Mild Nudity"),
+        ("5", "Comedy, Ecchi", "R+ - Mild Nudity"),
+    ]
+    path = write_csv(tmp_path, rows, ("id", "Genres", "Rating"))
+    catalogue, report = read_catalogue(path, None)
+    assert catalogue.ids == ("1", "5")
+    assert report.examples["adult title"] == ("2", "3", "4")
+    assert len(read_catalogue(path, None, CatalogueRules(keep_adult=True))[0]) == 5
+
+
+def test_the_real_catalogue_is_cleaned_reason_by_reason(shared_data: Path):
+    quirks = shared_data / "mal-catalogue" / "anime-dataset-2023-quirks.csv"
+    catalogue, report = read_catalogue(quirks, None, CatalogueRules(types=None))
+    assert report.dropped["adult title"] == 1
+    assert report.examples["placeholder image"] == ("54939",)  # the other has no genre either
+    assert report.dropped["no label at all"] == 3
+    assert "54913" in catalogue.ids  # a late row of type UNKNOWN
+    assert "UNKNOWN" not in catalogue.other_titles
+    sample = shared_data / "mal-catalogue" / "anime-dataset-2023-sample.csv"
+    _, report = read_catalogue(sample, None, CatalogueRules(types=None))
+    assert report.dropped["adult title"] == 90  # 83 are rated Rx, and 7 are Erotica
+    assert "Hentai" not in report.label_counts
+
+
+def test_a_title_with_several_images_is_several_posters_of_one_title(tmp_path: Path):
+    path = write_csv(tmp_path, [("1", "Drama"), ("2", "Comedy, Drama"), ("3", "Comedy")])
+    names = ("1.jpg", "1_2.jpg", "deep/1-3.png", "2/front.webp", "2/back.jpg", "3.jpg", "3.png", "9.jpg")
+    catalogue, report = read_catalogue(path, write_images(tmp_path, *names))
+    assert catalogue.ids == ("1", "1#2", "1#3", "2", "2#2", "3")
+    assert catalogue.title_ids == ("1", "1", "1", "2", "2", "3")
+    assert labels_of(catalogue)["1#3"] == {"Drama"}
+    assert (report.rows_kept, report.n_posters) == (3, 6)
+    assert report.shadowed_images == {"3.png": "3.jpg"}
+    assert report.unclaimed_images == ("9.jpg",)
+    assert report.label_counts == {"Drama": 5, "Comedy": 3}
+
+
+def test_rows_of_one_id_with_different_images_are_one_title(tmp_path: Path):
+    rows = [("1", "Drama, Comedy", "a.jpg"), ("1", "Drama, Comedy", "b.jpg"), ("1", "Drama", "a.jpg"),
+            ("2", "Drama", "images/c.jpg; d.png"), ("3", "Comedy", '["e.jpg"]')]  # fmt: skip
+    path = write_csv(tmp_path, rows, ("id", "Genres", "File"))
+    images = write_images(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.png", "e.jpg")
+    catalogue, report = read_catalogue(path, images, CatalogueRules(image_column="File"))
+    assert catalogue.ids == ("1", "1#2", "2", "2#2", "3")
+    assert [image.name for image in catalogue.image_paths] == ["a.jpg", "b.jpg", "c.jpg", "d.png", "e.jpg"]
+    assert report.dropped["duplicate id"] == 1
+
+
+def test_a_parquet_file_is_read_as_the_csv_is(tmp_path: Path):
+    import pandas as pd
+
+    frame = pd.DataFrame({
+        "id": [1.0, 2.0, None],
+        "Genres": [["Drama", "Comedy"], ["Drama"], ["Comedy"]],
+        "Name": ["A", None, "C"],
+    })  # fmt: skip
+    frame.to_parquet(tmp_path / "posters.parquet")
+    catalogue, report = read_catalogue(tmp_path / "posters.parquet", None)
+    assert labels_of(catalogue) == {"1": {"Drama", "Comedy"}, "2": {"Drama"}}
+    assert catalogue.titles == ("A", "")
+    assert report.dropped["unusable id"] == 1
+    (tmp_path / "torn.parquet").write_bytes((tmp_path / "posters.parquet").read_bytes()[:200])
+    assert "cannot be read as Parquet" in refusal(tmp_path / "torn.parquet")
 
 
 # Laws
@@ -274,7 +345,7 @@ def test_images_that_do_not_match(tmp_path: Path):
     assert all(word in message for word in ("'tt1'", "'cover_1.jpg'", "--images"))
     empty = tmp_path / "empty"
     (empty / "tt1.jpg").mkdir(parents=True)  # a folder named like an image is none
-    assert "no jpg, jpeg, png or webp file" in refusal(path, empty)
+    assert "no jpg, jpeg, png, webp or gif file" in refusal(path, empty)
 
 
 def test_nothing_or_too_little_is_left(tmp_path: Path):

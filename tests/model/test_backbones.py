@@ -115,10 +115,11 @@ def test_the_fingerprint_tells_weights_and_sizes_apart():
     assert len(set(prints)) == 4
 
 
-def test_preprocessing_says_how_a_poster_becomes_the_input():
-    assert load_backbone("test_resnet", 64, "random").preprocessing() == {
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_preprocessing_says_how_a_poster_becomes_the_input(fit):
+    assert load_backbone("test_resnet", 64, "random").preprocessing(fit) == {
         "image_size": 64,
-        "fit": "squash",
+        "fit": fit,
         "interpolation": "bicubic",
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],

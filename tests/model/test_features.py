@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpo.data.images import decode
+from hpo.data.images import Posters, decode
 from hpo.errors import DataError
 from hpo.model.backbones import load_backbone
 from hpo.model.features import FeatureCache
@@ -28,12 +28,13 @@ def ensured(cache: FeatureCache, posters) -> int:
     return sum(finished)
 
 
-def test_features_are_those_of_the_backbone_on_each_decoded_poster(tmp_path, drawn, backbone):
-    cache = FeatureCache.open(tmp_path, backbone)
+@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
+def test_features_are_those_of_the_backbone_on_each_decoded_poster(tmp_path, drawn, backbone, fit):
+    cache = FeatureCache.open(tmp_path, backbone, fit)
     few = drawn.posters.take([5, 0, 3])
     assert cache.missing(few) == 3
     assert ensured(cache, few) == 3
-    images = np.stack([decode(path, 64) for path in few.paths])
+    images = np.stack([decode(path, 64, fit) for path in few.paths])
     with torch.inference_mode():
         expected = backbone(torch.from_numpy(images)).numpy()
     tolerance = 1e-4 if precision() == "fp32" else 2e-2
@@ -51,8 +52,8 @@ def test_each_poster_goes_through_the_backbone_once_ever(tmp_path, drawn, backbo
     assert ensured(reopened, drawn.posters) == 0
 
 
-@pytest.mark.parametrize("changed", ["weights", "size", "architecture"])
-def test_other_features_are_kept_apart(tmp_path, drawn, backbone, changed):
+@pytest.mark.parametrize("changed", ["weights", "size", "architecture", "fit", "decoding"])
+def test_other_features_are_kept_apart(tmp_path, drawn, backbone, changed, monkeypatch):
     posters = drawn.posters.take(range(4))
     ensured(FeatureCache.open(tmp_path, backbone), posters)
     other = load_backbone(
@@ -63,7 +64,9 @@ def test_other_features_are_kept_apart(tmp_path, drawn, backbone, changed):
     if changed == "weights":
         with torch.no_grad():
             next(other.network.parameters())[0] += 0.001
-    assert FeatureCache.open(tmp_path, other).missing(posters) == 4
+    if changed == "decoding":
+        monkeypatch.setattr("hpo.model.features.DECODING_VERSION", -1)
+    assert FeatureCache.open(tmp_path, other, "crop" if changed == "fit" else "squash").missing(posters) == 4
 
 
 def test_two_searches_that_want_the_same_features_compute_them_once(tmp_path, drawn, backbone):
@@ -79,6 +82,21 @@ def test_two_searches_that_want_the_same_features_compute_them_once(tmp_path, dr
         computed = list(pool.map(ensure, caches))
     assert sorted(computed) == [0, 60]
     assert np.array_equal(caches[0].load(drawn.posters, ALL), caches[1].load(drawn.posters, ALL))
+
+
+def test_posters_are_decoded_block_by_block_so_that_progress_is_seen_at_once(tmp_path, drawn, backbone, monkeypatch):
+    monkeypatch.setattr("hpo.model.features._SHARD_POSTERS", 10)
+    cache = FeatureCache.open(tmp_path, backbone)
+    decoded_by_then: list[int] = []
+    cache.ensure(drawn.posters, lambda _: decoded_by_then.append(60 - cache.images.missing(drawn.posters)))
+    assert decoded_by_then[0] <= 20  # the block in hand, and the one under way
+    assert decoded_by_then[-1] == 60
+
+
+def test_a_poster_that_has_gone_since_is_named(tmp_path, drawn, backbone):
+    gone = Posters((*drawn.posters.paths, tmp_path / "gone.jpg"), (*drawn.posters.digests, bytes(16)))
+    with pytest.raises(DataError, match=r"got .*gone\.jpg, which cannot be decoded any more \(no such file"):
+        FeatureCache.open(tmp_path, backbone).ensure(gone)
 
 
 def test_a_cache_folder_that_cannot_be_written_is_a_data_error(tmp_path, backbone):

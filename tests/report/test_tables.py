@@ -12,12 +12,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from hpo.bundle.bundle import Description
-from hpo.data.catalogue import CatalogueRules
+from hpo.data.options import DataOptions
+from hpo.data.prepare import PreparedData, prepare_data
+from hpo.data.rules import CatalogueRules
 from hpo.decision.metrics import METRICS, constant_baselines
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.report.tables import (
     best_by_backbone,
-    cleaning_lines,
     complete_trials,
     export_lines,
     prediction_table,
@@ -28,7 +29,6 @@ from hpo.report.tables import (
 )
 from hpo.search.describe import measure
 from hpo.search.export import Exported
-from hpo.search.prepare import DataOptions, PreparedData, prepare_data
 from hpo.search.search import Outcome
 from hpo.search.study import Study
 from hpo.search.tracking import Champion
@@ -109,13 +109,7 @@ def data(drawn, tmp_path_factory) -> PreparedData:
     csv = folder / "posters.csv"
     csv.write_text("\n".join(["id,genres", *rows]))
     options = DataOptions(csv=csv, images=images, rules=CatalogueRules(), val_size=12, test_size=12, seed=0)
-    return prepare_data(options, folder / "cache", 64, lambda *_: nullcontext(lambda _: None))
-
-
-def test_every_row_is_accounted_for(data):
-    cleaned, broken = cleaning_lines(data)
-    assert cleaned == "posters.csv: 68 rows, 66 kept (1 duplicate id, 1 no image)"
-    assert broken == "6 broken posters left out: 60.jpg, 61.jpg, 62.jpg, 63.jpg, 64.jpg and 1 more"
+    return prepare_data(options, folder / "cache", lambda *_: nullcontext(lambda _: None))
 
 
 def test_the_split_is_shown_label_by_label(data):

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpo.report.ui import serve, study_link
-from hpo.search.options import Places
+from hpo.search.places import Places
 from hpo.search.study import Study, open_study
 from hpo.search.tracking import open_tracking
 
@@ -43,7 +43,7 @@ def places(tmp_path_factory) -> Places:
     places = Places(f"sqlite:///{state}/optuna.db", f"sqlite:///{state}/mlflow.db", state, state / "cache")
     study = open_study(places.storage, STUDY, places.locks, seed=0, create=True)
     study.bind({}, {"metric": "mean_ap"})
-    open_tracking(places.tracking_uri, places.artifacts).study_run(STUDY, {}, {}, "", {})
+    open_tracking(places.tracking_uri, places.artifacts).study_run(STUDY, {}, {}, "", {}, {})
     return places
 
 

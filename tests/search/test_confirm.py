@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpo.data.prepare import Part
 from hpo.decision.metrics import score
 from hpo.search.confirm import out_of_fold_probabilities
-from hpo.search.trial import Part
 
 
 def mean_ap(probabilities: np.ndarray, targets: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from hpo.bundle.bundle import Description, save_bundle
 from hpo.bundle.predictor import Predictor
-from hpo.data.catalogue import CatalogueRules
+from hpo.data.rules import CatalogueRules
 from hpo.model.backbones import load_backbone
 from hpo.model.classifier import Classifier
 from hpo.model.hyperparameters import Hyperparameters
@@ -99,7 +99,7 @@ def as_base64(poster: Path) -> str:
 def test_the_champion_answers_where_hpo_is_not_installed(bundle, poster, expected, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracking = open_tracking(uri, tmp_path / "artifacts")
-    trial = tracking.start_trial(tracking.study_run("posters", {}, {}, "", {}), 7, {}, {})
+    trial = tracking.start_trial(tracking.study_run("posters", {}, {}, "", {}, {}), 7, {}, {})
     tracking.register("posters", trial.run_id, 7, bundle, {"hpo.value": "0.5"}, "# A card")
 
     posters = [str(poster), as_base64(poster), f"data:image/png;base64,{as_base64(poster)}"]
@@ -163,7 +163,7 @@ def test_paths_and_bytes_and_text_are_the_same_poster(loaded, poster, expected):
     [
         ("/no/such/poster.png", r"expected the path of a file or base64 text, got '/no/such/poster.png'"),
         ("x" * 9999, r"expected the path of a file or base64 text, got 'x{80}…'"),
-        (b"not an image", r"expected an image that can be decoded, got a broken one \(cannot identify image file\)"),
+        (b"not an image", r"expected an image that can be decoded, got a broken one \(not an image\)"),
         (as_base64, r"expected an image that can be decoded, got a broken one"),
         (3, r"expected a file path, bytes or base64 text, got int"),
         (None, r"expected a file path, bytes or base64 text, got NoneType"),

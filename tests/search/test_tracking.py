@@ -56,7 +56,7 @@ def bundle(tmp_path):
 
 def start_study(tracking: Tracking, name: str = "posters", **params: object) -> str:
     table = [{"label": "Drama", "train": 7}, {"label": "Comedy", "train": math.nan}]
-    return tracking.study_run(name, params, {"hpo.metric": "f1_macro"}, "# A note", {"splits": table})
+    return tracking.study_run(name, params, {"hpo.metric": "f1_macro"}, "# A note", {"splits": table}, {})
 
 
 def test_two_searches_may_make_the_database_at_once(made_at_once):
@@ -81,6 +81,14 @@ def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "splits.json", "type": "table"}]
     table = json.loads(Path(client.download_artifacts(first, "splits.json")).read_text())
     assert table == {"columns": ["label", "train"], "data": [["Drama", 7], ["Comedy", None]]}
+
+
+def test_files_of_a_study_are_among_its_artifacts_as_they_are_now(tracking, client, tmp_path):
+    file = tmp_path / "split.json"
+    for content in ("{}", '{"train": []}'):
+        file.write_text(content)
+        run_id = tracking.study_run("posters", {}, {}, "", {}, {"split": [file]})
+        assert Path(client.download_artifacts(run_id, "split/split.json")).read_text() == content
 
 
 def test_the_three_ends_of_a_trial_are_told_apart(tracking, client):

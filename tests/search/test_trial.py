@@ -22,6 +22,7 @@ DEFAULT = load_space(Path("default"))
 VALUES = {
     "backbone": ["test_efficientnet", "test_resnet"],
     "image_size": [64, 96, "native"],
+    "fit": ["squash", "crop", "pad"],
     "batch_size": [8, 16, 32],
     "epochs": [2, 3],
     "patience": [1, 6],
@@ -149,6 +150,13 @@ def test_features_are_computed_in_one_phase_and_then_found(tmp_path, chosen, par
     assert len(phases) == 1
     assert [rows.shape[0] for rows in again] == [40, 20]
     assert again[0].shape[1] == 2 * first[0].shape[1]
+
+
+def test_each_fit_has_its_own_features_of_one_backbone(source, chosen, parts):
+    fits = [source.features(chosen.model_copy(update={"fit": fit}), parts[1]) for fit in ("squash", "crop", "pad")]
+    assert len({id(backbone) for backbone, _ in fits}) == 1
+    for (_, [one]), (_, [other]) in combinations(fits, 2):
+        assert not torch.allclose(one, other, atol=1e-2)
 
 
 def test_native_is_the_size_that_the_backbone_was_made_for(source):

@@ -1,0 +1,195 @@
+"""Which rows of a table can be used, and why the others were left out.
+
+Rows are dropped reason by reason, and each is counted under the first reason that applies to it: broken row,
+unusable id, duplicate id, type not wanted, adult title, no label at all, placeholder image, then whatever keeps its
+image from being used. Cleaning twice is cleaning once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from posixpath import normpath
+
+from hpo.data.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
+from hpo.data.labels import MISSING_WORDS, guess_separator, items_in, labels_in, real_labels
+from hpo.data.placeholders import is_placeholder_address
+from hpo.data.rules import CatalogueRules
+from hpo.data.table import Row, Table
+from hpo.errors import DataError
+
+_ADULT_LABELS = frozenset({"hentai", "erotica", "adult"})  # Ecchi is no more than suggestive
+_ADULT_RATINGS = ("rx", "x", "xxx")
+_NO_IMAGE = "no image"
+_EXAMPLES_PER_REASON = 5
+
+
+@dataclass(frozen=True)
+class Title:
+    """A row that may be used: one title with its labels and one image or more."""
+
+    id: str
+    labels: frozenset[str]
+    row: Row
+    images: tuple[Path, ...] = ()
+    lacks: str | None = None  # why it has no image
+
+
+class Cleaning:
+    """Takes titles out, reason by reason, and keeps the tally."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.shadowed: dict[str, str] = {}  # file -> the file of the same stem that is used instead
+        self.unclaimed: tuple[str, ...] = ()  # files that no row asks for
+        self._dropped = {"broken row": [f"line {line}" for line in table.broken_lines]}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many rows were dropped for each reason, in the order of application."""
+        return {reason: len(ids) for reason, ids in self._dropped.items()}
+
+    @property
+    def examples(self) -> dict[str, tuple[str, ...]]:
+        """The first few ids of each reason that applied."""
+        return {reason: tuple(ids[:_EXAMPLES_PER_REASON]) for reason, ids in self._dropped.items() if ids}
+
+    def keep(self, titles: Sequence[Title], reason: str, wanted: Callable[[Title], bool]) -> list[Title]:
+        """Return the titles that are wanted, and put the others down under `reason`."""
+        kept: list[Title] = []
+        dropped = self._dropped.setdefault(reason, [])
+        for title in titles:
+            if wanted(title):
+                kept.append(title)
+            else:
+                dropped.append(title.id)
+        return kept
+
+    def require_some(self, titles: Sequence[Title]) -> None:
+        """Raise DataError with the tally when nothing is left."""
+        if titles:
+            return
+        tally = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
+        raise DataError(
+            f"no poster of {self.table.path} is left ({tally}): check --types, --adult, --labels-column and "
+            "--label-separator"
+        )
+
+
+def titles_in(table: Table, separator: str | None) -> list[Title]:
+    """Return every whole row with its labels."""
+    separator = separator or guess_separator(row.labels for row in table.rows)
+    one_hot = any(row.marked for row in table.rows)
+    return [
+        Title(canonical_id(row.id), real_labels(row.marked) if one_hot else labels_in(row.labels, separator), row)
+        for row in table.rows
+    ]
+
+
+def drop_unusable(cleaning: Cleaning, titles: list[Title], rules: CatalogueRules) -> list[Title]:
+    """Return the titles that could be used if their image is there. Raises DataError when none is left."""
+    columns = cleaning.table.columns
+    by_column = columns["image"] is not None
+    titles = cleaning.keep(titles, "unusable id", _has_id if by_column else _names_a_file)
+    titles = _drop_duplicates(cleaning, titles)
+    if columns["type"] is not None and rules.types is not None:
+        types = {name.casefold() for name in rules.types}
+        titles = cleaning.keep(titles, "type not wanted", lambda title: title.row.type.casefold() in types)
+    if not rules.keep_adult:
+        titles = cleaning.keep(titles, "adult title", lambda title: not _is_adult(title))
+    if not rules.keep_unlabelled:
+        titles = cleaning.keep(titles, "no label at all", lambda title: bool(title.labels))
+    if columns["image_url"] is not None:
+        titles = cleaning.keep(
+            titles, "placeholder image", lambda title: not is_placeholder_address(title.row.image_url)
+        )
+    cleaning.require_some(titles)
+    return titles
+
+
+def _has_id(title: Title) -> bool:
+    return title.id.casefold() not in MISSING_WORDS
+
+
+def _names_a_file(title: Title) -> bool:
+    """Tell whether the id can be part of a file name that does not lead out of its folder."""
+    return _has_id(title) and not any(mark in title.id for mark in ("/", "\\", "..", "\0"))
+
+
+def _drop_duplicates(cleaning: Cleaning, titles: list[Title]) -> list[Title]:
+    """Keep the first row of an id, or of an id with an image, since a title may have a row for each of its images."""
+    first = {(title.id, title.row.image): title for title in reversed(titles)}  # the last one written is the first
+    return cleaning.keep(titles, "duplicate id", lambda title: first[title.id, title.row.image] is title)
+
+
+def _is_adult(title: Title) -> bool:
+    rating = title.row.rating.casefold().split(" ")[0]  # "Rx - Hentai"
+    return rating in _ADULT_RATINGS or any(label.casefold() in _ADULT_LABELS for label in title.labels)
+
+
+def _has_real_address(title: Title) -> bool:
+    return not is_placeholder_address(title.row.image_url)
+
+
+def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[Title]:
+    """Return the titles that have an image in `folder`, with it. Raises DataError when none has."""
+    images = list_images(folder)
+    match = _match_by_id if cleaning.table.columns["image"] is None else _match_by_column
+    matched = match(cleaning, titles, images)
+    claimed = {path for title in matched for path in title.images}
+    cleaning.unclaimed = tuple(
+        file for file in images.usable if images.path(file) not in claimed and file not in cleaning.shadowed
+    )
+    kept = cleaning.keep(matched, LEADS_OUT, lambda title: title.lacks != LEADS_OUT)
+    kept = cleaning.keep(kept, NO_FILE, lambda title: title.lacks != NO_FILE)
+    kept = cleaning.keep(kept, _NO_IMAGE, lambda title: title.lacks is None)
+    if not kept:
+        looked_for = titles[0].row.image or titles[0].id
+        raise _nothing_matches(cleaning.table, len(titles), looked_for, images)
+    return kept
+
+
+def _match_by_id(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+    owned = assign_to_ids(images, {title.id for title in titles})
+    cleaning.shadowed = owned.shadowed
+    return [_with_images(title, images, owned.files.get(title.id, []), owned.refused.get(title.id)) for title in titles]
+
+
+def _match_by_column(_: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+    usable = frozenset(images.usable)
+    return [_match_cell(title, images, usable) for title in titles]
+
+
+def _match_cell(title: Title, images: ImageFiles, usable: frozenset[str]) -> Title:
+    """Match a cell that holds one path relative to the folder, or several."""
+    cell = title.row.image
+    items = [cell] if cell in usable else [item for part in items_in(cell, "|") for item in part.split(";")]
+    paths = [_within(item, images.folder.name, usable) for item in items]
+    files = [path for path in dict.fromkeys(paths) if path in usable]
+    refused = next((images.refused.get(path) or _leads_out(path) for path in paths if path not in usable), None)
+    return _with_images(title, images, files, refused)
+
+
+def _within(item: str, folder_name: str, usable: frozenset[str]) -> str:
+    """Return the path relative to the folder, also where it is written relative to the folder's parent."""
+    path = normpath(item.strip().replace("\\", "/"))
+    inner = path.removeprefix(f"{folder_name}/")
+    return inner if path not in usable and inner in usable else path
+
+
+def _leads_out(path: str) -> str | None:
+    return LEADS_OUT if path.startswith(("../", "/")) else None
+
+
+def _with_images(title: Title, images: ImageFiles, files: list[str], refused: str | None) -> Title:
+    lacks = None if files else refused or _NO_IMAGE
+    return replace(title, images=tuple(images.path(file) for file in files), lacks=lacks)
+
+
+def _nothing_matches(table: Table, n_titles: int, looked_for: str, images: ImageFiles) -> DataError:
+    example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp or gif file"
+    return DataError(
+        f"no image in {images.folder} matches any of the {n_titles} posters left of {table.path}: "
+        f"looked for {looked_for!r} and found {example}, so check --images, --id-column and --image-column"
+    )
