@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli import check
+from hpo.cli import check, fetch
 
 app = typer.Typer(help="Posters to search on.", no_args_is_help=True)
 
@@ -18,6 +18,7 @@ def _group() -> None:
 
 
 app.command("check")(check.check)
+app.command("fetch")(fetch.fetch)
 
 
 @app.command("sample")

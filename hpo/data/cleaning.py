@@ -8,9 +8,10 @@ image from being used. Cleaning twice is cleaning once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from posixpath import normpath
+from typing import NamedTuple
 
 from hpo.data.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
 from hpo.data.labels import MISSING_WORDS, guess_separator, items_in, labels_in, real_labels
@@ -25,8 +26,7 @@ _NO_IMAGE = "no image"
 _EXAMPLES_PER_REASON = 5
 
 
-@dataclass(frozen=True)
-class Title:
+class Title(NamedTuple):
     """A row that may be used: one title with its labels and one image or more."""
 
     id: str
@@ -124,8 +124,13 @@ def _drop_duplicates(cleaning: Cleaning, titles: list[Title]) -> list[Title]:
 
 
 def _is_adult(title: Title) -> bool:
-    rating = title.row.rating.casefold().split(" ")[0]  # "Rx - Hentai"
-    return rating in _ADULT_RATINGS or any(label.casefold() in _ADULT_LABELS for label in title.labels)
+    rating = title.row.rating.casefold().partition(" ")[0]  # "Rx - Hentai"
+    return rating in _ADULT_RATINGS or _has_adult_label(title.labels)
+
+
+@lru_cache(maxsize=10_000)
+def _has_adult_label(labels: frozenset[str]) -> bool:
+    return any(label.casefold() in _ADULT_LABELS for label in labels)
 
 
 def _has_real_address(title: Title) -> bool:
@@ -184,7 +189,7 @@ def _leads_out(path: str) -> str | None:
 
 def _with_images(title: Title, images: ImageFiles, files: list[str], refused: str | None) -> Title:
     lacks = None if files else refused or _NO_IMAGE
-    return replace(title, images=tuple(images.path(file) for file in files), lacks=lacks)
+    return title._replace(images=tuple(images.path(file) for file in files), lacks=lacks)
 
 
 def _nothing_matches(table: Table, n_titles: int, looked_for: str, images: ImageFiles) -> DataError:

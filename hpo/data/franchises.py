@@ -1,12 +1,12 @@
 """Finds the posters of one franchise by their titles: sequels, films, seasons, specials.
 
 Titles of one franchise share a root. Every title claims roots (hpo/data/titles.py), and titles that claim the same
-one are linked. A title may also just open with a root that others claim ("Naruto Shippuuden"), which counts only if
-the root is a name rather than words that any title might open with: "Monster" must not swallow "Monster Musume".
-What tells names apart is their cohesion in the catalogue at hand, the conditional probability of collocation
-statistics (Manning & Schütze 1999, "Foundations of Statistical Natural Language Processing", ch. 5): of all titles
-that hold the root's rarest word, the share that opens with the whole root. "potter" hardly ever appears without
-"harry" before it.
+one are linked. A title may also just open with a root ("Naruto Shippuuden"), or mention it, or open with one that
+nobody claims ("Harry Potter and ..."). That counts only if the root is a name rather than words that any title might
+hold: "Monster" must not swallow "Monster Musume". What tells names apart, beside a list of everyday words, is their
+cohesion in the catalogue at hand, a conditional probability as in the statistics of collocations (Manning & Schütze
+1999, "Foundations of Statistical Natural Language Processing", ch. 5): of all titles that hold the root's rarest word,
+the share that opens with the whole root. "potter" hardly ever appears without "harry" before it.
 
 The trade-off: it knows titles only. Works whose titles share no root (Alien and Prometheus) are missed, and two
 unrelated works of one name are linked; the first needs a group column, the second costs next to nothing.
@@ -15,7 +15,7 @@ unrelated works of one name are linked; the first needs a group column, the seco
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 
 from hpo.data.leakage import Links, linked_sets
@@ -33,9 +33,10 @@ MIN_LETTERS = 4  # of a name of one word: Air, Kid and Saw are words
 def franchise_links(titles: Sequence[tuple[str, ...]]) -> Links:
     """Link posters whose titles share a root; any of a poster's titles (main, English, ...) may say so.
 
-    `titles` (N,) holds every poster's titles, in any order; empty ones are skipped.
+    `titles` (N,) holds every poster's titles, in any order; one that is missing has to be an empty text.
     """
-    read = [(row, title) for row, texts in enumerate(titles) for text in set(texts) if (title := read_title(text))]
+    texts = [(row, text) for row, texts in enumerate(titles) for text in dict.fromkeys(texts)]
+    read = [(row, title) for row, text in texts if (title := read_title(text)) is not None]
     return linked_sets(REASON, _Roots(*zip(*read, strict=True)).franchises() if read else ())
 
 
@@ -65,16 +66,14 @@ class _Roots:
         return root in EVERYDAY_WORDS and len(self._claimed_by[root]) > MAX_TITLES_OF_ONE_WORD
 
     def _places_of_names(self) -> dict[str, list[int]]:
-        """Return the titles that open with each name, or mention it if it has two content words or more."""
-        names = {root for root in self._n_opening if self._is_name(root)}
+        """Return the titles that open with each name, or mention it."""
+        shareable = (root for root, n in self._n_opening.items() if n > 1 or " " in root)  # or it may be mentioned
+        names = {root: len(self._content(root)) for root in shareable if self._is_name(root)}
         longest = _most_words_by_first_word(names)
         places: dict[str, list[int]] = {}
-        for at, (words, _) in enumerate(self._titles):
-            for start, word in enumerate(words):
-                if word in longest:
-                    for run in _runs(words[start : start + longest[word]]):
-                        if run in names and (start == 0 or len(self._content(run)) > 1):
-                            places.setdefault(run, []).append(at)
+        for at, title in enumerate(self._titles):
+            for name in _names_in(title.words, names, longest):
+                places.setdefault(name, []).append(at)
         return places
 
     def _openings(self, title: Title) -> Iterator[str]:
@@ -109,6 +108,15 @@ class _Roots:
 
     def _content(self, root: str) -> list[str]:
         return [word for word in root.split() if word in self._n_with_content]
+
+
+def _names_in(words: tuple[str, ...], names: Mapping[str, int], longest: Mapping[str, int]) -> Iterator[str]:
+    """Yield the names at the start of a title, and those of two content words or more that stand anywhere in it."""
+    for start, word in enumerate(words):
+        if word in longest:
+            for run in _runs(words[start : start + longest[word]]):
+                if names.get(run, 0) > (start > 0):
+                    yield run
 
 
 def _most_words_by_first_word(names: Iterable[str]) -> dict[str, int]:

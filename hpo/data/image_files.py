@@ -26,7 +26,7 @@ _COUNTER = re.compile(r"[_-]\d+$")
 
 def canonical_id(text: str) -> str:
     """Return 26 for 26.0: copies of a CSV differ, as pandas turns integers with a gap into floats."""
-    return re.sub(r"^(\d+)\.0+$", r"\1", text)
+    return re.sub(r"^(\d+)\.0+$", r"\1", text) if text.endswith("0") else text
 
 
 @dataclass(frozen=True)

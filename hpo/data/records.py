@@ -11,6 +11,7 @@ import codecs
 import csv
 import json
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ Record: TypeAlias = tuple[int, list[str] | None]  # (the line or row it begins a
 
 _DELIMITERS = (",", ";", "\t", "|")
 _PARQUET_SUFFIXES = (".parquet", ".pq")
+_BYTES_AT_ONCE = 2**20
 _ROWS_AT_ONCE = 4096
 
 
@@ -38,8 +40,13 @@ def _lines(path: Path) -> Iterator[str]:
     decode = codecs.getincrementaldecoder("utf-8-sig")().decode
     try:
         with path.open("rb") as file:
-            for line in file:
-                yield decode(line)
+            rest = ""
+            while block := file.read(_BYTES_AT_ONCE):  # line by line, decoding takes as long as all the rest
+                *lines, rest = (rest + decode(block)).split("\n")
+                for line in lines:
+                    yield line + "\n"
+            if rest:
+                yield rest
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 ({error.reason} {error.object[error.start]:#04x}): save it as UTF-8"
@@ -51,7 +58,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
     """Yield the records, without cells for one whose quotes break as in a row cut short."""
     first = next(lines, "")
-    reader = csv.reader(_with(first, lines), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+    reader = csv.reader(chain([first], lines), delimiter=max(_DELIMITERS, key=first.count), strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -63,11 +70,6 @@ def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
         else:
             if cells:  # an empty line is no record
                 yield line, cells
-
-
-def _with(first: str, others: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from others
 
 
 def _parquet_records(path: Path) -> Iterator[Record]:

@@ -23,8 +23,8 @@ _KNOWN_COLUMNS = {  # these may be absent
     "type": ("type",),
     "rating": ("rating",),
     "image_url": ("image url", "image_url", "poster url", "poster_url", "poster_link", "img_url"),
+    "group": ("franchise", "franchise_id", "collection", "belongs_to_collection"),
 }
-_GROUP_COLUMNS = ("franchise", "franchise_id", "collection", "belongs_to_collection")
 _YES = frozenset({"1", "1.0", "true", "yes"})
 _NO = frozenset({"", "0", "0.0", "false", "no"})
 _MIN_ONE_HOT = 2  # a single column of 0 and 1 is some flag
@@ -37,7 +37,6 @@ class Row(NamedTuple):
 
     id: str
     labels: str  # a list of labels as text
-    marked: tuple[str, ...]  # the one-hot columns that say yes
     title: str
     other_title: str  # in another language
     type: str
@@ -45,6 +44,7 @@ class Row(NamedTuple):
     image: str
     image_url: str
     group: str
+    marked: tuple[str, ...]  # the one-hot columns that say yes
 
 
 @dataclass(frozen=True)
@@ -87,42 +87,31 @@ def _open(path: Path) -> tuple[list[str], Records]:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where each field of `Row` stands in a record."""
+    """Where each field of `Row` stands in a record; a field without a column stands right behind the last cell."""
 
-    id: int
-    labels: int | None
+    at: tuple[int, ...]  # in the order of Row's fields, without `marked`
     one_hot: dict[str, int]  # label -> column
-    others: dict[str, int | None]  # the fields of Row after `marked`, in its order
 
     @classmethod
     def find(cls, path: Path, header: list[str], names: ColumnNames) -> _Columns:
-        id_column = _required(path, header, "id", names.id, _ID_COLUMNS)
-        labels, one_hot = _find_labels(path, header, names.labels)
-        return cls(
-            id=id_column,
-            labels=labels,
-            one_hot=one_hot,
-            others={
-                **{field: _first_column(header, known) for field, known in _KNOWN_COLUMNS.items()},
-                "image": _required(path, header, "image", names.image, ()) if names.image else None,
-                "group": _required(path, header, "group", names.group, ())
-                if names.group
-                else _first_column(header, _GROUP_COLUMNS),
-            },
-        )
+        found: dict[str, int | None] = {"id": _required(path, header, "id", names.id, _ID_COLUMNS)}
+        found["labels"], one_hot = _find_labels(path, header, names.labels)
+        found |= {field: _first_column(header, known) for field, known in _KNOWN_COLUMNS.items()}
+        found["image"] = _required(path, header, "image", names.image, ()) if names.image else None
+        if names.group:
+            found["group"] = _required(path, header, "group", names.group, ())
+        places = (found[field] for field in Row._fields[:-1])
+        return cls(tuple(len(header) if at is None else at for at in places), one_hot)
 
     def row(self, cells: list[str]) -> Row:
-        return Row(
-            id=cells[self.id].strip(),
-            labels="" if self.labels is None else cells[self.labels].strip(),
-            marked=tuple(label for label, at in self.one_hot.items() if cells[at].strip().lower() in _YES),
-            **{field: "" if at is None else cells[at].strip() for field, at in self.others.items()},
-        )
+        cells.append("")
+        marked = tuple([label for label, at in self.one_hot.items() if cells[at].strip().lower() in _YES])
+        return Row._make([*[cells[at].strip() for at in self.at], marked])
 
     def named(self, header: list[str]) -> dict[str, str | None]:
-        labels = ", ".join(self.one_hot) if self.labels is None else header[self.labels]
-        others = {field: None if at is None else header[at] for field, at in self.others.items()}
-        return {"id": header[self.id], "labels": labels, **others}
+        names = [*header, None]
+        columns = {field: names[at] for field, at in zip(Row._fields, self.at, strict=False)}
+        return columns | {"labels": ", ".join(self.one_hot)} if self.one_hot else columns
 
 
 def _find_labels(path: Path, header: list[str], asked: str | None) -> tuple[int | None, dict[str, int]]:

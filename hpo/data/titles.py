@@ -29,7 +29,9 @@ _WORD = re.compile(
 _LATIN_ACCENTS = re.compile("[\u0300-\u036f]")
 _APOSTROPHE = re.compile("['’‘`]")
 # Counts of sequels, and years: digits, roman, 第2期. Other numbers are names, Eyeshield 21 or Area 88, and so is X.
-_NUMBER = re.compile(r"0?\d|1\d|20|(?:19|20)\d\d|第.+|(?!x$)x{0,2}(?:ix|iv|v?i{0,3})")
+_NUMBER = re.compile(r"0?\d|1\d|20|(?:19|20)\d\d|第.+|(?=[ivx])(?!x$)x{0,2}(?:ix|iv|v?i{0,3})")
+MAX_WORDS = 40  # no name is that long; a cell that holds a whole synopsis may be
+
 _EMPTY_WORDS = ARTICLES | PARTICLES | MARKERS
 
 
@@ -52,7 +54,8 @@ def read_title(text: str) -> Title | None:
     if not words:
         return None
     claims.append(" ".join(_without_markers(words)))  # the whole title is claimed even if it is "It"
-    return Title(tuple(words[_leading(words) :]), tuple(dict.fromkeys(claims)))
+    start = _leading(words)
+    return Title(tuple(words[start : start + MAX_WORDS]), tuple(dict.fromkeys(claims)))
 
 
 def is_content(word: str) -> bool:
@@ -80,10 +83,10 @@ def _plain(text: str) -> str:
 
 def _without_markers(words: list[str]) -> list[str]:
     """Drop the sequel markers at both ends, but never the last word."""
-    end = len(words)
-    while end > 1 and _is_marker(words, end - 1):
+    start, end = _leading(words), len(words)
+    while end > start + 1 and _is_marker(words, end - 1):
         end -= 1
-    return words[min(_leading(words), end - 1) : end]
+    return words[start:end]
 
 
 def _leading(words: list[str]) -> int:

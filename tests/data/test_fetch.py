@@ -162,7 +162,7 @@ def test_a_host_that_is_down_is_soon_given_up(tmp_path):
     wanted = [Wanted(str(n), f"http://127.0.0.1:{port}/{n}.jpg") for n in range(500)]
     began = time.monotonic()
     report = fetch_posters(wanted, tmp_path, replace(QUICK, first_backoff=0.1))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert report.missing["host given up"].n_posters > 450
     assert report.n_to_try == 500
 
@@ -175,9 +175,9 @@ def test_a_host_that_asks_for_a_pause_holds_up_no_other(server, draw, wanted, tm
         server.tell(f"/pause-{n}.jpg", draw(100 + n), seconds=0.05 * (n > 0))
     report = fetch_posters([*paused, *wanted], tmp_path, replace(QUICK, concurrency=2))
     assert report.n_missing == 0
-    began = server.asked[0][1]
-    others = [moment - began for path, moment in server.asked if "pause" not in path]
-    assert max(others) < 0.9 < server.asked[-1][1] - began
+    [first, *_, last] = [moment for path, moment in server.asked if "pause" in path]
+    assert last - first >= 1
+    assert max(moment for path, moment in server.asked if "pause" not in path) < last - 0.1
 
 
 def test_two_at_once_in_one_folder_are_refused(tmp_path):
