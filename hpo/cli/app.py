@@ -50,7 +50,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _like_ctrl_c)
     # Threads that wait asleep instead of spinning: as fast alone, several times as fast beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A catalogue is a million small objects that stay: looking through them all again and again took a third of the time.
+    # A catalogue is a million small objects that stay: to look through them all ever again took a third of the time.
     gc.set_threshold(100_000, 20, 100)
     try:
         app()

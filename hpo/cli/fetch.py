@@ -14,7 +14,7 @@ from hpo.cli.options import DEFAULT_TYPES, Adult, AsJson, IdColumn, LabelsColumn
 from hpo.errors import DataError
 
 if TYPE_CHECKING:
-    from hpo.data.fetch import FetchReport, Wanted
+    from hpo.data.fetch.fetch import FetchReport, Wanted
     from hpo.data.rules import CatalogueRules
 
 _RETRY_FAILED = "--retry-failed"
@@ -45,8 +45,8 @@ def fetch(
     Exit code 2 says that some posters are missing; the report says why.
     """
     from hpo.cli.watch import RichWatch
-    from hpo.data.download import FetchOptions
-    from hpo.data.fetch import copy_catalogue, fetch_posters
+    from hpo.data.fetch.download import FetchOptions
+    from hpo.data.fetch.fetch import copy_catalogue, fetch_posters
     from hpo.data.rules import CatalogueRules
 
     rules = CatalogueRules(
@@ -78,7 +78,7 @@ def fetch(
 
 def _catalogue_for(out: Path) -> Path:
     """Return the catalogue that an earlier run left in OUT, or get it from Kaggle."""
-    from hpo.data.kaggle import CATALOGUE, DATASET, download_catalogue
+    from hpo.data.fetch.kaggle import CATALOGUE, DATASET, download_catalogue
 
     if (out / CATALOGUE).is_file():
         return out / CATALOGUE
@@ -88,7 +88,7 @@ def _catalogue_for(out: Path) -> Path:
 
 def _wanted(csv: Path, rules: CatalogueRules) -> list[Wanted]:
     from hpo.data.catalogue import read_catalogue
-    from hpo.data.fetch import Wanted
+    from hpo.data.fetch.fetch import Wanted
 
     catalogue, cleaning = read_catalogue(csv, None, rules)
     if not any(catalogue.image_urls):

@@ -3,7 +3,7 @@
 A catalogue names a picture for every title, also where it has none: its own icon, a question mark, a grey page. Left
 in, a thousand titles share one picture and the network learns that picture's genres. The address is asked first, as
 it saves the download; the picture itself is judged after decoding. What the same host serves for many titles is a
-placeholder too, whatever it shows: that needs all posters, so `hpo.data.fetch` counts it with `SHARED_BY`.
+placeholder too, whatever it shows: that needs all posters, so `hpo.data.fetch.fetch` counts it with `SHARED_BY`.
 
 Only names that stand for nothing else are listed: a poster left out by mistake would be a loss nobody sees.
 """

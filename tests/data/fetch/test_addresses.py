@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.addresses import AddressRefused, is_public, open_public_socket, parse_address
+from hpo.data.fetch.addresses import AddressRefused, is_public, open_public_socket, parse_address
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.poster_folder import PosterFolder, Record, digest_of, names_a_file
+from hpo.data.fetch.poster_folder import PosterFolder, Record, digest_of, names_a_file
 from hpo.errors import DataError
 
 

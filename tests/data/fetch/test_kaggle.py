@@ -21,7 +21,7 @@ CSV = b"anime_id,Name,Genres,Image URL\n1,Cowboy Bebop,Action,https://example.or
 PORT = 7777
 DOWNLOAD = """
 import sys
-from hpo.data.kaggle import download_catalogue
+from hpo.data.fetch.kaggle import download_catalogue
 print(download_catalogue(float(sys.argv[1])))
 """
 
@@ -44,6 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         call = self.path.rpartition("/")[2]
         self.server.asked.append(call)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))  # unread, it would turn the close into a reset
         time.sleep(self.server.seconds)
         is_file = call == "DownloadDataset" and self.server.status == 200
         body = CSV if is_file else b'{"currentVersionNumber": 3}'

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.polite import (
+from hpo.data.fetch.polite import (
     FAILURES_IN_A_ROW,
     MAX_BACKOFF_SECONDS,
     MAX_PAUSE_SECONDS,

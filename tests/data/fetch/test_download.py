@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.data.download import Downloader, Failed, FetchOptions, Poster, Reason
+from hpo.data.fetch.download import Downloader, Failed, FetchOptions, Poster, Reason
 
 QUICK = FetchOptions(per_second=0, first_backoff=0.01, timeout=0.5, max_bytes=50_000, allow_private=True)
 
@@ -299,7 +299,7 @@ def test_requests_to_a_host_are_spaced(server, draw):
 TRUSTING = """
 import asyncio, sys
 from concurrent.futures import ThreadPoolExecutor
-from hpo.data.download import *
+from hpo.data.fetch.download import *
 async def main():
     with ThreadPoolExecutor(1) as pool:
         async with Downloader(FetchOptions(tries=1, allow_private=True), pool) as downloader:

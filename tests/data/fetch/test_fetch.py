@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hpo.data.download import FetchOptions
-from hpo.data.fetch import FetchReport, Missing, Wanted, copy_catalogue, fetch_posters
+from hpo.data.fetch.download import FetchOptions
+from hpo.data.fetch.fetch import FetchReport, Missing, Wanted, copy_catalogue, fetch_posters
+from hpo.data.fetch.poster_folder import PosterFolder
 from hpo.data.placeholders import SHARED_BY
-from hpo.data.poster_folder import PosterFolder
 from hpo.errors import DataError
 
 QUICK = FetchOptions(per_second=0, first_backoff=0.01, timeout=2, allow_private=True)
@@ -223,8 +223,8 @@ def test_the_catalogue_is_copied(tmp_path):
 FETCH = """
 import json, resource, sys
 from pathlib import Path
-from hpo.data.download import FetchOptions
-from hpo.data.fetch import Wanted, fetch_posters
+from hpo.data.fetch.download import FetchOptions
+from hpo.data.fetch.fetch import Wanted, fetch_posters
 wanted, out, most_bytes = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]), int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
 options = FetchOptions(concurrency=4, per_second=0, tries=2, first_backoff=0.01, allow_private=True)
