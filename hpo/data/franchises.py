@@ -27,6 +27,8 @@ LONG_NAME = 3  # a claimed root of so many content words does not recur by chanc
 MIN_COHESION = {1: 0.8, 2: 1 / 3}  # content words of a shorter claimed root -> cohesion that makes it a name
 MIN_COHESION_UNCLAIMED = 0.75  # "Harry Potter and the ...": no title claims the bare root
 MAX_TITLES_OF_ONE_WORD = 8  # with more it needs a second claim, or is a modifier: Ghost Ship, Ghost Town, Ghost World
+MAX_SHARE = 0.05  # of all titles: what more of them share is a pattern ("Poster 17"), unless there are few of them
+LARGE_FRANCHISE = 50  # titles
 MIN_LETTERS = 4  # of a name of one word: Air, Kid and Saw are words
 
 
@@ -57,8 +59,9 @@ class _Roots:
     def franchises(self) -> Iterator[list[int]]:
         """Yield the rows of every root that posters share."""
         claimed = (places for root, places in self._claimed_by.items() if not self._is_modifier(root))
+        most = max(LARGE_FRANCHISE, MAX_SHARE * len(self._titles))
         for places in chain(claimed, self._places_of_names().values()):
-            if len(places) > 1:
+            if 1 < len(places) <= most:
                 yield sorted({self._rows[at] for at in places})
 
     def _is_modifier(self, root: str) -> bool:

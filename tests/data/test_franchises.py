@@ -149,3 +149,9 @@ def test_the_franchises_of_a_real_catalogue(
     assert number_of["Cowboy Bebop"] == number_of["Cowboy Bebop: Tengoku no Tobira"]
     assert number_of["Ghost in the Shell 2: Innocence"] == number_of["Ghost in the Shell: Stand Alone Complex"]
     assert len({number_of[name] for name in ("Full Moon wo Sagashite", "Cardcaptor Sakura", "Mind Game", "Noir")}) == 4
+
+
+def test_titles_of_one_pattern_are_no_franchise():
+    numbered = [(f"Poster {at}",) for at in range(1, 400)]
+    assert len(franchise_links(numbered)) == 0
+    assert len(franchise_links(numbered[:5])) == 4  # which five of one name may well be
