@@ -149,6 +149,30 @@ def test_asking_for_no_more_trials_runs_none(searched: tuple[CommandLine, str], 
     assert hpo.status("s") == before
 
 
+def test_the_split_is_logged_found_again_by_a_check_and_used_again_by_file(
+    searched: tuple[CommandLine, str], search_words: list[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    hpo, _ = searched
+    before = hpo.status("s")
+    [file] = (hpo.folder / "mlruns" / "splits").glob("*.json")
+    uri = f"sqlite:///{hpo.folder / 'mlruns' / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    [parent] = client.search_runs(
+        [client.get_experiment_by_name("hpo").experiment_id], "tags.`hpo.kind` = 'study'", max_results=1
+    )
+    logged = {Path(artifact.path).name for artifact in client.list_artifacts(parent.info.run_id, "split")}
+    assert logged == {file.name, file.with_suffix(".png").name}
+    assert "kept together" in parent.data.tags["mlflow.note.content"]
+    told = dict(zip(search_words[1::2], search_words[2::2], strict=True))
+    sizes = ("--val-size", "30", "--test-size", "30", "--labels", "4")
+    account = json.loads(hpo.ok("data", "check", told["--data"], "--images", told["--images"], *sizes, "--json"))
+    assert account["split"]["file"] == f"{file}"
+    hpo.ok(*search_words, "--trials", "6", "--seed", "5", "--split", f"{file}")  # the same study, nothing to do
+    assert hpo.status("s") == before
+
+
 def test_export_predict_evaluate(searched: tuple[CommandLine, str], posters: Path) -> None:
     hpo, _ = searched
     printed = hpo.ok("export-best", "--study", "s", "--out", "best")

@@ -37,7 +37,7 @@ def franchise_links(titles: Sequence[tuple[str, ...]]) -> Links:
 
     `titles` (N,) holds every poster's titles, in any order; one that is missing has to be an empty text.
     """
-    texts = [(row, text) for row, texts in enumerate(titles) for text in dict.fromkeys(texts)]
+    texts = [(row, text) for row, texts in enumerate(titles) for text in dict.fromkeys(texts) if text]
     read = [(row, title) for row, text in texts if (title := read_title(text)) is not None]
     return linked_sets(REASON, _Roots(*zip(*read, strict=True)).franchises() if read else ())
 

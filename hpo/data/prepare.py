@@ -10,6 +10,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ class PreparedData:
         rows = self.split.parts()[name]
         return Part(self.posters.take(rows), self.catalogue.targets[rows], self.groups.of_poster[rows])
 
-    @property
+    @cached_property
     def n_straddling(self) -> int:
         """How many groups have posters in more than one part: none, unless a split file says so."""
         part_of = np.empty(len(self.catalogue), dtype=np.int64)
@@ -62,7 +63,7 @@ class PreparedData:
             part_of[rows] = at
         return sum(len(np.unique(part_of[group.rows])) > 1 for group in self.groups.shared)
 
-    @property
+    @cached_property
     def fingerprints(self) -> dict[str, str]:
         """What a study is bound to: the posters with their labels, and who is in which part."""
         images = hashlib.sha256(b"".join(sorted(self.posters.digests))).hexdigest()[:16]
