@@ -18,10 +18,10 @@ from typing import get_args
 import numpy as np
 
 from benchmarks.machine import log, shared_posters
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.images import Fit, Progress
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
-from hpo.data.rules import CatalogueRules
 from hpo.decision.metrics import score
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import predict_probabilities

@@ -118,7 +118,7 @@ def result(chosen, parts, source):
 def description(result):
     """What a bundle of that trial says of itself."""
     from hpo.bundle.bundle import Description, installed_versions
-    from hpo.data.rules import CatalogueRules
+    from hpo.data.catalogue.rules import CatalogueRules
 
     return Description(
         label_names=("Warm", "Moon", "Bars"),

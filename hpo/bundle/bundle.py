@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.images import Fit
-from hpo.data.rules import CatalogueRules
 from hpo.errors import BackboneError, BundleError
 from hpo.model.backbones import build_backbone
 from hpo.model.classifier import Classifier

@@ -12,7 +12,7 @@ from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSe
 
 if TYPE_CHECKING:
     from hpo.bundle.bundle import Description
-    from hpo.data.rules import CatalogueRules
+    from hpo.data.catalogue.rules import CatalogueRules
 
 Bundle = Annotated[Path, typer.Argument(help="A folder that hpo export-best wrote.")]
 
@@ -33,7 +33,7 @@ def evaluate(
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
     from hpo.bundle.predictor import Predictor
     from hpo.cli.watch import RichWatch
-    from hpo.data.catalogue import read_catalogue
+    from hpo.data.catalogue.catalogue import read_catalogue
     from hpo.decision.metrics import constant_baselines
     from hpo.report.tables import print_evaluation
     from hpo.search.export import evaluate as judge

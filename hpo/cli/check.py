@@ -53,10 +53,10 @@ def check(
     """
     from hpo.cli.watch import RichWatch
     from hpo.data.account import account_of
+    from hpo.data.catalogue.rules import CatalogueRules
     from hpo.data.options import DataOptions
     from hpo.data.prepare import prepare_data, save_split
-    from hpo.data.rules import CatalogueRules
-    from hpo.data.splits import parse_size
+    from hpo.data.splits.splits import parse_size
     from hpo.report.check import print_check
     from hpo.search.places import Places
 

@@ -14,8 +14,8 @@ from hpo.cli.options import DEFAULT_TYPES, Adult, AsJson, IdColumn, LabelsColumn
 from hpo.errors import DataError
 
 if TYPE_CHECKING:
+    from hpo.data.catalogue.rules import CatalogueRules
     from hpo.data.fetch.fetch import FetchReport, Wanted
-    from hpo.data.rules import CatalogueRules
 
 _RETRY_FAILED = "--retry-failed"
 
@@ -45,9 +45,9 @@ def fetch(
     Exit code 2 says that some posters are missing; the report says why.
     """
     from hpo.cli.watch import RichWatch
+    from hpo.data.catalogue.rules import CatalogueRules
     from hpo.data.fetch.download import FetchOptions
     from hpo.data.fetch.fetch import copy_catalogue, fetch_posters
-    from hpo.data.rules import CatalogueRules
 
     rules = CatalogueRules(
         id_column=id_column,
@@ -87,7 +87,7 @@ def _catalogue_for(out: Path) -> Path:
 
 
 def _wanted(csv: Path, rules: CatalogueRules) -> list[Wanted]:
-    from hpo.data.catalogue import read_catalogue
+    from hpo.data.catalogue.catalogue import read_catalogue
     from hpo.data.fetch.fetch import Wanted
 
     catalogue, cleaning = read_catalogue(csv, None, rules)

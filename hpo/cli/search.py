@@ -79,9 +79,9 @@ def search(
     from hpo.cli.watch import RichWatch, start_heavy_imports
 
     with start_heavy_imports():
+        from hpo.data.catalogue.rules import CatalogueRules
         from hpo.data.options import DataOptions
-        from hpo.data.rules import CatalogueRules
-        from hpo.data.splits import parse_size
+        from hpo.data.splits.splits import parse_size
         from hpo.decision.metrics import METRICS
         from hpo.report.tables import print_outcome
         from hpo.search.options import SearchOptions

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hpo.data.catalogue import Catalogue
+from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import n_cores
 from hpo.data.prepare import PreparedData
 

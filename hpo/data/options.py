@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from hpo.data.rules import CatalogueRules
+from hpo.data.catalogue.rules import CatalogueRules
 
 Grouping: TypeAlias = Literal["all", "titles", "posters", "none"]
 

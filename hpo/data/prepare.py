@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpo.data.catalogue import Catalogue, CleaningReport, check_trainable, read_catalogue
-from hpo.data.franchises import franchise_links
+from hpo.data.catalogue.catalogue import Catalogue, CleaningReport, check_trainable, read_catalogue
+from hpo.data.catalogue.placeholders import SHARED_BY
 from hpo.data.images import DecodedImages, Phase, Posters, read_posters
-from hpo.data.leakage import Groups, Links, Rows, group_posters, linked_by_value
-from hpo.data.look_alikes import look_alike_links
 from hpo.data.options import DataOptions
-from hpo.data.placeholders import SHARED_BY
-from hpo.data.split_file import SplitFile, load_split
-from hpo.data.splits import Distribution, Split, distribution, split_posters
+from hpo.data.splits.franchises import franchise_links
+from hpo.data.splits.leakage import Groups, Links, Rows, group_posters, linked_by_value
+from hpo.data.splits.look_alikes import look_alike_links
+from hpo.data.splits.split_file import SplitFile, load_split
+from hpo.data.splits.splits import Distribution, Split, distribution, split_posters
 
 THUMBNAIL_PX = 64
 
@@ -160,7 +160,9 @@ def save_split(data: PreparedData, folder: Path) -> SavedSplit:
     if not saved.file.is_file():
         SplitFile.of(data.split, data.catalogue, data.groups).save(saved.file)
     if not saved.picture.is_file():
-        from hpo.data.split_picture import save_picture  # Matplotlib takes half a second, and resumed studies have it
+        from hpo.data.splits.split_picture import (
+            save_picture,  # Matplotlib takes half a second, and resumed studies have it
+        )
 
         save_picture(data.distribution, saved.picture)
     return saved

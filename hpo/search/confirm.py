@@ -18,7 +18,7 @@ import torch
 from hpo.data.images import Progress
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
-from hpo.data.splits import deal_folds
+from hpo.data.splits.splits import deal_folds
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import train

@@ -12,7 +12,7 @@ import numpy as np
 from hpo.bundle.bundle import CARD_FILE, Description, load_description, replace_folder, write_description
 from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
-from hpo.data.catalogue import Catalogue
+from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import Phase
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data

@@ -16,8 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from hpo.cli.app import app
-from hpo.data.catalogue import read_catalogue
-from hpo.data.rules import CatalogueRules
+from hpo.data.catalogue.catalogue import read_catalogue
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.errors import DataError
 
 

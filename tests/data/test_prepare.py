@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from hpo.data.account import account_of, cleaning_lines, kept_together
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data, save_split
-from hpo.data.rules import CatalogueRules
 from hpo.errors import DataError
 
 N_POSTERS = 90

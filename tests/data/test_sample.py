@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.catalogue import read_catalogue
-from hpo.data.rules import CatalogueRules
+from hpo.data.catalogue.catalogue import read_catalogue
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.sample import write_sample
 from hpo.data.synthetic.canvas import POSTER_SIZE_PX
 from hpo.data.synthetic.characters import COSTUMES

@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from hpo.bundle.bundle import Description
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
-from hpo.data.rules import CatalogueRules
 from hpo.decision.metrics import METRICS, constant_baselines
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.report.tables import (

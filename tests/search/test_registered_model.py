@@ -19,7 +19,7 @@ from PIL import Image
 
 from hpo.bundle.bundle import Description, save_bundle
 from hpo.bundle.predictor import Predictor
-from hpo.data.rules import CatalogueRules
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.model.backbones import load_backbone
 from hpo.model.classifier import Classifier
 from hpo.model.hyperparameters import Hyperparameters

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from hpo.data.catalogue.placeholders import SHARED_BY
 from hpo.data.fetch.download import Downloader, Failed, FetchOptions, Reason
 from hpo.data.fetch.poster_folder import PosterFolder, Record, digest_of, names_a_file
 from hpo.data.images import Progress, n_cores
-from hpo.data.placeholders import SHARED_BY
 
 DEFAULT_OPTIONS = FetchOptions()
 

@@ -21,7 +21,7 @@ from pathlib import Path, PureWindowsPath
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hpo.data.image_files import IMAGE_SUFFIXES
+from hpo.data.catalogue.image_files import IMAGE_SUFFIXES
 from hpo.errors import DataError
 
 _MAX_NAME_BYTES = 255  # of one file, on every common file system

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from hpo.data.catalogue.placeholders import SHARED_BY
 from hpo.data.fetch.download import FetchOptions
 from hpo.data.fetch.fetch import FetchReport, Missing, Wanted, copy_catalogue, fetch_posters
 from hpo.data.fetch.poster_folder import PosterFolder
-from hpo.data.placeholders import SHARED_BY
 from hpo.errors import DataError
 
 QUICK = FetchOptions(per_second=0, first_backoff=0.01, timeout=2, allow_private=True)

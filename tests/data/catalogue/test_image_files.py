@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.data.image_files import LEADS_OUT, NO_FILE, assign_to_ids, list_images
+from hpo.data.catalogue.image_files import LEADS_OUT, NO_FILE, assign_to_ids, list_images
 from hpo.errors import DataError
 
 

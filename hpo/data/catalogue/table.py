@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from hpo.data.records import Record, read_records
-from hpo.data.rules import ColumnNames
+from hpo.data.catalogue.records import Record, read_records
+from hpo.data.catalogue.rules import ColumnNames
 from hpo.errors import DataError, did_you_mean
 
 _ID_COLUMNS = ("anime_id", "mal_id", "imdb_id", "id", "poster_id", "*_id")

@@ -13,11 +13,11 @@ from pathlib import Path
 from posixpath import normpath
 from typing import NamedTuple
 
-from hpo.data.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
-from hpo.data.labels import MISSING_WORDS, guess_separator, items_in, labels_in, real_labels
-from hpo.data.placeholders import is_placeholder_address
-from hpo.data.rules import CatalogueRules
-from hpo.data.table import Row, Table
+from hpo.data.catalogue.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
+from hpo.data.catalogue.labels import MISSING_WORDS, guess_separator, items_in, labels_in, real_labels
+from hpo.data.catalogue.placeholders import is_placeholder_address
+from hpo.data.catalogue.rules import CatalogueRules
+from hpo.data.catalogue.table import Row, Table
 from hpo.errors import DataError
 
 _ADULT_LABELS = frozenset({"hentai", "erotica", "adult"})  # Ecchi is no more than suggestive

@@ -1,7 +1,7 @@
 """Splits a catalogue into train, val and test posters: even labels, sizes as asked, no group on two sides.
 
-What belongs together (`hpo.data.leakage`) moves together; the labels are evened out by `hpo.data.stratify`. The same
-posters and seed give the same parts, whatever the order of the rows and the state of `numpy.random`.
+What belongs together (`leakage.py`) moves together, and the labels are evened out by `stratify.py`. The same posters
+and seed give the same parts, whatever the order of the rows and the state of `numpy.random`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpo.data.catalogue import MIN_POSTERS_PER_LABEL, Catalogue
-from hpo.data.leakage import Groups, group_posters
-from hpo.data.stratify import Assignment, Rows
-from hpo.data.table import shown
+from hpo.data.catalogue.catalogue import MIN_POSTERS_PER_LABEL, Catalogue
+from hpo.data.catalogue.table import shown
+from hpo.data.splits.leakage import Groups, group_posters
+from hpo.data.splits.stratify import Assignment, Rows
 from hpo.errors import DataError
 
 Size = int | float  # a whole number is that many posters, a fraction between 0 and 1 a share of all of them

@@ -2,7 +2,7 @@
 
 "Naruto Movie 2: Legend of the Stone of Gelel" states its root, "naruto", before a separator and followed by nothing
 but sequel markers (movie, 2). Such roots are the title's claims. Whether it belongs to yet another root, one that it
-merely opens with or mentions, only the other titles can tell (hpo/data/franchises.py).
+merely opens with or mentions, only the other titles can tell (hpo/data/splits/franchises.py).
 
 The trade-off: the markers are word lists in the languages of the large catalogues. A word that is missing from them
 costs a link; one too many ("movie" in "Scary Movie") costs nothing as long as all titles are stripped alike.
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
-from hpo.data.title_words import ARTICLES, LEADING_MARKERS, MARKERS, ORDINALS, PARTICLES, UNITS
+from hpo.data.splits.title_words import ARTICLES, LEADING_MARKERS, MARKERS, ORDINALS, PARTICLES, UNITS
 
 # Where a subtitle begins: at a bracket, slash or tilde, and at a colon or dash beside a space. "!", "?" and "..." may
 # as well be part of the name ("Hibike! Euphonium"), so that a single word before one claims nothing.

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.leakage import Groups, Links, group_posters, linked_by_value, linked_sets
+from hpo.data.splits.leakage import Groups, Links, group_posters, linked_by_value, linked_sets
 
 N = 12
 edges = st.lists(st.tuples(st.integers(0, N - 1), st.integers(0, N - 1)), max_size=15)

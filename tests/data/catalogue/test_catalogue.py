@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.catalogue import Catalogue, check_trainable, read_catalogue
-from hpo.data.rules import CatalogueRules
+from hpo.data.catalogue.catalogue import Catalogue, check_trainable, read_catalogue
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.errors import DataError
 
 GENRES = ("Action", "Comedy", "Drama", "Horror")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.labels import guess_separator, items_in, labels_in, real_text
+from hpo.data.catalogue.labels import guess_separator, items_in, labels_in, real_text
 
 names = st.text("ABCdef -", min_size=1, max_size=8).map(str.strip).filter(bool)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpo.data.franchises import REASON, franchise_links
-from hpo.data.leakage import group_posters
+from hpo.data.splits.franchises import REASON, franchise_links
+from hpo.data.splits.leakage import group_posters
 from hpo.data.synthetic.shows import OPENINGS, SUBJECTS, invent_shows
 
 ANIME = Path("anime-covers", "anime.csv")

@@ -8,7 +8,7 @@ bits of their first, second, third or fourth quarter, or it would be 3 + 3 + 3 +
 by quarter, into the buckets of the few keys that are so near.
 
 The trade-off: exact, but the number of those keys grows steeply with the distance. And a hash alone mistakes posters of
-one layout for each other, so that what it finds are candidates for a closer look (hpo/data/look_alikes.py).
+one layout for each other, so that what it finds are candidates for a closer look (hpo/data/splits/look_alikes.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import dctn
 
-from hpo.data.leakage import Rows
+from hpo.data.splits.leakage import Rows
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Luminance: TypeAlias = npt.NDArray[np.float32]

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.data.images import DecodedImages, Posters
-from hpo.data.leakage import Links, Rows, group_posters, linked_by_value
-from hpo.data.perceptual_hash import Hashes, Luminance, near_pairs, perceptual_hashes
+from hpo.data.splits.leakage import Links, Rows, group_posters, linked_by_value
+from hpo.data.splits.perceptual_hash import Hashes, Luminance, near_pairs, perceptual_hashes
 
 THUMBNAIL_PX = 64
 REASON = "poster"

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from hpo.data.shards import write_whole
-from hpo.data.splits import PARTS, Distribution
+from hpo.data.splits.splits import PARTS, Distribution
 from hpo.errors import DataError
 
 _COLOURS = {"train": "#4c72b0", "val": "#dd8452", "test": "#55a868"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.records import read_records
+from hpo.data.catalogue.records import read_records
 
 cells = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8)
 

@@ -1,8 +1,7 @@
 """Reads a table of posters and a folder of images into a `Catalogue`, and says what became of every row.
 
-The commonest labels are counted after all other rows were dropped (`hpo.data.cleaning`), over the posters that could
-be used: counted any earlier, a label whose posters were never downloaded could take the place of one that is really
-there.
+The commonest labels are counted after all other rows were dropped (`cleaning.py`), over the posters that could be
+used: counted any earlier, a label whose posters were never downloaded could take the place of one that is really there.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hpo.data.cleaning import Cleaning, Title, drop_unusable, find_images, titles_in
-from hpo.data.labels import real_text
-from hpo.data.rules import DEFAULT_RULES, CatalogueRules
-from hpo.data.table import Table, read_table, shown
+from hpo.data.catalogue.cleaning import Cleaning, Title, drop_unusable, find_images, titles_in
+from hpo.data.catalogue.labels import real_text
+from hpo.data.catalogue.rules import DEFAULT_RULES, CatalogueRules
+from hpo.data.catalogue.table import Table, read_table, shown
 from hpo.errors import DataError
 
 T = TypeVar("T")
@@ -103,7 +102,7 @@ def read_catalogue(
 ) -> tuple[Catalogue, CleaningReport]:
     """Read the posters of the table `csv_path` (CSV or Parquet) whose images lie under the folder `images`.
 
-    An image is named by its id (`hpo.data.image_files`), or by its path relative to the folder in
+    An image is named by its id (`hpo.data.catalogue.image_files`), or by its path relative to the folder in
     `rules.image_column`. With `images` None no image is looked for, and `image_paths` stays empty.
 
     Raises:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
-from hpo.data.catalogue import Catalogue, read_catalogue
-from hpo.data.leakage import Groups, Links, group_posters, linked_by_value
-from hpo.data.rules import CatalogueRules
-from hpo.data.splits import PARTS, Split, deal_folds, distribution, n_posters_of, parse_size, split_posters
+from hpo.data.catalogue.catalogue import Catalogue, read_catalogue
+from hpo.data.catalogue.rules import CatalogueRules
+from hpo.data.splits.leakage import Groups, Links, group_posters, linked_by_value
+from hpo.data.splits.splits import PARTS, Split, deal_folds, distribution, n_posters_of, parse_size, split_posters
 from hpo.errors import DataError
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.placeholders import MIN_POSTER_SIDE_PX, is_placeholder_address, why_placeholder
+from hpo.data.catalogue.placeholders import MIN_POSTER_SIDE_PX, is_placeholder_address, why_placeholder
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hpo.data.catalogue import Catalogue
-from hpo.data.leakage import Groups, Rows
+from hpo.data.catalogue.catalogue import Catalogue
+from hpo.data.catalogue.table import shown
 from hpo.data.shards import write_whole
-from hpo.data.splits import PARTS, Split
-from hpo.data.table import shown
+from hpo.data.splits.leakage import Groups, Rows
+from hpo.data.splits.splits import PARTS, Split
 from hpo.errors import DataError
 
 

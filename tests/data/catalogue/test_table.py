@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.data.rules import ColumnNames
-from hpo.data.table import read_table
+from hpo.data.catalogue.rules import ColumnNames
+from hpo.data.catalogue.table import read_table
 from hpo.errors import DataError
 
 ONE_HOT = "Id,Name,Action,Drama,Votes,Empty\nt1,A,1,0,17,0\nt2,B,0.0,True,1,0\nt3,C,1,yes,0,0\n"

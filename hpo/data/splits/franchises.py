@@ -1,6 +1,6 @@
 """Finds the posters of one franchise by their titles: sequels, films, seasons, specials.
 
-Titles of one franchise share a root. Every title claims roots (hpo/data/titles.py), and titles that claim the same
+Titles of one franchise share a root. Every title claims roots (titles.py), and titles that claim the same
 one are linked. A title may also just open with a root ("Naruto Shippuuden"), or mention it, or open with one that
 nobody claims ("Harry Potter and ..."). That counts only if the root is a name rather than words that any title might
 hold: "Monster" must not swallow "Monster Musume". What tells names apart, beside a list of everyday words, is their
@@ -18,9 +18,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 
-from hpo.data.leakage import Links, linked_sets
-from hpo.data.title_words import EVERYDAY_WORDS
-from hpo.data.titles import Title, is_content, read_title
+from hpo.data.splits.leakage import Links, linked_sets
+from hpo.data.splits.title_words import EVERYDAY_WORDS
+from hpo.data.splits.titles import Title, is_content, read_title
 
 REASON = "title"
 LONG_NAME = 3  # a claimed root of so many content words does not recur by chance

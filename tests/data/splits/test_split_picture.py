@@ -4,8 +4,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from hpo.data.split_picture import picture_of, save_picture
-from hpo.data.splits import Distribution, LabelShares
+from hpo.data.splits.split_picture import picture_of, save_picture
+from hpo.data.splits.splits import Distribution, LabelShares
 
 SHARES = (LabelShares("Drama", 50, 0.5, 0.51, 0.49, 0.47), LabelShares("Comedy", 20, 0.2, 0.2, 0.2, 0.21))
 DISTRIBUTION = Distribution({"train": 80, "val": 10, "test": 10}, SHARES)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
 from hpo.data.images import DecodedImages, read_posters
-from hpo.data.leakage import group_posters
-from hpo.data.look_alikes import REASON, THUMBNAIL_PX, agreement, look_alike_links
+from hpo.data.splits.leakage import group_posters
+from hpo.data.splits.look_alikes import REASON, THUMBNAIL_PX, agreement, look_alike_links
 from hpo.data.synthetic.poster import GENRES, draw_poster
 
 N_DRAWN = 24
