@@ -22,11 +22,9 @@ from hpo.data.images import DecodedImages, Phase, Posters, read_posters
 from hpo.data.options import DataOptions
 from hpo.data.splits.franchises import franchise_links
 from hpo.data.splits.leakage import Groups, Links, Rows, group_posters, linked_by_value
-from hpo.data.splits.look_alikes import look_alike_links
+from hpo.data.splits.look_alikes import THUMBNAIL_PX, look_alike_links
 from hpo.data.splits.split_file import SplitFile, load_split
 from hpo.data.splits.splits import Distribution, Split, distribution, split_posters
-
-THUMBNAIL_PX = 64
 
 
 @dataclass(frozen=True)
