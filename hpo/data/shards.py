@@ -29,6 +29,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 DIGEST_BYTES = 16
 _KEYS = ".keys.npy"
+_TEMPORARY = ".tmp"
 _ALL = slice(None)
 
 
@@ -70,9 +71,17 @@ class ShardStore:
         """Map a shard's rows (n, *row_shape). Maps are not kept, or what was once read would count as our memory."""
         return open_memmap(self.folder / f"{name}.npy", mode="r")
 
-    def lock(self) -> FileLock:
-        """The lock that a writer holds while it computes rows, so that a second one waits and then finds them."""
-        return FileLock(self.folder / "writer.lock")
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the lock of the one writer, so that a second one waits and then finds the rows of the first.
+
+        What is half written when the lock can be had was left by a writer that was killed, and is removed.
+        """
+        with FileLock(self.folder / "writer.lock"):
+            for leftover in self.folder.glob(f"*{_TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+            self.refresh()
+            yield
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._places
@@ -128,7 +137,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def _appearing_whole(path: Path) -> Iterator[IO[bytes]]:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=_TEMPORARY)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file

@@ -46,8 +46,7 @@ class FeatureCache:
         """Compute what is missing. Raises DataError when the disk refuses."""
         if not self.missing(posters):
             return
-        with self.store.lock():
-            self.store.refresh()
+        with self.store.writing():
             todo = posters.take(self.store.missing(posters.digests))
             if todo:
                 self._compute(todo, progress)

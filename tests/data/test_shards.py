@@ -57,6 +57,16 @@ def test_any_rows_come_back_in_any_order_from_a_reopened_store(tmp_path_factory,
         assert np.array_equal(rows, np.stack([row(poster) for poster in asked]))
 
 
+def test_a_writer_finds_what_others_wrote_and_removes_what_a_killed_one_left(tmp_path):
+    store, other = store_in(tmp_path), store_in(tmp_path)
+    append(other, [1, 2])
+    (tmp_path / "half.tmp").write_bytes(b"half a shard")
+    with store.writing():
+        assert store.missing([digest(1), digest(2), digest(3)]) == [2]
+    assert not list(tmp_path.glob("*.tmp"))
+    assert np.array_equal(store.gather([digest(2)])[0], row(2))
+
+
 def test_a_narrow_choice_of_columns(tmp_path):
     store = ShardStore(tmp_path, (5,), np.float32)
     store.append([digest(1), digest(2)], np.arange(10).reshape(2, 5))
