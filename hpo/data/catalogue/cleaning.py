@@ -101,9 +101,7 @@ def drop_unusable(cleaning: Cleaning, titles: list[Title], rules: CatalogueRules
     if not rules.keep_unlabelled:
         titles = cleaning.keep(titles, "no label at all", lambda title: bool(title.labels))
     if columns["image_url"] is not None:
-        titles = cleaning.keep(
-            titles, "placeholder image", lambda title: not is_placeholder_address(title.row.image_url)
-        )
+        titles = cleaning.keep(titles, "placeholder image", _has_real_address)
     cleaning.require_some(titles)
     return titles
 
