@@ -56,10 +56,10 @@ class PreparedData:
     @cached_property
     def n_straddling(self) -> int:
         """How many groups have posters in more than one part: none, unless a split file says so."""
-        part_of = np.empty(len(self.catalogue), dtype=np.int64)
+        in_part = np.zeros((len(self.split.parts()), len(self.groups)), dtype=bool)
         for at, rows in enumerate(self.split.parts().values()):
-            part_of[rows] = at
-        return sum(len(np.unique(part_of[group.rows])) > 1 for group in self.groups.shared)
+            in_part[at, self.groups.of_poster[rows]] = True
+        return int((in_part.sum(axis=0) > 1).sum())
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:

@@ -140,7 +140,8 @@ def _catalogue_of(titles: Sequence[Title], label_names: tuple[str, ...]) -> Cata
     """Lay the titles out, a poster for each image; without images a title is one poster."""
     n_images = [max(1, len(title.images)) for title in titles]
     posters = [title for title, n in zip(titles, n_images, strict=True) for _ in range(n)]
-    present = np.array([[name in title.labels for name in label_names] for title in titles])
+    marks = {labels: [name in labels for name in label_names] for labels in {title.labels for title in titles}}
+    present = np.array([marks[title.labels] for title in titles])
     return Catalogue(
         ids=_numbered([title.id for title in posters]),
         titles=tuple(real_text(title.row.title) for title in posters),

@@ -165,9 +165,8 @@ def _by_smallest_id(catalogue: Catalogue, groups: Groups) -> tuple[Rows, Rows, R
 
 def _group_totals(targets: npt.NDArray[np.bool_], group_of: Rows, n_groups: int) -> tuple[Rows, Rows]:
     """Return the posters of each group by label (G, L), and altogether (G,)."""
-    counts = np.zeros((n_groups, targets.shape[1]), dtype=np.int64)
-    np.add.at(counts, group_of, targets)
-    return counts, np.bincount(group_of, minlength=n_groups)
+    by_label = [np.bincount(group_of[marked], minlength=n_groups) for marked in targets.T]  # L × (G,)
+    return np.stack(by_label, axis=1), np.bincount(group_of, minlength=n_groups)
 
 
 def _check_groups_per_label(catalogue: Catalogue, counts: Rows) -> None:
