@@ -19,7 +19,8 @@ import numpy as np
 
 from benchmarks.machine import log, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.images import Fit, Progress
+from hpo.data.decoding import Fit
+from hpo.data.images import Progress
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import score

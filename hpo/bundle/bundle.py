@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.images import Fit
+from hpo.data.decoding import Fit
 from hpo.errors import BackboneError, BundleError
 from hpo.model.backbones import build_backbone
 from hpo.model.classifier import Classifier

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from hpo.bundle.bundle import Description, load_classifier, load_description
-from hpo.data.images import Fit, Progress, Source, decode
+from hpo.data.decoding import Fit, Source, decode
+from hpo.data.images import Progress
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
 from hpo.model.classifier import Classifier

@@ -31,7 +31,7 @@ import torch
 from timm.data import resolve_data_config
 from torch import Tensor, nn
 
-from hpo.data.images import Fit
+from hpo.data.decoding import Fit
 from hpo.errors import BackboneError, did_you_mean
 from hpo.model.hyperparameters import Hyperparameters
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hpo.data.images import DECODING_VERSION, DecodedImages, Fit, Posters, Progress, one_ahead
+from hpo.data.decoding import DECODING_VERSION, Fit
+from hpo.data.images import DecodedImages, Posters, Progress, one_ahead
 from hpo.data.shards import Array, ShardStore
 from hpo.errors import DataError
 from hpo.model.backbones import Backbone

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hpo.data.images import Fit
+from hpo.data.decoding import Fit
 
 
 class Hyperparameters(BaseModel):

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hpo.data.images import Fit, Phase
+from hpo.data.decoding import Fit
+from hpo.data.images import Phase
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
 from hpo.decision.metrics import Scores, score

@@ -6,7 +6,7 @@ from PIL import Image
 
 from hpo.bundle.bundle import write_description
 from hpo.bundle.predictor import Predictor
-from hpo.data.images import decode
+from hpo.data.decoding import decode
 from hpo.decision.metrics import predict
 from hpo.model.forward import precision
 

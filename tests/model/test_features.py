@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from hpo.data.images import Posters, decode
+from hpo.data.decoding import decode
+from hpo.data.images import Posters
 from hpo.errors import DataError
 from hpo.model.backbones import load_backbone
 from hpo.model.features import FeatureCache

@@ -28,9 +28,9 @@ from yarl import URL
 
 from hpo import __version__
 from hpo.data.catalogue.placeholders import is_placeholder_address, why_placeholder
+from hpo.data.decoding import MAX_PIXELS, decode
 from hpo.data.fetch.addresses import AddressRefused, open_public_socket, parse_address
 from hpo.data.fetch.polite import Host, HostGivenUp, backoff_seconds, retry_after_seconds
-from hpo.data.images import MAX_PIXELS, decode
 
 USER_AGENT = f"hpo/{__version__} (fetches posters of a public catalogue to train a genre classifier)"
 MAX_REDIRECTS = 5

@@ -1,0 +1,222 @@
+"""A poster as pixels: one way of decoding for training and for prediction.
+
+RGB as a person sees it (orientation applied, transparency on white, an embedded colour profile obeyed), brought to a
+square with bicubic resampling and antialiasing. Whatever can wait until the poster is small does: turning it and
+converting its colours cost as little for a scan as for a thumbnail, at the price of resampling in the file's own
+colours.
+
+Orientation: Exif 2.32, section 4.6.4; colour profiles: ICC.1:2010, by LittleCMS in the perceptual intent.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
+from hpo.data.shards import Array
+
+Source: TypeAlias = Path | bytes | Image.Image
+Fit = Literal["squash", "crop", "pad"]
+
+# Caches are keyed by a file's bytes, so nothing but this number tells what an older version decoded from what this one
+# would: raise it with every change of a poster's pixels, and decoded images and features are made anew.
+DECODING_VERSION = 2
+
+MIN_SIDE_PX = 16  # shorter is a tracking pixel, an icon or a rule
+MAX_PIXELS = 64_000_000  # 6,500 × 9,800; a WebP of so many takes a gigabyte to decode
+MAX_FILE_BYTES = 2**27  # a file is read as a whole
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF")  # Pillow's others include PostScript, which runs code
+_GREYS = ("1", "L", "LA", "La")
+_LARGE_PIXELS = 8_000_000
+_one_large_image = threading.Lock()
+_PADDING = (128, 128, 128)  # what networks see as 0, as their own padding; repeating the edge lost 0.008 f1_macro
+_LEAST_VISIBLE = 2  # of 255: a profile that changes less is sRGB by another name
+_TURNS = {  # Exif orientation → what undoes it
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadablePoster(OSError):
+    """A file or an image that cannot be used; the text is the reason, as a report would put it."""
+
+
+def decode(source: Source, size_px: int, fit: Fit = "squash") -> Array:
+    """Return one poster as uint8 (size_px, size_px, 3).
+
+    ``fit``: ``squash`` ignores the poster's proportions, ``crop`` keeps its central square, and ``pad`` shows all of it
+    between grey bars. Raises UnreadablePoster for what is not a whole image in a regular file, and for one that is too
+    small or too large.
+    """
+    image = source if isinstance(source, Image.Image) else _open(source)
+    _check_size(image)
+    square = _square if image.width * image.height <= _LARGE_PIXELS else _square_alone
+    if image is not source:
+        image.draft(None, (2 * size_px, 2 * size_px))  # JPEG only: skips detail that is thrown away anyway
+    return square(image, size_px, fit)
+
+
+def _square_alone(image: Image.Image, size_px: int, fit: Fit) -> Array:
+    """Take large images one at a time, or a gigabyte for each core could be needed at once.
+
+    In a thread that then ends, since the allocator keeps for a thread what that thread has freed.
+    """
+    with _one_large_image, ThreadPoolExecutor(1) as alone:
+        return alone.submit(_square, image, size_px, fit).result()
+
+
+def _square(image: Image.Image, size_px: int, fit: Fit) -> Array:
+    with _one_reason():
+        image.load()
+    scaled = _scaled(_opaque(image), size_px, fit)
+    turn = _TURNS.get(_orientation(image))
+    upright = scaled if turn is None else scaled.transpose(turn)
+    rgb = _in_srgb(upright, image.info.get("icc_profile"))
+    return np.asarray(_padded(rgb, size_px) if fit == "pad" else rgb)
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    """Read the header, which says how large the image would be."""
+    with _one_reason():
+        content = source if isinstance(source, bytes) else content_of(source)
+        if not content:
+            raise UnreadablePoster("an empty file")
+        return Image.open(io.BytesIO(content), formats=_formats())
+
+
+@contextmanager
+def _one_reason() -> Iterator[None]:
+    """Turn what Pillow raises for a damaged file, which can be anything, into an UnreadablePoster."""
+    try:
+        yield
+    except UnreadablePoster:
+        raise
+    except Exception as error:
+        raise UnreadablePoster(_reason(error)) from error
+
+
+def content_of(path: Path) -> bytes:
+    """Read a regular file: a pipe would wait for ever and a device never end."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise UnreadablePoster("a directory, not a file")
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadablePoster("not a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise UnreadablePoster(f"{status.st_size:,} bytes, too large to be a poster")
+    return path.read_bytes()
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # AVIF came with Pillow 11.3
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if min(width, height) < MIN_SIDE_PX:
+        raise UnreadablePoster(f"{width:,} × {height:,} px, too small to be a poster")
+    if width * height > MAX_PIXELS:
+        raise UnreadablePoster(f"{width:,} × {height:,} px, too large to be a poster")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return "more pixels than any poster has, a decompression bomb"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    first_line = next(iter(str(error).splitlines()), type(error).__name__)
+    return f"damaged ({first_line})"
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return the image in 8 bits as L, RGB or CMYK, with its transparency on white."""
+    if image.mode[0] in "IF":
+        image = _in_8_bits(image)
+    is_grey = image.mode in _GREYS
+    if image.has_transparency_data:
+        layer = image if image.mode in ("LA", "RGBA") else image.convert("LA" if is_grey else "RGBA")
+        ground = Image.new("L" if is_grey else "RGB", image.size, "white")
+        ground.paste(layer, mask=layer)
+        return ground
+    if image.mode in ("L", "RGB", "CMYK"):
+        return image
+    return image.convert("L" if is_grey else "RGB")
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    """Return a grey of 16 bits, or of floats between 0 and 1, as L or LA: Pillow would clip it at 255."""
+    values: Array = np.asarray(image)
+    grey: Array = 255 * np.nan_to_num(values).clip(0, 1) if image.mode == "F" else values.clip(0, 2**16 - 1) >> 8
+    converted = Image.fromarray(grey.astype(np.uint8))
+    if "transparency" in image.info:
+        converted.putalpha(Image.fromarray(values != image.info["transparency"]))
+    return converted
+
+
+def _scaled(image: Image.Image, size_px: int, fit: Fit) -> Image.Image:
+    """Return the poster as a square; for ``pad`` with its own proportions, so that it goes into one."""
+    width, height = image.size
+    size, box = (size_px, size_px), (0.0, 0.0, float(width), float(height))
+    if fit == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    elif fit == "pad":
+        scale = size_px / max(width, height)
+        size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    return image.resize(size, Image.Resampling.BICUBIC, box)
+
+
+def _padded(image: Image.Image, size_px: int) -> Image.Image:
+    square = Image.new("RGB", (size_px, size_px), _PADDING)
+    square.paste(image, ((size_px - image.width) // 2, (size_px - image.height) // 2))
+    return square
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # damaged metadata, which raises anything, does not spoil the poster
+        return None
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    transform = _transform_to_srgb(profile, image.mode) if profile else None
+    if transform is None:
+        return image.convert("RGB") if image.mode != "RGB" else image
+    return ImageCms.applyTransform(image, transform) or image
+
+
+@lru_cache(maxsize=16)  # a catalogue's files share a few profiles; one for printing takes half a megabyte
+def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the way from ``profile`` to sRGB, None where that changes nothing or the profile cannot be used."""
+    try:
+        embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(embedded, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):  # broken, or of another kind of image
+        return None
+    n_bytes = 64 * 64 * Image.getmodebands(mode)
+    colours = Image.frombytes(mode, (64, 64), np.random.default_rng(0).bytes(n_bytes))
+    unchanged = np.asarray(colours.convert("RGB"), np.int16)
+    changed = np.asarray(ImageCms.applyTransform(colours, transform), np.int16)
+    return transform if np.abs(changed - unchanged).max() > _LEAST_VISIBLE else None
