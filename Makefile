@@ -31,7 +31,11 @@ $(VENV)/installed-dev: pyproject.toml
 	touch $(VENV)/installed $@
 
 bench: $(VENV)/installed
+	$(BIN)/python -m benchmarks.splits
+	$(BIN)/python -m benchmarks.decode movie-posters
+	$(BIN)/python -m benchmarks.decode anime-covers
 	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.fit movie-posters
 	$(BIN)/python -m benchmarks.search movie-posters
 	$(BIN)/python -m benchmarks.search anime-covers
 
