@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import shutil
 import os
 import subprocess
 import sys
@@ -88,8 +89,9 @@ def saved(bundle, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def loaded(saved):
-    return mlflow.pyfunc.load_model(str(saved))
+def loaded(saved, tmp_path_factory):
+    copy = shutil.copytree(saved, tmp_path_factory.mktemp("loaded") / "model")  # loading leaves bytecode beside it
+    return mlflow.pyfunc.load_model(str(copy))
 
 
 def as_base64(poster: Path) -> str:
