@@ -3,8 +3,8 @@ from __future__ import annotations
 import ast
 import base64
 import json
-import shutil
 import os
+import shutil
 import subprocess
 import sys
 from importlib import metadata
