@@ -4,6 +4,7 @@ HpoError
 ├── DataError        the CSV, the images, the labels, the splits
 ├── SpaceError       a search-space file, all of its mistakes at once
 ├── BackboneError    an unknown timm model, or weights that cannot be had
+├── ResourceError    more memory asked for than there is
 ├── StudyError       a study that does not exist or does not fit what was asked
 ├── TrackingError    MLflow cannot be reached or refuses
 └── BundleError      a bundle that is incomplete, altered or of another format
@@ -33,6 +34,10 @@ class SpaceError(HpoError):
 
 class BackboneError(HpoError):
     """A backbone is unknown, or its weights cannot be had."""
+
+
+class ResourceError(HpoError):
+    """A trial asks for more than this machine has."""
 
 
 class StudyError(HpoError):

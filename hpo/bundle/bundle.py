@@ -16,20 +16,21 @@ import tempfile
 import textwrap
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from hpo.bundle.older_formats import read_description, rename_tensors
+from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.decoding import Fit
-from hpo.errors import BackboneError, BundleError
-from hpo.model.backbones import build_backbone
+from hpo.errors import BundleError, HpoError
+from hpo.model.backbones import build_backbone, fused_names
 from hpo.model.classifier import Classifier
 from hpo.model.hyperparameters import Hyperparameters
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -45,9 +46,9 @@ class Description(BaseModel):
     label_names: tuple[str, ...]  # (L,)
     thresholds: tuple[float, ...]  # (L,), predicted when probability >= threshold
     threshold_strategy: str
-    backbone: str
-    backbone_weights: str  # where they came from
-    preprocessing: dict[str, Any]
+    backbone: str  # a+b where two are fused
+    backbone_weights: tuple[str, ...]  # where those of each came from
+    preprocessing: tuple[Preprocessing, ...]  # for each
     params: Hyperparameters
     metrics: dict[str, Any]
     data: CatalogueRules  # how the CSV was cleaned, so that another one is cleaned alike
@@ -62,15 +63,13 @@ class Description(BaseModel):
             raise ValueError(f"expected one for each of {n_labels} labels, got {len(thresholds)}")
         return thresholds
 
-    @field_validator("preprocessing")
+    @field_validator("backbone_weights", "preprocessing")
     @classmethod
-    def _says_how_a_poster_becomes_a_square(cls, preprocessing: dict[str, Any]) -> dict[str, Any]:
-        if not isinstance(preprocessing.get("image_size"), int):
-            raise ValueError("expected an image_size in px")
-        fit = preprocessing.get("fit", "squash")  # as it always was before there was a choice
-        if fit not in get_args(Fit):
-            raise ValueError(f"expected fit to be one of {', '.join(get_args(Fit))}, got {fit!r}")
-        return preprocessing
+    def _one_a_backbone(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        names = fused_names(info.data.get("backbone", ""))
+        if len(entries) != len(names):
+            raise ValueError(f"expected one for each of {len(names)} backbones, got {len(entries)}")
+        return entries
 
 
 def installed_versions() -> dict[str, str]:
@@ -124,7 +123,7 @@ def load_description(folder: Path) -> Description:
         raise BundleError(f"Expected JSON in {file}, got something else ({error}): export the bundle again.") from error
     _check_format(content, file)
     try:
-        return Description.model_validate(content)
+        return Description.model_validate(read_description(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -145,10 +144,13 @@ def load_classifier(folder: Path, description: Description) -> Classifier:
     if not file.is_file() or _file_hash(file) != description.fingerprints.get("model"):
         raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
     try:
-        backbone = build_backbone(description.backbone, int(description.preprocessing["image_size"]))
-        classifier = Classifier.untrained(backbone, len(description.label_names), description.params)
-        classifier.load_state_dict(load_file(file))
-    except (BackboneError, RuntimeError) as error:
+        backbones = [
+            build_backbone(name, preprocessing.image_size, preprocessing.model_dump())
+            for name, preprocessing in zip(fused_names(description.backbone), description.preprocessing, strict=True)
+        ]
+        classifier = Classifier.untrained(backbones, len(description.label_names), description.params)
+        classifier.load_state_dict(rename_tensors(load_file(file)))
+    except (HpoError, RuntimeError) as error:
         raise BundleError(
             f"The weights in {file} do not fit timm's {description.backbone!r} ({textwrap.shorten(str(error), 160)}): "
             f"install timm {description.versions.get('timm', 'of the time')} or export the bundle again."

@@ -7,6 +7,7 @@ from typing import Any
 
 from hpo.bundle.bundle import Description
 from hpo.decision.metrics import METRICS
+from hpo.model.backbones import fused_names
 
 # From the most flattering to the most honest.
 _PARTS = {
@@ -20,6 +21,7 @@ _FITTED = {
     "squash": "is squashed to",
     "crop": "is cut to its central square and scaled to",
     "pad": "is scaled and padded with grey to",
+    "native": "is scaled until its central square, less a margin, is",
 }
 
 
@@ -88,11 +90,24 @@ def _label_table(described: Description) -> str:
 
 def _making(described: Description) -> str:
     settings = [{"hyperparameter": key, "value": _short(value)} for key, value in described.params]
-    size, fit = described.preprocessing["image_size"], described.preprocessing.get("fit", "squash")
     return (
-        f"A frozen `{described.backbone}` ({described.backbone_weights}) under a head that was found by a search for "
-        f"the best {described.metrics['metric']}. A poster {_FITTED[fit]} {size} × {size} px.\n\n"
-        f"{markdown_table(settings)}"
+        f"{_backbones(described)} under a head that was found by a search for the best "
+        f"{described.metrics['metric']}.{_framings(described)}\n\n{markdown_table(settings)}"
+    )
+
+
+def _backbones(described: Description) -> str:
+    origins = zip(fused_names(described.backbone), described.backbone_weights, strict=True)
+    named = " and a ".join(f"`{name}` ({origin})" for name, origin in origins)
+    if described.params.unfreeze == "none":
+        return f"A frozen {named}"
+    return f"A {named}, trained from {described.params.unfreeze.replace('_', ' ')} on,"
+
+
+def _framings(described: Description) -> str:
+    framings = dict.fromkeys(preprocessing.framing for preprocessing in described.preprocessing)
+    return "".join(
+        f" A poster {_FITTED[framing.fit]} {framing.size_px} × {framing.size_px} px." for framing in framings
     )
 
 

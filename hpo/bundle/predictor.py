@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hpo.bundle.bundle import Description, load_classifier, load_description
-from hpo.data.decoding import Fit, Source, decode
+from hpo.data.decoding import Framing, Source, decode
 from hpo.data.images import Progress
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
@@ -22,6 +22,8 @@ from hpo.model.forward import Forward, fastest_forward, torch_forward
 
 _BLOCK_POSTERS = 128  # decoded at once
 _WORTH_EXPORTING = 256  # posters from which a faster forward pass makes up for the seconds that building it takes
+
+Squares = dict[Framing, Array]  # a poster as each of a bundle's backbones sees it: uint8 (H, W, 3)
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,7 @@ class Predictor:
     def __init__(self, description: Description, classifier: Classifier) -> None:
         self.description = description
         self.classifier = classifier
-        self.image_size = int(description.preprocessing["image_size"])
-        self.fit: Fit = description.preprocessing.get("fit", "squash")
+        self.framings = tuple(preprocessing.framing for preprocessing in description.preprocessing)  # one a backbone
 
     @classmethod
     def load(cls, folder: Path) -> Predictor:
@@ -50,8 +51,7 @@ class Predictor:
 
     def probabilities(self, posters: Sequence[Source]) -> Array:
         """Return float32 (N, L). Raises OSError or ValueError for a poster that cannot be decoded."""
-        images = np.stack([decode(poster, self.image_size, self.fit) for poster in posters])
-        return self._probabilities(images, self._plain)
+        return self._probabilities([self._squares(poster) for poster in posters], self._plain)
 
     def predict(self, posters: Sequence[Source], progress: Progress = lambda _: None) -> Predicted:
         """Answer for every poster that can be decoded, in batches, so that memory stays flat."""
@@ -62,14 +62,11 @@ class Predictor:
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(posters), _BLOCK_POSTERS):
                 decoded = list(pool.map(self._decode, posters[start : start + _BLOCK_POSTERS]))
-                images = [image for image in decoded if not isinstance(image, str)]
-                for row, image in enumerate(decoded, start):
-                    if isinstance(image, str):
-                        broken[row] = image
-                    else:
-                        rows.append(row)
-                if images:
-                    parts.append(self._probabilities(np.stack(images), forward))
+                whole = {row: squares for row, squares in enumerate(decoded, start) if not isinstance(squares, str)}
+                broken |= {row: reason for row, reason in enumerate(decoded, start) if isinstance(reason, str)}
+                rows += whole
+                if whole:
+                    parts.append(self._probabilities(list(whole.values()), forward))
                 progress(len(decoded))
         return Predicted(tuple(rows), np.concatenate(parts), broken)
 
@@ -103,14 +100,18 @@ class Predictor:
 
     @cached_property
     def _fast(self) -> Forward:
-        return fastest_forward(self.classifier, self.image_size)
+        return fastest_forward(self.classifier, *(framing.size_px for framing in self.framings))
 
-    def _decode(self, poster: Source) -> Array | str:
+    def _decode(self, poster: Source) -> Squares | str:
         try:
-            return decode(poster, self.image_size, self.fit)
+            return self._squares(poster)
         except (OSError, ValueError) as error:
             return str(error)
 
-    def _probabilities(self, images: Array, forward: Forward) -> Array:
-        logits = forward.over(images)  # (B, L)
+    def _squares(self, poster: Source) -> Squares:
+        return {framing: decode(poster, framing) for framing in set(self.framings)}
+
+    def _probabilities(self, posters: Sequence[Squares], forward: Forward) -> Array:
+        images = {framing: np.stack([squares[framing] for squares in posters]) for framing in set(self.framings)}
+        logits = forward.over([images[framing] for framing in self.framings])  # (B, L)
         return torch.sigmoid(torch.from_numpy(logits)).numpy()

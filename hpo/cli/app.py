@@ -15,7 +15,7 @@ from types import FrameType
 import typer
 
 from hpo import __version__
-from hpo.cli import bundles, data, results, search
+from hpo.cli import bundles, data, results, search, space
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("search")(search.search)
+app.command("space")(space.space)
 app.command("status")(results.status)
 app.command("leaderboard")(results.leaderboard)
 app.command("export-best")(results.export_best)

@@ -52,7 +52,10 @@ def search(
     metric: Annotated[
         str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
-    timeout: Annotated[str | None, typer.Option(help="Start no trial after this long: 90s, 30m, 2h.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")] = None,
+    skip_unavailable: Annotated[
+        bool, typer.Option("--skip-unavailable", help="Leave out backbones whose weights cannot be had.")
+    ] = False,
     val_size: ValSize = "0.1",
     test_size: TestSize = "0.1",
     split: Split = None,
@@ -72,8 +75,8 @@ def search(
 ) -> None:
     """Search for the best classifier of your posters, or go on with a search that was begun.
 
-    Every trial trains a head on a frozen backbone and optimises a threshold per label; MLflow logs each, and the best
-    is registered under the alias `champion`. Ctrl-C stops cleanly; the same command goes on.
+    Every trial trains a head, and where the space says so the last stages of its backbone, and optimises a threshold
+    per label; MLflow logs each, and the best is registered under the alias `champion`. Ctrl-C stops cleanly; the same command goes on.
     """
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     from hpo.cli.watch import RichWatch, start_heavy_imports
@@ -87,7 +90,7 @@ def search(
         from hpo.search.options import SearchOptions
         from hpo.search.places import Places
         from hpo.search.search import search as run_search
-        from hpo.search.space import load_space
+        from hpo.search.space.space import load_space
     if metric not in METRICS:
         raise HpoError(f"--metric expects one of {', '.join(METRICS)}, got {metric!r}{did_you_mean(metric, METRICS)}.")
     loaded = load_space(space)
@@ -122,6 +125,7 @@ def search(
             trials=trials,
             timeout_seconds=timeout_seconds,
             places=places,
+            skip_unavailable=skip_unavailable,
             synthetic=data is None,
         )
         outcome = run_search(options, watch)

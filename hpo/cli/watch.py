@@ -96,7 +96,8 @@ class RichWatch:
 
     def epoch(self, report: EpochReport) -> None:
         """Show the epoch in hand."""
-        self._show(f"{self._current} epoch {report.epoch}: {report.value:.3f}")
+        phase = "fine-tuning, " if report.phase == "finetune" else ""
+        self._show(f"{self._current} {phase}epoch {report.epoch}: {report.value:.3f}")
 
     def trial_ended(self, trial: FrozenTrial, counts: Counts, best: FrozenTrial | None) -> None:
         """Count a trial, and keep the best value in sight."""

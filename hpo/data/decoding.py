@@ -1,7 +1,7 @@
 """A poster as pixels: one way of decoding for training and for prediction.
 
 RGB as a person sees it (orientation applied, transparency on white, an embedded colour profile obeyed), brought to a
-square with bicubic resampling and antialiasing. Whatever can wait until the poster is small does: turning it and
+square with antialiasing, as its ``Framing`` says. Whatever can wait until the poster is small does: turning it and
 converting its colours cost as little for a scan as for a thumbnail, at the price of resampling in the file's own
 colours.
 
@@ -11,11 +11,13 @@ Orientation: Exif 2.32, section 4.6.4; colour profiles: ICC.1:2010, by LittleCMS
 from __future__ import annotations
 
 import io
+import math
 import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -26,7 +28,8 @@ from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 from hpo.data.shards import Array
 
 Source: TypeAlias = Path | bytes | Image.Image
-Fit = Literal["squash", "crop", "pad"]
+Fit = Literal["squash", "crop", "pad", "native"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]  # as timm names them
 
 # Caches are keyed by a file's bytes, so nothing but this number tells what an older version decoded from what this one
 # would: raise it with every change of a poster's pixels, and decoded images and features are made anew.
@@ -41,6 +44,12 @@ _GREYS = ("1", "L", "LA", "La")
 _LARGE_PIXELS = 8_000_000
 _one_large_image = threading.Lock()
 _PADDING = (128, 128, 128)  # what networks see as 0, as their own padding; repeating the edge lost 0.008 f1_macro
+_RESAMPLING: dict[Interpolation, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 _LEAST_VISIBLE = 2  # of 255: a profile that changes less is sRGB by another name
 _TURNS = {  # Exif orientation → what undoes it
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -57,38 +66,68 @@ class UnreadablePoster(OSError):
     """A file or an image that cannot be used; the text is the reason, as a report would put it."""
 
 
-def decode(source: Source, size_px: int, fit: Fit = "squash") -> Array:
-    """Return one poster as uint8 (size_px, size_px, 3).
+@dataclass(frozen=True)
+class Framing:
+    """How a poster becomes a square: what decoded images, features and bundles are told apart by.
 
-    ``fit``: ``squash`` ignores the poster's proportions, ``crop`` keeps its central square, and ``pad`` shows all of it
-    between grey bars. Raises UnreadablePoster for what is not a whole image in a regular file, and for one that is too
-    small or too large.
+    ``squash`` ignores the poster's proportions, ``crop`` keeps its central square, ``pad`` shows all of it between grey
+    bars, and ``native`` does as ImageNet networks are evaluated: the shorter side is scaled to size / ``crop_share``,
+    of which the central square is kept. The share means nothing to the other fits, and is 1 there.
+    """
+
+    size_px: int
+    fit: Fit = "squash"
+    interpolation: Interpolation = "bicubic"
+    crop_share: float = 1.0  # (0, 1]
+
+    def __post_init__(self) -> None:
+        if self.fit != "native":
+            object.__setattr__(self, "crop_share", 1.0)
+
+    @property
+    def key(self) -> str:
+        """A name for folders, one for each framing: ``squash-224``, ``native-224-0.875-bilinear``."""
+        share = f"-{self.crop_share:g}" if self.fit == "native" else ""
+        interpolation = f"-{self.interpolation}" if self.interpolation != "bicubic" else ""
+        return f"{self.fit}-{self.size_px}{share}{interpolation}"
+
+    @property
+    def short_side_px(self) -> int:
+        """What a poster's shorter side is scaled to by ``crop`` and ``native``: all of it, or more than is kept."""
+        return math.floor(self.size_px / self.crop_share)  # rounded as timm does
+
+
+def decode(source: Source, framing: Framing) -> Array:
+    """Return one poster as uint8 (framing.size_px, framing.size_px, 3).
+
+    Raises UnreadablePoster for what is not a whole image in a regular file, and for one that is too small or too large.
     """
     image = source if isinstance(source, Image.Image) else _open(source)
     _check_size(image)
     square = _square if image.width * image.height <= _LARGE_PIXELS else _square_alone
     if image is not source:
-        image.draft(None, (2 * size_px, 2 * size_px))  # JPEG only: skips detail that is thrown away anyway
-    return square(image, size_px, fit)
+        enough_px = 2 * framing.short_side_px
+        image.draft(None, (enough_px, enough_px))  # JPEG only: skips detail that is thrown away anyway
+    return square(image, framing)
 
 
-def _square_alone(image: Image.Image, size_px: int, fit: Fit) -> Array:
+def _square_alone(image: Image.Image, framing: Framing) -> Array:
     """Take large images one at a time, or a gigabyte for each core could be needed at once.
 
     In a thread that then ends, since the allocator keeps for a thread what that thread has freed.
     """
     with _one_large_image, ThreadPoolExecutor(1) as alone:
-        return alone.submit(_square, image, size_px, fit).result()
+        return alone.submit(_square, image, framing).result()
 
 
-def _square(image: Image.Image, size_px: int, fit: Fit) -> Array:
+def _square(image: Image.Image, framing: Framing) -> Array:
     with _one_reason():
         image.load()
-    scaled = _scaled(_opaque(image), size_px, fit)
+    scaled = _scaled(_opaque(image), framing)
     turn = _TURNS.get(_orientation(image))
     upright = scaled if turn is None else scaled.transpose(turn)
     rgb = _in_srgb(upright, image.info.get("icc_profile"))
-    return np.asarray(_padded(rgb, size_px) if fit == "pad" else rgb)
+    return np.asarray(_padded(rgb, framing.size_px) if framing.fit == "pad" else rgb)
 
 
 def _open(source: Path | bytes) -> Image.Image:
@@ -173,18 +212,18 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _scaled(image: Image.Image, size_px: int, fit: Fit) -> Image.Image:
+def _scaled(image: Image.Image, framing: Framing) -> Image.Image:
     """Return the poster as a square; for ``pad`` with its own proportions, so that it goes into one."""
     width, height = image.size
-    size, box = (size_px, size_px), (0.0, 0.0, float(width), float(height))
-    if fit == "crop":
-        side = min(width, height)
+    size, box = (framing.size_px, framing.size_px), (0.0, 0.0, float(width), float(height))
+    if framing.fit in ("crop", "native"):
+        side = min(width, height) * framing.size_px / framing.short_side_px
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
-    elif fit == "pad":
-        scale = size_px / max(width, height)
+    elif framing.fit == "pad":
+        scale = framing.size_px / max(width, height)
         size = (max(1, round(scale * width)), max(1, round(scale * height)))
-    return image.resize(size, Image.Resampling.BICUBIC, box)
+    return image.resize(size, _RESAMPLING[framing.interpolation], box)
 
 
 def _padded(image: Image.Image, size_px: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Posters by their content, and the cache that decodes each only once per size and fit.
+"""Posters by their content, and the cache that decodes each only once per framing.
 
 The cache holds uint8, since float32 would be four times as large and the backbone normalises anyway.
 """
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from hpo.data.decoding import DECODING_VERSION, Fit, content_of, decode
+from hpo.data.decoding import DECODING_VERSION, Framing, content_of, decode
 from hpo.data.shards import DIGEST_BYTES, Array, ShardStore
 from hpo.errors import DataError
 
@@ -83,15 +83,15 @@ def one_ahead(started: Iterator[Begun]) -> Iterator[Begun]:
 
 
 class DecodedImages:
-    """The decoded posters of one size and fit: uint8 (N, size_px, size_px, 3), memory-mapped."""
+    """The decoded posters of one framing: uint8 (N, size_px, size_px, 3), memory-mapped."""
 
-    def __init__(self, cache_dir: Path, size_px: int, fit: Fit = "squash") -> None:
-        self.size_px, self.fit = size_px, fit
-        folder = cache_dir / "images" / f"{fit}-{size_px}-v{DECODING_VERSION}"
-        self._store = ShardStore(folder, (size_px, size_px, 3), np.uint8)
+    def __init__(self, cache_dir: Path, framing: Framing) -> None:
+        self.framing = framing
+        folder = cache_dir / "images" / f"{framing.key}-v{DECODING_VERSION}"
+        self._store = ShardStore(folder, (framing.size_px, framing.size_px, 3), np.uint8)
 
     def missing(self, posters: Posters) -> int:
-        """Return how many posters have not been decoded at this size."""
+        """Return how many posters have not been decoded so."""
         return len(self._store.missing(posters.digests))
 
     def ensure(self, posters: Posters, progress: Progress = lambda _: None) -> dict[int, str]:
@@ -121,12 +121,12 @@ class DecodedImages:
 
     def _start(self, pool: ThreadPoolExecutor, block: Posters) -> tuple[Posters, Array, Iterator[str | None]]:
         """Begin to decode a block; the reasons come when they are known, None where the pixels are there."""
-        pixels = np.empty((len(block), self.size_px, self.size_px, 3), np.uint8)
+        pixels = np.empty((len(block), *self._store.row_shape), np.uint8)
         return block, pixels, pool.map(self._decode_into, pixels, block.paths)
 
     def _decode_into(self, pixels: Array, path: Path) -> str | None:
         try:
-            pixels[:] = decode(path, self.size_px, self.fit)
+            pixels[:] = decode(path, self.framing)
         except (OSError, ValueError) as error:
             return str(error)
         return None

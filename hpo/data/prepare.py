@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from hpo.data.catalogue.catalogue import Catalogue, CleaningReport, check_trainable, read_catalogue
 from hpo.data.catalogue.placeholders import SHARED_BY
+from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages, Phase, Posters, read_posters
 from hpo.data.options import DataOptions
 from hpo.data.splits.franchises import franchise_links
@@ -80,7 +81,7 @@ def prepare_data(options: DataOptions, cache_dir: Path, phase: Phase) -> Prepare
     broken: dict[Path, str] = {}
     links: list[Links] = []
     if options.images is not None:
-        thumbnails = DecodedImages(cache_dir, THUMBNAIL_PX)
+        thumbnails = DecodedImages(cache_dir, Framing(THUMBNAIL_PX))
         catalogue, posters, broken = _usable(catalogue, thumbnails, phase)
         if options.grouping in ("all", "posters"):
             links.append(look_alike_links(thumbnails, posters))

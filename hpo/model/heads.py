@@ -1,21 +1,30 @@
-"""The head: pooled features of a frozen backbone → logits, one per label.
+"""The head: features of a backbone, and its deepest map where one is chosen → logits, one per label.
 
 Features are standardised first (mean and deviation of the training posters, stored with the weights), so that one
-range of learning rates and weight decays fits every backbone, depth and pooling.
+range of learning rates and weight decays fits every backbone, depth and pooling. Then both kinds of head are inputs →
+hidden blocks → output: a dense head has one vector for each poster, a label-query head one for each of its labels.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from hpo.errors import SpaceError
+from hpo.model.attention_pooling import PooledInputs
+from hpo.model.blocks import hidden_blocks, hidden_widths
+from hpo.model.head_memory import check_fits_memory
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.label_query import LabelQueries, LabelWise
 
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-_NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 _SMALLEST_DEVIATION = 1e-3  # a feature that hardly moves is not blown up into noise
+
+
+def needs_map(chosen: Hyperparameters) -> bool:
+    """Tell whether the head looks at feature maps, not at pooled features alone."""
+    return chosen.pooling == "attention" or chosen.head == "label_query"
 
 
 class Standardise(nn.Module):
@@ -40,17 +49,20 @@ class Standardise(nn.Module):
 
 
 class Head(nn.Module):
-    """Standardise → ``hidden_layers`` × (dense, norm, activation, dropout) → output layer."""
+    """Standardise → inputs → ``hidden_layers`` blocks → output layer.
 
-    def __init__(self, n_features: int, n_labels: int, chosen: Hyperparameters) -> None:
+    ``map_channels`` are those of the deepest feature map of each backbone, several when backbones are fused; a head
+    that needs no map (``needs_map``) ignores them, and the maps too. Raises SpaceError, before anything is allocated,
+    for a head that ``chosen`` makes impossible or too large for memory.
+    """
+
+    def __init__(
+        self, n_features: int, n_labels: int, chosen: Hyperparameters, map_channels: Sequence[int] = ()
+    ) -> None:
         super().__init__()
+        check_head(n_features, n_labels, chosen, map_channels)
         self.standardise = Standardise(n_features)
-        widths = [n_features] + [chosen.width] * chosen.hidden_layers
-        layers: list[nn.Module] = [nn.Dropout(chosen.input_dropout)]
-        for before, after in pairwise(widths):
-            layers += _hidden_layer(before, after, chosen)
-        self.hidden = nn.Sequential(*layers)
-        self.output = nn.Linear(widths[-1], n_labels)
+        self.inputs, self.hidden, self.output = _layers(n_features, n_labels, chosen, map_channels)
 
     def fit_statistics(self, features: Tensor, targets: Tensor) -> None:
         """Standardise by the training ``features`` (N, D), and start the output at the labels' frequencies.
@@ -58,20 +70,53 @@ class Head(nn.Module):
         Starting there (Lin et al. 2017, section 4.1) spares the first epochs from unlearning 0.5 for rare labels.
         """
         self.standardise.fit(features)
+        self._set_bias(targets)
+
+    def start_at_frequencies(self, targets: Tensor) -> None:
+        """Let the output say the labels' frequencies in ``targets`` (N, L) and nothing else, whatever the features."""
+        with torch.no_grad():
+            self.output.weight.zero_()
+        self._set_bias(targets)
+
+    def _set_bias(self, targets: Tensor) -> None:
         with torch.no_grad():
             frequencies = (targets.sum(0) + 0.5) / (len(targets) + 1)
             self.output.bias.copy_(torch.logit(frequencies))
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, D) features → (B, L) logits."""
-        return self.classify(self.standardise(features))
+    def forward(self, features: Tensor, maps: Sequence[Tensor] = ()) -> Tensor:
+        """(B, D) features and, where the head needs them, maps (B, C, H, W) of each backbone → (B, L) logits."""
+        return self.classify(self.standardise(features), maps)
 
-    def classify(self, standardised: Tensor) -> Tensor:
-        """(B, D) standardised features → (B, L) logits: training standardises once, not once an epoch."""
-        logits: Tensor = self.output(self.hidden(standardised))
+    def classify(self, standardised: Tensor, maps: Sequence[Tensor] = ()) -> Tensor:
+        """Like ``forward`` of standardised features: training standardises once, not once an epoch."""
+        logits: Tensor = self.output(self.hidden(self.inputs(standardised, maps)))
         return logits
 
 
-def _hidden_layer(before: int, after: int, chosen: Hyperparameters) -> list[nn.Module]:
-    norm = [] if chosen.norm == "none" else [_NORMS[chosen.norm](after)]
-    return [nn.Linear(before, after), *norm, _ACTIVATIONS[chosen.activation](), nn.Dropout(chosen.dropout)]
+def check_head(n_features: int, n_labels: int, chosen: Hyperparameters, map_channels: Sequence[int] = ()) -> None:
+    """Raise SpaceError unless the head that ``chosen`` describes can be built and trained here."""
+    if chosen.head == "label_query" and chosen.width % chosen.attention_heads:
+        raise SpaceError(
+            f"Expected attention_heads to divide width in a label_query head, got attention_heads "
+            f"{chosen.attention_heads} and width {chosen.width}: change one of them in the search space."
+        )
+    check_fits_memory(lambda: _layers(n_features, n_labels, chosen, map_channels), chosen)
+
+
+def _layers(
+    n_features: int, n_labels: int, chosen: Hyperparameters, map_channels: Sequence[int]
+) -> tuple[nn.Module, nn.Sequential, nn.Linear]:
+    """Return inputs, hidden blocks and output."""
+    if needs_map(chosen) and not map_channels:
+        raise ValueError(f"a head with head={chosen.head}, pooling={chosen.pooling} needs map_channels")
+    if chosen.head == "label_query":
+        queries = LabelQueries(n_features, n_labels, map_channels, chosen)
+        hidden = nn.Sequential(*hidden_blocks(chosen.width, chosen))
+        return queries, hidden, LabelWise(_last_width(chosen.width, chosen), n_labels)
+    inputs = PooledInputs(n_features, map_channels if needs_map(chosen) else ())
+    hidden = nn.Sequential(nn.Dropout(chosen.input_dropout), *hidden_blocks(inputs.n_outputs, chosen))
+    return inputs, hidden, nn.Linear(_last_width(inputs.n_outputs, chosen), n_labels)
+
+
+def _last_width(n_inputs: int, chosen: Hyperparameters) -> int:
+    return [n_inputs, *hidden_widths(chosen)][-1]

@@ -1,4 +1,4 @@
-"""The only training loop: features that are already in memory → one EpochResult per epoch.
+"""The only training loop: examples → one EpochResult per epoch. Both phases of a trial run through it.
 
 The loop knows nothing of metrics, thresholds or pruning. It yields the validation probabilities after each epoch and
 whoever iterates decides when to stop, which is how one loop serves early stopping, the pruner and the tests.
@@ -6,120 +6,280 @@ whoever iterates decides when to stop, which is how one loop serves early stoppi
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
+from hpo.data.shards import Array
+from hpo.errors import ResourceError
+from hpo.model.augment import ImageAugmentation, add_noise, mix
+from hpo.model.averaging import Ema
+from hpo.model.device import Device, best_device
+from hpo.model.examples import Examples
+from hpo.model.finetune import FineTuned, HeadAlone, compiled
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.losses import focal_loss
+from hpo.model.losses import Loss
+from hpo.model.optimisers import (
+    Factor,
+    Group,
+    build_optimizer,
+    build_schedule,
+    finetune_groups,
+    finetune_schedule,
+    head_groups,
+    head_schedule,
+)
 
-_WARM_UP = 0.3  # share of one_cycle that climbs to the peak (Smith & Topin 2018, as in torch's OneCycleLR)
+_CHUNK_POSTERS = 256  # predicted at once where inputs are read from the cache
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EpochResult:
     """What one epoch gave."""
 
-    epoch: int  # from 1
+    epoch: int  # from 1, in its phase
     train_loss: float
-    val_probabilities: np.ndarray[Any, np.dtype[np.float32]]  # (N_val, L)
+    val_probabilities: Array  # (N_val, L), of ``evaluated``
     learning_rate: float
     seconds: float
+    evaluated: nn.Module  # the network, or the moving average of its weights, in evaluation mode
+    micro_batch: int  # posters at once; less than the batch where memory ran out
+    predict_val: Callable[[], Array]  # predicts again, after other weights were put into ``evaluated``
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one phase trains its network."""
+
+    epochs: int
+    batch_size: int
+    groups: Sequence[Group]
+    factor: Factor  # of the learning rates, by progress
+    feature_noise: float = 0.0
+    augmentation: ImageAugmentation | None = None  # of the posters themselves, where all of a backbone is trained
+
+
+def head_course(head: Head, chosen: Hyperparameters) -> Course:
+    """Phase one: the head alone."""
+    return Course(
+        chosen.epochs, chosen.batch_size, head_groups(head, chosen), head_schedule(chosen), chosen.feature_noise
+    )
+
+
+def finetune_course(network: FineTuned, chosen: Hyperparameters, size_px: int, seed: int) -> Course:
+    """Phase two: head and unfrozen stages."""
+    return Course(
+        chosen.finetune_epochs,
+        chosen.finetune_batch_size,
+        finetune_groups(network.head, network.stages(), chosen),
+        finetune_schedule(chosen),
+        augmentation=ImageAugmentation.of(chosen, size_px, seed) if chosen.unfreeze == "everything" else None,
+    )
+
+
+def train_head(
+    head: Head, examples: Examples, targets: Tensor, val: Examples, chosen: Hyperparameters, seed: int
+) -> Iterator[EpochResult]:
+    """Train ``head`` in place on ``examples`` with ``targets`` (N, L), and yield after every epoch.
+
+    ``val`` is only looked at. Deterministic by ``seed`` on one machine.
+    """
+    plain = examples.features[: examples.n_posters]
+    head.fit_statistics(plain, targets)
+    with torch.no_grad():
+        examples = examples.with_features(head.standardise(examples.features))
+        val = val.with_features(head.standardise(val.features))
+    yield from train(HeadAlone(head), examples, targets, val, head_course(head, chosen), chosen, seed)
 
 
 def train(
-    head: Head, features: Tensor, targets: Tensor, val_features: Tensor, chosen: Hyperparameters, seed: int
-) -> Iterator[EpochResult]:
-    """Train ``head`` in place on ``features`` (N, D) and ``targets`` (N, L), and yield after every epoch.
-
-    ``val_features`` (N_val, D) are only looked at. Deterministic by ``seed`` on one machine. The head is in evaluation
-    mode whenever the caller has control.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)  # dropout draws from the global generator
-    head.fit_statistics(features, targets)
-    with torch.no_grad():
-        features, val_features = head.standardise(features), head.standardise(val_features)
-    optimizer = build_optimizer(head, chosen)
-    schedule = build_schedule(optimizer, chosen, steps_per_epoch=_n_steps(len(features), chosen.batch_size))
-    for epoch in range(1, chosen.epochs + 1):
-        started = time.perf_counter()
-        loss = _train_epoch(head, features, targets, optimizer, schedule, chosen, generator)
-        probabilities = predict_probabilities(head, val_features)
-        rate = optimizer.param_groups[0]["lr"]
-        yield EpochResult(epoch, loss, probabilities, rate, time.perf_counter() - started)
-
-
-def _train_epoch(
-    head: Head,
-    features: Tensor,
+    network: HeadAlone | FineTuned,
+    examples: Examples,
     targets: Tensor,
-    optimizer: torch.optim.Optimizer,
-    schedule: LambdaLR,
+    val: Examples,
+    course: Course,
     chosen: Hyperparameters,
-    generator: torch.Generator,
-) -> float:
-    head.train()
-    total = torch.zeros(())
-    order = torch.randperm(len(features), generator=generator)
-    n_steps = _n_steps(len(features), chosen.batch_size)
-    for rows in order.tensor_split(
-        n_steps
-    ):  # near-equal batches: none is left with one poster, which BatchNorm refuses
-        loss = focal_loss(
-            head.classify(features[rows]),
-            targets[rows],
-            chosen.focal_gamma,
-            chosen.focal_alpha,
-            chosen.label_smoothing,
+    seed: int,
+) -> Iterator[EpochResult]:
+    """Train ``network`` in place and yield after every epoch; the network is then in evaluation mode.
+
+    Every poster comes once an epoch, in one of its views. Raises ResourceError when a single poster is too much for
+    the memory.
+    """
+    torch.manual_seed(seed)  # dropout draws from the global generator
+    training = _Training(network, examples, targets, course, chosen, seed)
+    began = time.perf_counter()
+    for epoch in range(1, course.epochs + 1):
+        started = time.perf_counter()
+        loss = training.epoch()
+        predict_val = partial(predict_probabilities, training.evaluated, val, training.device)
+        probabilities, rate = predict_val(), training.optimizer.param_groups[-1]["lr"]
+        ended = time.perf_counter()
+        yield EpochResult(
+            epoch,
+            loss,
+            probabilities,
+            rate,
+            ended - started,
+            training.evaluated,
+            training.micro_batch,
+            predict_val,
         )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        total += loss.detach() * len(rows)
-    head.eval()
-    return float(total) / len(features)
+        if chosen.max_seconds and ended - began > chosen.max_seconds:
+            return
+
+
+class _Training:
+    """One phase in progress."""
+
+    def __init__(
+        self,
+        network: HeadAlone | FineTuned,
+        examples: Examples,
+        targets: Tensor,
+        course: Course,
+        chosen: Hyperparameters,
+        seed: int,
+    ) -> None:
+        self.device = best_device()
+        self.network = network.to(self.device.device).to(memory_format=torch.channels_last)
+        self.examples, self.targets, self.course, self.chosen = examples, targets, course, chosen
+        self.call: Callable[..., Tensor] = compiled(network, chosen) if isinstance(network, FineTuned) else network
+        self.loss = Loss.of(chosen, targets)
+        self.n_steps = _n_steps(examples.n_posters, course.batch_size)
+        self.optimizer = build_optimizer(course.groups)
+        self.schedule = build_schedule(self.optimizer, course.factor, course.epochs * self.n_steps)
+        self.scaler = self.device.gradient_scaler()
+        self.ema: Ema | None = None  # begins after the first step
+        self.generator = torch.Generator().manual_seed(seed)
+        self.micro_batch = course.batch_size
+        self.step = 0
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What an epoch is judged by."""
+        return self.network if self.ema is None else self.ema.module
+
+    def epoch(self) -> float:
+        """Go through every poster once and return the mean loss."""
+        self.network.train()
+        total = torch.zeros(())
+        n = self.examples.n_posters
+        order = torch.randperm(n, generator=self.generator)
+        if self.examples.n_views > 1:
+            order += n * torch.randint(self.examples.n_views, (n,), generator=self.generator)
+        # Near-equal batches: none is left with one poster, which BatchNorm refuses.
+        for rows, inputs in self.examples.batches(order.tensor_split(self.n_steps)):
+            total += self._step(inputs, self.targets[rows % n]).cpu() * len(rows)
+        self.network.eval()
+        return float(total) / n
+
+    def _step(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
+        inputs, targets = self._vary(inputs, targets)
+        loss = self._backward(inputs, targets)
+        if self.chosen.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.chosen.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        self._follow()
+        self.step += 1
+        return loss
+
+    def _vary(self, inputs: list[Tensor], targets: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Augment, mix and add noise: what a batch looks like this time."""
+        if self.course.augmentation is not None:
+            inputs = [inputs[0], *(self.course.augmentation(images, self.step) for images in inputs[1:])]
+        if self.course.feature_noise:
+            inputs = [add_noise(inputs[0], self.course.feature_noise, self.generator), *inputs[1:]]
+        if not self.chosen.mixup:
+            return inputs, targets
+        return mix([rows.float() for rows in inputs], targets, self.chosen.mixup, self.generator)
+
+    def _backward(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
+        """Leave the gradient of the batch; where memory runs out, of one part of it after another."""
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                return self._accumulate(inputs, targets)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(len(targets), error)
+
+    def _accumulate(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
+        total = torch.zeros((), device=self.device.device)
+        for part in torch.split(torch.arange(len(targets)), self.micro_batch):
+            share = len(part) / len(targets)
+            whole = len(part) == len(targets)
+            rows = [self.device.put(tensor if whole else tensor[part]) for tensor in inputs]
+            with self.device.autocast():
+                logits = self.call(*(_as_float(tensor) for tensor in rows))
+            loss = self.loss(logits, self.device.put(targets if whole else targets[part])) * share
+            self.scaler.scale(loss + self._l1() * share).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def _l1(self) -> Tensor | float:
+        if not self.chosen.l1:
+            return 0.0
+        matrices = [parameter.abs().sum() for parameter in self.network.head.parameters() if parameter.ndim > 1]
+        return self.chosen.l1 * torch.stack(matrices).sum()
+
+    def _halve(self, batch: int, error: BaseException) -> None:
+        if self.micro_batch == 1:
+            raise ResourceError(
+                "Expected memory for one poster at a time, and even that did not fit: choose a smaller backbone, "
+                "image_size or width, or unfreeze fewer stages in the search space."
+            ) from error
+        self.micro_batch = max(1, min(self.micro_batch, batch) // 2)
+        if self.device.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _follow(self) -> None:
+        if self.chosen.averaging != "ema":
+            return
+        if self.ema is None:
+            self.ema = Ema(self.network, self.chosen.ema_decay)
+        self.ema.update()
+
+
+def _as_float(tensor: Tensor) -> Tensor:
+    """Cached activations are half precision; posters stay uint8 until a backbone normalises them."""
+    if tensor.dtype is not torch.float16:
+        return tensor
+    as_float = tensor.float()
+    return as_float.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else as_float
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return "not enough memory" in str(error) or "out of memory" in str(error) or "can't allocate" in str(error)
 
 
 def _n_steps(n_posters: int, batch_size: int) -> int:
     return max(1, min(round(n_posters / batch_size), n_posters // 2))
 
 
-def predict_probabilities(head: Head, standardised: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return float32 probabilities (N, L) of standardised features (N, D)."""
+def predict_probabilities(network: nn.Module, examples: Examples, device: Device | None = None) -> Array:
+    """Return float32 probabilities (N, L); where the posters have several views, of the mean of their logits."""
+    device = device or best_device()
+    rows = torch.arange(len(examples.features))
+    batches = torch.split(rows, _CHUNK_POSTERS if examples.stored else len(rows))
     with torch.inference_mode():
-        probabilities: np.ndarray[Any, np.dtype[np.float32]] = torch.sigmoid(head.classify(standardised)).numpy()
-    return probabilities
+        logits = torch.cat([_predict(network, inputs, device) for _, inputs in examples.batches(batches)])
+    mean = logits.view(examples.n_views, examples.n_posters, -1).mean(0)
+    return torch.sigmoid(mean).numpy()
 
 
-def build_optimizer(head: nn.Module, chosen: Hyperparameters) -> torch.optim.AdamW:
-    """AdamW with decoupled weight decay on matrices alone: decaying biases and norms only costs fit."""
-    decayed = [p for p in head.parameters() if p.ndim > 1]
-    free = [p for p in head.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": chosen.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=chosen.learning_rate, fused=True)
-
-
-def build_schedule(optimizer: torch.optim.Optimizer, chosen: Hyperparameters, steps_per_epoch: int) -> LambdaLR:
-    """The learning rate's factor by step: constant, half a cosine to zero, or a linear climb and a cosine."""
-    total = chosen.epochs * steps_per_epoch
-
-    def cosine(progress: float) -> float:
-        return 0.5 * (1 + math.cos(math.pi * progress))
-
-    def one_cycle(progress: float) -> float:
-        climb = 0.04 + 0.96 * progress / _WARM_UP
-        return climb if progress < _WARM_UP else cosine((progress - _WARM_UP) / (1 - _WARM_UP))
-
-    shapes = {"constant": lambda _: 1.0, "cosine": cosine, "one_cycle": one_cycle}
-    shape = shapes[chosen.schedule]
-    return LambdaLR(optimizer, lambda step: shape(min(1.0, step / total)))
+def _predict(network: nn.Module, inputs: list[Tensor], device: Device) -> Tensor:
+    with device.autocast():
+        logits: Tensor = network(*(_as_float(device.put(tensor)) for tensor in inputs))
+    return logits.float().cpu()

@@ -19,10 +19,11 @@ from hpo.data.images import Progress
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
 from hpo.data.splits.splits import deal_folds
-from hpo.model.heads import Head
+from hpo.model.classifier import build_head
+from hpo.model.examples import joined
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import train
-from hpo.search.trial import FeatureSource
+from hpo.model.training import train_head
+from hpo.search.source import FeatureSource, predicted_views, train_views
 
 N_FOLDS = 5
 
@@ -37,19 +38,22 @@ def out_of_fold_probabilities(
     progress: Progress = lambda _: None,
 ) -> Array:
     """Return float32 (N_train, L): each training poster by a head that did not see it."""
-    _, (features, val_features) = source.features(chosen, train_part, val_part)
+    views = train_views(chosen)
+    train_examples, val_examples = (source.examples(chosen, part, views) for part in (train_part, val_part))
     targets = torch.from_numpy(train_part.targets.astype(np.float32))
     val_targets = torch.from_numpy(val_part.targets.astype(np.float32))
     groups = np.arange(len(targets)) if train_part.groups is None else train_part.groups
     folds = torch.from_numpy(deal_folds(train_part.targets, groups, N_FOLDS, seed))
+    n_predicted = len(predicted_views(chosen))  # the first of the views that are trained on
     probabilities = np.empty(train_part.targets.shape, np.float32)
     for fold in range(N_FOLDS):
-        held_out = folds == fold
+        held_out, kept = (folds == fold).nonzero().ravel(), (folds != fold).nonzero().ravel()
         torch.manual_seed(seed)
-        head = Head(features.shape[1], targets.shape[1], chosen)
-        seen = torch.cat([features[~held_out], val_features]), torch.cat([targets[~held_out], val_targets])
-        epochs = train(head, *seen, features[held_out], chosen, seed)
+        head = build_head(source.backbones(chosen), targets.shape[1], chosen)
+        seen = joined(train_examples.select(kept), val_examples)
+        asked = train_examples.select(held_out).first_views(n_predicted)
+        epochs = train_head(head, seen, torch.cat([targets[kept], val_targets]), asked, chosen, seed)
         *_, last = islice(epochs, n_epochs)
         probabilities[held_out.numpy()] = last.val_probabilities
-        progress(int(held_out.sum()))
+        progress(len(held_out))
     return probabilities

@@ -6,6 +6,7 @@ from typing import Any
 
 from hpo.bundle.bundle import Description, installed_versions
 from hpo.bundle.card import baseline_table, markdown_table
+from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.account import kept_together, split_rows
 from hpo.data.prepare import Part, PreparedData
 from hpo.data.shards import Array
@@ -17,10 +18,11 @@ from hpo.search.trial import TrialResult
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
 
-def trial_metrics(result: TrialResult, label_names: tuple[str, ...]) -> dict[str, float]:
+def trial_metrics(result: TrialResult, label_names: tuple[str, ...], forecast_seconds: float) -> dict[str, float]:
     """Return the final metrics of a trial by MLflow key: all strategies, and each label at the calibrated cut."""
     metrics = {f"time/{stage}_seconds": seconds for stage, seconds in result.seconds.items()}
     metrics |= {"val/best_epoch": result.best_epoch, "val/n_epochs": result.n_epochs}
+    metrics |= {"train/micro_batch": result.micro_batch, "time/forecast_seconds": forecast_seconds}
     for strategy, judged in result.strategies.items():
         metrics |= {f"val/{strategy}/{name}": value for name, value in judged.scores.headline().items()}
     judged = result.judged
@@ -43,8 +45,8 @@ def describe(
         thresholds=tuple(float(value) for value in thresholds.values),
         threshold_strategy=thresholds.strategy,
         backbone=result.chosen.backbone,
-        backbone_weights=result.backbone.source,
-        preprocessing=result.backbone.preprocessing(result.chosen.fit),
+        backbone_weights=tuple(backbone.source for backbone in result.backbones),
+        preprocessing=tuple(Preprocessing.of(backbone, result.chosen.fit) for backbone in result.backbones),
         params=result.chosen,
         metrics={
             "metric": options.metric,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hpo.data.options import DataOptions
 from hpo.search.places import Places
-from hpo.search.space import SearchSpace
+from hpo.search.space.space import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class SearchOptions:
     trials: int
     timeout_seconds: float | None
     places: Places
+    skip_unavailable: bool = False  # leave out backbones whose weights cannot be had, instead of refusing to begin
     synthetic: bool = False  # the built-in sample: said wherever its numbers stand
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,19 +23,25 @@ from hpo.data.account import group_rows, split_rows
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, SavedSplit, prepare_data, save_split
 from hpo.decision.metrics import constant_baselines
-from hpo.model.backbones import check_weights
+from hpo.errors import BackboneError
+from hpo.model.backbones import check_weights, fused_names
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe, study_note, trial_metrics
+from hpo.search.forecast import Work, predict_seconds
 from hpo.search.interrupt import Interruptible
 from hpo.search.options import SearchOptions
-from hpo.search.study import Counts, Pruned, RunningTrial, Study, open_study
+from hpo.search.source import FeatureSource
+from hpo.search.space.search_space import SearchSpace
+from hpo.search.study import Counts, OutOfTime, Pruned, RunningTrial, Study, open_study
 from hpo.search.tracking import Tracking, TrialRun, open_tracking
-from hpo.search.trial import EpochReport, FeatureSource, TrialResult, run_trial
+from hpo.search.trial import EpochReport, TrialResult, run_trial
+from hpo.search.work import WorkCounter
 
 
 class Watch(Protocol):
     """Who looks on: a progress bar, or nobody."""
 
+    def notice(self, text: str, /) -> None: ...  # noqa: D102
     def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
     def prepared(self, data: PreparedData, finished: int) -> None: ...  # noqa: D102
     def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
@@ -55,10 +61,27 @@ class Outcome:
 
 def search(options: SearchOptions, watch: Watch) -> Outcome:
     """Run the search that ``options`` describe, or go on with it. Raises HpoError."""
-    for backbone in options.space.backbones:
-        check_weights(backbone, options.space.weights)
+    options = replace(options, space=available_space(options, watch))
     with Interruptible() as interruptible:
         return _search(options, watch, interruptible)
+
+
+def available_space(options: SearchOptions, watch: Watch) -> SearchSpace:
+    """Return the space with the backbones whose weights can be had; all of them, unless told to leave some out.
+
+    Raises BackboneError for the first that cannot be had, SpaceError when none is left.
+    """
+    missing: dict[str, str] = {}
+    for name in sorted({name for choice in options.space.backbones for name in fused_names(choice)}):
+        try:
+            check_weights(name, options.space.weights)
+        except BackboneError as error:
+            if not options.skip_unavailable:
+                raise
+            missing[name] = str(error)
+    for name, reason in missing.items():
+        watch.notice(f"Left out {name}: {reason}")
+    return options.space.without_backbones(missing) if missing else options.space
 
 
 def _search(options: SearchOptions, watch: Watch, interruptible: Interruptible) -> Outcome:
@@ -122,6 +145,7 @@ class _Searching:
         self.source = FeatureSource(
             options.places.cache_dir, options.space.weights, interruptible.watching(watch.phase)
         )
+        self.work = WorkCounter(self.source, self.train, self.val)
         self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
         self.parent_run_id = self._open_parent_run()
 
@@ -144,6 +168,8 @@ class _Searching:
                 self.watch.trial_ended(trial, self.study.counts(), self.study.best())
         except KeyboardInterrupt:
             interrupted = True
+        except OutOfTime as out_of_time:
+            self.watch.notice(str(out_of_time))
         self._mend()
         self._close_parent_run(interrupted)
         return Outcome(self.study, self.data, self.parent_run_id, interrupted)
@@ -154,6 +180,7 @@ class _Searching:
 
     def _objective(self, trial: RunningTrial) -> float:
         chosen = trial.choose()
+        forecast = self._forecast(trial, chosen)
         self.watch.trial_started(trial.number, chosen)
         run = self.tracking.start_trial(self.parent_run_id, trial.number, chosen.model_dump(), {})
         trial.note(run_id=run.run_id, chosen=chosen.model_dump())
@@ -165,8 +192,29 @@ class _Searching:
         except BaseException as error:
             run.fail(f"{type(error).__name__}: {error}")
             raise
-        self._record(trial, run, result)
+        self._record(trial, run, result, forecast)
         return result.value
+
+    def _forecast(self, trial: RunningTrial, chosen: Hyperparameters) -> float:
+        """Return the seconds that a trial should take. Raises OutOfTime where that is more than is left.
+
+        Without a finished trial the forecast is too rough to refuse the first one.
+        """
+        work = self.work.count(chosen)
+        history = [
+            (Work.model_validate(past.user_attrs["work"]), past.user_attrs["seconds"])
+            for past in self.study.trials()
+            if past.state == TrialState.COMPLETE and "work" in past.user_attrs
+        ]
+        seconds = predict_seconds(work, history)
+        left = self.deadline - time.monotonic()
+        if history and seconds > left:
+            raise OutOfTime(
+                f"The next trial ({chosen.backbone}, unfreeze {chosen.unfreeze}) would take about {seconds:.0f} s and "
+                f"{max(0.0, left):.0f} s are left: it waits for the next search of this study."
+            )
+        trial.note(work=work.model_dump(mode="json"), forecast_seconds=seconds)
+        return seconds
 
     def _train(self, trial: RunningTrial, chosen: Hyperparameters, run: TrialRun) -> TrialResult:
         def report(epoch: EpochReport) -> None:
@@ -174,18 +222,19 @@ class _Searching:
             run.epoch(epoch.epoch, {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate, **val})
             self.watch.epoch(epoch)
             self.interruptible.check()
-            trial.report(epoch.value, epoch.epoch)
+            trial.report(epoch.value, epoch.step, epoch.epoch)
 
         return run_trial(chosen, self.train, self.val, self.source, self.options.metric, self.options.seed, report)
 
-    def _record(self, trial: RunningTrial, run: TrialRun, result: TrialResult) -> None:
+    def _record(self, trial: RunningTrial, run: TrialRun, result: TrialResult, forecast_seconds: float) -> None:
         trial.note(
+            phase=result.phase,
             best_epoch=result.best_epoch,
             n_epochs=result.n_epochs,
             seconds=result.seconds,
             scores={name: judged.scores.headline() for name, judged in result.strategies.items()},
         )
-        run.complete(trial_metrics(result, self.data.catalogue.label_names))
+        run.complete(trial_metrics(result, self.data.catalogue.label_names, forecast_seconds))
         best = self.study.best()
         if best is None or result.value > (best.value or 0.0):
             self._crown(trial.number, run.run_id, result)
@@ -195,7 +244,7 @@ class _Searching:
         described = describe(self.options, self.data, self.baselines, result, self.val)
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
-            save_bundle(bundle, described, result.classifier(), model_card(described))
+            save_bundle(bundle, described, result.classifier, model_card(described))
             self.tracking.register(
                 self.study.name,
                 run_id,

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.space import SearchSpace
+from hpo.search.space.space import SearchSpace
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -68,9 +68,12 @@ class RunningTrial:
         """Sample the space."""
         return self._space.sample(self._trial)
 
-    def report(self, value: float, epoch: int) -> None:
-        """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned."""
-        self._trial.report(value, epoch)
+    def report(self, value: float, step: int, epoch: int) -> None:
+        """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
+
+        ``step`` is what trials are compared at: the same for equal epochs of the same phase.
+        """
+        self._trial.report(value, step)
         if self.recipe is None and self._trial.should_prune():
             raise Pruned(epoch)
 
@@ -86,6 +89,10 @@ class Pruned(optuna.TrialPruned):
     def __init__(self, epoch: int) -> None:
         super().__init__(f"behind the median after epoch {epoch}")
         self.epoch = epoch
+
+
+class OutOfTime(Exception):
+    """The next trial would not finish in the time that is left."""
 
 
 class Study:
@@ -184,7 +191,7 @@ class Study:
         self._current = -1
         try:
             self._study.optimize(attempt, n_trials=1)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, OutOfTime):
             if self._current >= 0:
                 self._requeue(self.trials()[self._current])
             raise

@@ -1,45 +1,53 @@
-"""One trial, framework-free: hyperparameters → a trained head, its thresholds and what they score.
+"""One trial, framework-free: hyperparameters → a trained classifier, its thresholds and what they score.
 
-Thresholds are part of the trial. After every epoch the objective is the chosen metric at the calibrated cut
-(``hpo.decision.calibration``), because F1 at 0.5 ranks trials almost at random; the best epoch is kept, and every
-threshold strategy is scored on it.
+Phase one trains a head on cached features of the frozen backbones; phase two, where ``unfreeze`` asks for it, trains
+that head and the unfrozen stages from cached activations. Thresholds are part of the trial. After every epoch the
+objective is the chosen metric at the calibrated cut (``hpo.decision.calibration``), because F1 at 0.5 ranks trials
+almost at random; the best epoch of either phase is kept, and every threshold strategy is scored on it.
 """
 
 from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hpo.data.decoding import Fit
-from hpo.data.images import Phase
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
 from hpo.decision.metrics import Scores, score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, Thresholds, fit
-from hpo.model.backbones import Backbone, choose_columns, default_image_size, load_backbone
-from hpo.model.classifier import Classifier
-from hpo.model.features import FeatureCache
+from hpo.model.averaging import greedy_soup
+from hpo.model.backbones import Backbone
+from hpo.model.classifier import Classifier, build_head
+from hpo.model.finetune import FineTuned
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import train
+from hpo.model.training import EpochResult, finetune_course, train, train_head
+from hpo.search.source import FeatureSource, predicted_views, train_views
+
+PhaseName = Literal["frozen", "finetune"]
+FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from here, so like is compared with like
+_SOUP_EPOCHS = 5
 
 
 @dataclass(frozen=True)
 class EpochReport:
     """What a watcher, the pruner and MLflow learn of one epoch."""
 
-    epoch: int  # from 1
+    phase: PhaseName
+    epoch: int  # from 1, through both phases
+    step: int  # the same for equal epochs of equal phases
     value: float  # the objective after this epoch
     train_loss: float
     scores: Scores  # on val, at the calibrated thresholds of this epoch
     learning_rate: float
+    micro_batch: int  # posters at once; less than the batch where memory ran out
 
 
 Report = Callable[[EpochReport], None]  # raises to stop the trial, which is how a study prunes
@@ -59,69 +67,180 @@ class TrialResult:
 
     chosen: Hyperparameters
     value: float  # the metric at the calibrated thresholds, best epoch
+    phase: PhaseName  # of the best epoch
     best_epoch: int
     n_epochs: int
     strategies: dict[str, Judged]
     val_probabilities: Array  # (N_val, L)
-    head: Head
-    backbone: Backbone
-    seconds: dict[str, float]  # features, training, thresholds
+    classifier: Classifier
+    seconds: dict[str, float]  # features, training, activations, finetuning, thresholds
+    micro_batch: int
 
     @property
     def judged(self) -> Judged:
         """The strategy that the objective and a bundle use."""
         return self.strategies[DEFAULT_STRATEGY]
 
-    def classifier(self) -> Classifier:
-        """Return the deployable network."""
-        return Classifier(self.backbone, self.head, self.chosen)
-
-
-class FeatureSource:
-    """Features by backbone: computed when a trial first asks, found in the cache ever after."""
-
-    def __init__(self, cache_dir: Path, weights: Mapping[str, str], phase: Phase) -> None:
-        self._cache_dir, self._weights, self._phase = cache_dir, weights, phase
-        self._backbones: dict[tuple[str, int], Backbone] = {}
-        self._caches: dict[tuple[str, int, Fit], FeatureCache] = {}
-
-    def cache(self, name: str, image_size: int | str, fit: Fit = "squash") -> FeatureCache:
-        """Return the cache of a backbone at a size and fit, with the backbone's weights loaded."""
-        size = default_image_size(name) if isinstance(image_size, str) else image_size
-        if (name, size, fit) not in self._caches:
-            self._caches[name, size, fit] = FeatureCache.open(self._cache_dir, self._backbone(name, size), fit)
-        return self._caches[name, size, fit]
-
-    def _backbone(self, name: str, size: int) -> Backbone:
-        if (name, size) not in self._backbones:
-            self._backbones[name, size] = load_backbone(name, size, self._weights.get(name, "auto"))
-        return self._backbones[name, size]
-
-    def features(self, chosen: Hyperparameters, *parts: Part) -> tuple[Backbone, list[Tensor]]:
-        """Return the backbone and the chosen features float32 (N, D) of each part."""
-        cache = self.cache(chosen.backbone, chosen.image_size, chosen.fit)
-        columns = choose_columns(cache.backbone, chosen)
-        missing = sum(cache.missing(part.posters) for part in parts)
-        if missing:
-            with self._phase(f"features of {chosen.backbone}", missing) as progress:
-                for part in parts:
-                    cache.ensure(part.posters, progress)
-        return cache.backbone, [torch.from_numpy(cache.load(part.posters, columns)) for part in parts]
+    @property
+    def backbones(self) -> list[Backbone]:
+        """The backbones as they were trained."""
+        return [backbone for backbone in self.classifier.backbones if isinstance(backbone, Backbone)]
 
 
 @dataclass
 class _Best:
-    """The best epoch so far, and how long nothing was better."""
+    """The best epoch of a phase so far."""
 
     value: float = -1.0
     epoch: int = 0
     probabilities: Array = field(default_factory=lambda: np.empty(0))
-    weights: dict[str, Tensor] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def update(self, report: EpochReport, probabilities: Array, head: Head) -> None:
-        if report.value > self.value:
-            self.value, self.epoch, self.probabilities = report.value, report.epoch, probabilities
-            self.weights = copy.deepcopy(head.state_dict())
+
+class _Trial:
+    """A trial in progress: its phases one after the other, and how long each took."""
+
+    def __init__(
+        self,
+        chosen: Hyperparameters,
+        train_part: Part,
+        val_part: Part,
+        source: FeatureSource,
+        metric: str,
+        seed: int,
+        report: Report,
+    ) -> None:
+        self.chosen, self.train_part, self.val_part = chosen, train_part, val_part
+        self.source, self.metric, self.seed, self._report = source, metric, seed, report
+        self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
+        self.backbones = source.backbones(chosen)
+        self.seconds: dict[str, float] = {}
+        self.n_epochs, self.micro_batch = 0, chosen.batch_size
+        self._clock = time.perf_counter()
+
+    def run(self) -> TrialResult:
+        """Run both phases and judge the better of them."""
+        examples = self.source.examples(self.chosen, self.train_part, train_views(self.chosen))
+        val = self.source.examples(self.chosen, self.val_part, predicted_views(self.chosen))
+        self._took("features")
+        torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
+        head = build_head(self.backbones, self.targets.shape[1], self.chosen)
+        phase: PhaseName = "frozen"
+        best, trained = self._phase(phase, train_head(head, examples, self.targets, val, self.chosen, self.seed))
+        head = _head_of(trained)
+        classifier = Classifier(self.backbones, head, self.chosen)
+        self._took("training")
+        if self.chosen.unfreeze != "none":
+            tuned, network = self._finetune(self._second_head(head), examples.features, val.features)
+            if tuned.value > best.value:
+                phase, best, classifier = "finetune", tuned, network.classifier()
+            self._took("finetuning")
+        return self._judged(phase, best, classifier)
+
+    def _second_head(self, trained: Head) -> Head:
+        """Return the head that phase two begins with: never the one of phase one itself, which may be the better.
+
+        One that was trained to the end has learned the training posters by heart and leaves the stages little to
+        learn from; a new one, whose output layer says nothing but the labels' frequencies, does not.
+        """
+        if self.chosen.finetune_start == "trained":
+            return copy.deepcopy(trained)
+        torch.manual_seed(self.seed)
+        new = build_head(self.backbones, self.targets.shape[1], self.chosen)
+        new.standardise.load_state_dict(trained.standardise.state_dict())
+        new.start_at_frequencies(self.targets)
+        return new
+
+    def _finetune(self, head: Head, features: Tensor, val_features: Tensor) -> tuple[_Best, FineTuned]:
+        """Phase two, from the head that phase one found."""
+        chosen = self.chosen
+        points = [self.source.freeze_point(backbone, chosen.unfreeze) for backbone in self.backbones]
+        # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
+        views = train_views(chosen)[: 1 if chosen.unfreeze == "everything" else None]
+        network = FineTuned(self.backbones, points, head, chosen)
+        examples = self.source.stored(chosen, self.train_part, views, features)
+        val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
+        self._took("activations")
+        course = finetune_course(network, chosen, self.backbones[0].image_size, self.seed)
+        epochs = train(network, examples, self.targets, val, course, chosen, self.seed)
+        best, trained = self._phase("finetune", epochs)
+        network.load_state_dict(trained.state_dict())
+        return best, network
+
+    def _phase(self, phase: PhaseName, epochs: Iterator[EpochResult]) -> tuple[_Best, nn.Module]:
+        """Run a phase until it ends or patience does; return its best epoch and the network with those weights."""
+        best, before, candidates = _Best(), self.n_epochs, []
+        for result in epochs:
+            scores = self._judge(DEFAULT_STRATEGY, result.val_probabilities).scores
+            value = scores.value(self.metric)
+            if value > best.value:
+                weights = copy.deepcopy(result.evaluated.state_dict())
+                best = _Best(value, before + result.epoch, result.val_probabilities, weights)
+            if self.chosen.averaging == "soup":
+                candidates.append((value, copy.deepcopy(result.evaluated.state_dict())))
+                candidates = sorted(candidates, key=lambda pair: -pair[0])[:_SOUP_EPOCHS]
+            self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
+            self._report(self._told(phase, result, scores))
+            if self.n_epochs - best.epoch >= self.chosen.patience:
+                break
+        if candidates:
+            best = self._soup(best, candidates, result)
+        result.evaluated.load_state_dict(best.weights)
+        return best, result.evaluated
+
+    def _told(self, phase: PhaseName, result: EpochResult, scores: Scores) -> EpochReport:
+        return EpochReport(
+            phase,
+            self.n_epochs,
+            result.epoch + (FINETUNE_STEP if phase == "finetune" else 0),
+            scores.value(self.metric),
+            result.train_loss,
+            scores,
+            result.learning_rate,
+            result.micro_batch,
+        )
+
+    def _soup(self, best: _Best, candidates: list[tuple[float, dict[str, Tensor]]], last: EpochResult) -> _Best:
+        """Average the best epochs for as long as that helps on val."""
+
+        def value_of(weights: Mapping[str, Tensor]) -> float:
+            last.evaluated.load_state_dict(weights)
+            return self._judge(DEFAULT_STRATEGY, last.predict_val()).scores.value(self.metric)
+
+        value, weights, _ = greedy_soup(candidates, value_of)
+        last.evaluated.load_state_dict(weights)
+        return _Best(value, best.epoch, last.predict_val(), weights)
+
+    def _judge(self, strategy: str, probabilities: Array) -> Judged:
+        thresholds = fit(strategy, probabilities, self.val_part.targets, self.metric)
+        return Judged(thresholds, score(probabilities, self.val_part.targets, thresholds.values))
+
+    def _judged(self, phase: PhaseName, best: _Best, classifier: Classifier) -> TrialResult:
+        strategies = {name: self._judge(name, best.probabilities) for name in STRATEGIES}
+        self._took("thresholds")
+        return TrialResult(
+            self.chosen,
+            best.value,
+            phase,
+            best.epoch,
+            self.n_epochs,
+            strategies,
+            best.probabilities,
+            classifier,
+            self.seconds,
+            self.micro_batch,
+        )
+
+    def _took(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._clock = now - self._clock, now
+
+
+def _head_of(trained: nn.Module) -> Head:
+    head = trained.head
+    if not isinstance(head, Head):
+        raise TypeError(f"expected a network around a Head, got {type(head).__name__}")
+    return head
 
 
 def run_trial(
@@ -133,33 +252,5 @@ def run_trial(
     seed: int,
     report: Report = lambda _: None,
 ) -> TrialResult:
-    """Train one head and judge it. Whatever ``report`` raises stops the trial and comes out of here."""
-    started = time.perf_counter()
-    backbone, (features, val_features) = source.features(chosen, train_part, val_part)
-    loaded = time.perf_counter()
-    torch.manual_seed(seed)  # the same start for every trial: what differs is what was chosen
-    head = Head(features.shape[1], train_part.targets.shape[1], chosen)
-    targets = torch.from_numpy(train_part.targets.astype(np.float32))
-    best, epoch = _Best(), 0
-    for result in train(head, features, targets, val_features, chosen, seed):
-        scores = _judge(DEFAULT_STRATEGY, result.val_probabilities, val_part, metric).scores
-        epoch, value = result.epoch, scores.value(metric)
-        told = EpochReport(epoch, value, result.train_loss, scores, result.learning_rate)
-        best.update(told, result.val_probabilities, head)
-        report(told)
-        if epoch - best.epoch >= chosen.patience:
-            break
-    trained = time.perf_counter()
-    head.load_state_dict(best.weights)
-    strategies = {name: _judge(name, best.probabilities, val_part, metric) for name in STRATEGIES}
-    seconds = {
-        "features": loaded - started,
-        "training": trained - loaded,
-        "thresholds": time.perf_counter() - trained,
-    }
-    return TrialResult(chosen, best.value, best.epoch, epoch, strategies, best.probabilities, head, backbone, seconds)
-
-
-def _judge(strategy: str, probabilities: Array, part: Part, metric: str) -> Judged:
-    thresholds = fit(strategy, probabilities, part.targets, metric)
-    return Judged(thresholds, score(probabilities, part.targets, thresholds.values))
+    """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here."""
+    return _Trial(chosen, train_part, val_part, source, metric, seed, report).run()

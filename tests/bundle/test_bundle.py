@@ -24,7 +24,7 @@ def test_a_bundle_is_json_safetensors_and_a_card(bundle, description):
     assert sorted(file.name for file in bundle.iterdir()) == ["README.md", "bundle.json", "model.safetensors"]
     assert (bundle / "README.md").read_text() == "# A card"
     content = json.loads((bundle / "bundle.json").read_text())
-    assert content["format_version"] == 1
+    assert content["format_version"] == 2
     assert content["label_names"] == ["Warm", "Moon", "Bars"]
     assert content["fingerprints"].keys() == {"images", "model"}
 
@@ -84,10 +84,10 @@ def test_a_folder_that_is_no_bundle(bundle, missing):
         Predictor.load(bundle)
 
 
-@pytest.mark.parametrize("version", [2, "one", [1]])
+@pytest.mark.parametrize("version", [3, "one", [1]])
 def test_another_format_asks_for_another_hpo(bundle, version):
     rewrite(bundle, format_version=version)
-    with pytest.raises(BundleError, match=r"format 1 or older, got .* in .*bundle\.json: upgrade hpo"):
+    with pytest.raises(BundleError, match=r"format 2 or older, got .* in .*bundle\.json: upgrade hpo"):
         load_description(bundle)
 
 

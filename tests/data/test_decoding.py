@@ -8,6 +8,7 @@ import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.decoding import MIN_SIDE_PX, UnreadablePoster, decode
+from hpo.data.decoding import MIN_SIDE_PX, Fit, Framing, Interpolation, UnreadablePoster, decode
 
 SIZE = 32
+SQUASHED = Framing(SIZE)
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (128, 128, 128)
 LOSSLESS = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}  # or as good as
 
@@ -48,7 +50,7 @@ def assert_colour(pixels: np.ndarray, colour: tuple[int, int, int], tolerance: i
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
 def test_every_format_becomes_a_square_of_rgb(image_format):
-    pixels = decode(encoded(halves(RED, BLUE), image_format), SIZE)
+    pixels = decode(encoded(halves(RED, BLUE), image_format), SQUASHED)
     assert (pixels.shape, pixels.dtype) == ((SIZE, SIZE, 3), np.uint8)
     assert_colour(pixels[:, :13], RED)
     assert_colour(pixels[:, -13:], BLUE)
@@ -57,7 +59,7 @@ def test_every_format_becomes_a_square_of_rgb(image_format):
 @pytest.mark.parametrize("image_format", ["GIF", "WEBP", "PNG"])
 def test_a_film_is_its_first_picture(image_format):
     film = encoded(halves(RED, BLUE), image_format, save_all=True, append_images=[plain(GREEN).resize((60, 40))])
-    pixels = decode(film, SIZE)
+    pixels = decode(film, SQUASHED)
     assert_colour(pixels[:, :13], RED)
     assert_colour(pixels[:, -13:], BLUE)
 
@@ -65,14 +67,14 @@ def test_a_film_is_its_first_picture(image_format):
 def test_a_path_bytes_and_an_open_image_are_decoded_alike(tmp_path):
     image = halves(RED, BLUE)
     image.save(tmp_path / "poster.png")
-    expected = decode(image, SIZE)
-    assert np.array_equal(decode(tmp_path / "poster.png", SIZE), expected)
-    assert np.array_equal(decode((tmp_path / "poster.png").read_bytes(), SIZE), expected)
+    expected = decode(image, SQUASHED)
+    assert np.array_equal(decode(tmp_path / "poster.png", SQUASHED), expected)
+    assert np.array_equal(decode((tmp_path / "poster.png").read_bytes(), SQUASHED), expected)
 
 
 def test_an_image_in_hand_is_not_altered():
     image = Image.open(io.BytesIO(encoded(Image.new("RGB", (600, 900), RED), "JPEG")))
-    decode(image, SIZE)
+    decode(image, SQUASHED)
     assert (image.size, image.mode) == ((600, 900), "RGB")
 
 
@@ -133,12 +135,12 @@ SEEN = {  # what is in the file → what a person sees
 @pytest.mark.parametrize("content", SEEN.values(), ids=SEEN)
 def test_it_becomes_rgb_as_a_person_sees_it(content):
     file, expected = content
-    assert_colour(decode(file, SIZE), expected)
+    assert_colour(decode(file, SQUASHED), expected)
 
 
 @pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
 def test_transparency_is_seen_on_white(image_format):
-    pixels = decode(encoded(halves((*RED, 255), (0, 0, 0, 0), "RGBA"), image_format), SIZE)
+    pixels = decode(encoded(halves((*RED, 255), (0, 0, 0, 0), "RGBA"), image_format), SQUASHED)
     assert_colour(pixels[:, :13], RED)
     assert_colour(pixels[:, -13:], WHITE)
 
@@ -166,21 +168,21 @@ def test_exif_orientation_is_applied(orientation, image_format):
     stored = stored[:, ::-1] if first_column in ("bottom", "right") else stored
     exif = Image.Exif()
     exif[0x0112] = orientation
-    for fit in ("squash", "crop", "pad"):
-        turned = decode(encoded(Image.fromarray(stored), image_format, exif=exif), 60, fit)
-        assert_colour(turned, decode(Image.fromarray(upright), 60, fit))
+    for fit in get_args(Fit):
+        turned = decode(encoded(Image.fromarray(stored), image_format, exif=exif), Framing(60, fit))
+        assert_colour(turned, decode(Image.fromarray(upright), Framing(60, fit)))
 
 
 def test_damaged_metadata_does_not_spoil_a_poster():
     file = encoded(plain(RED), "JPEG", exif=b"Exif\0\0no such thing", icc_profile=b"nor this")
-    assert_colour(decode(file, SIZE), RED)
+    assert_colour(decode(file, SQUASHED), RED)
 
 
 def test_a_large_jpeg_is_drafted_without_a_visible_difference():
     rng = np.random.default_rng(0)
     smooth = Image.fromarray(rng.integers(0, 256, (9, 6, 3), dtype=np.uint8)).resize((600, 900))
-    drafted = decode(encoded(smooth, "JPEG"), SIZE)
-    whole = decode(smooth, SIZE)
+    drafted = decode(encoded(smooth, "JPEG"), SQUASHED)
+    whole = decode(smooth, SQUASHED)
     assert np.abs(drafted.astype(int) - whole).mean() < 2
 
 
@@ -247,19 +249,19 @@ def srgb_of(linear: np.ndarray) -> tuple[int, ...]:
 def test_the_colours_of_another_screen_become_those_of_srgb(image_format, colour):
     file = encoded(plain(colour), image_format, icc_profile=screen_profile(ADOBE_RGB, 563 / 256))
     seen = np.linalg.solve(SRGB, ADOBE_RGB @ (np.array(colour) / 255) ** (563 / 256))
-    assert_colour(decode(file, SIZE), srgb_of(seen), tolerance=6 if image_format == "JPEG" else 2)
-    assert_colour(decode(encoded(plain(colour), image_format), SIZE), colour)
+    assert_colour(decode(file, SQUASHED), srgb_of(seen), tolerance=6 if image_format == "JPEG" else 2)
+    assert_colour(decode(encoded(plain(colour), image_format), SQUASHED), colour)
 
 
 def test_the_profile_holds_for_what_lies_under_transparency():
     file = encoded(plain((200, 100, 50, 255), "RGBA"), "PNG", icc_profile=screen_profile(ADOBE_RGB, 563 / 256))
     opaque = encoded(plain((200, 100, 50)), "PNG", icc_profile=screen_profile(ADOBE_RGB, 563 / 256))
-    assert np.array_equal(decode(file, SIZE), decode(opaque, SIZE))
+    assert np.array_equal(decode(file, SQUASHED), decode(opaque, SQUASHED))
 
 
 def test_a_grey_of_another_gamma():
     file = encoded(plain(128, "L"), "PNG", icc_profile=profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": gamma(1)}))
-    assert_colour(decode(file, SIZE), srgb_of(np.full(3, 128 / 255)), tolerance=2)
+    assert_colour(decode(file, SQUASHED), srgb_of(np.full(3, 128 / 255)), tolerance=2)
 
 
 @pytest.mark.parametrize(
@@ -267,17 +269,17 @@ def test_a_grey_of_another_gamma():
 )
 def test_inks_look_as_their_profile_says(inks, seen):
     for image_format in ("JPEG", "TIFF"):
-        assert_colour(decode(encoded(plain(inks, "CMYK"), image_format, icc_profile=printer_profile()), SIZE), seen)
+        assert_colour(decode(encoded(plain(inks, "CMYK"), image_format, icc_profile=printer_profile()), SQUASHED), seen)
 
 
 def test_a_profile_of_another_kind_of_image_is_ignored():
     for wrong in (printer_profile(), profile(b"mntr", b"GRAY", b"XYZ ", {b"kTRC": gamma(1)})):
-        assert_colour(decode(encoded(plain((200, 100, 50)), "PNG", icc_profile=wrong), SIZE), (200, 100, 50))
+        assert_colour(decode(encoded(plain((200, 100, 50)), "PNG", icc_profile=wrong), SQUASHED), (200, 100, 50))
 
 
 def test_grey_bars_are_grey_under_any_profile():
     file = encoded(plain(WHITE), "PNG", icc_profile=screen_profile(ADOBE_RGB, 1))
-    assert_colour(decode(file, SIZE, "pad")[:, :4], GREY, tolerance=0)
+    assert_colour(decode(file, Framing(SIZE, "pad"))[:, :4], GREY, tolerance=0)
 
 
 # How a poster becomes a square
@@ -288,7 +290,7 @@ THIRDS = np.repeat(np.array([[RED, GREEN, BLUE]], np.uint8), 30, axis=1).repeat(
 @pytest.mark.parametrize("is_upright", [True, False])
 def test_squash_shows_all_of_it_crop_the_middle_and_pad_all_between_bars(is_upright):
     image = Image.fromarray(THIRDS.swapaxes(0, 1) if is_upright else THIRDS)
-    squashed, cropped, padded = (decode(image, 36, fit) for fit in ("squash", "crop", "pad"))
+    squashed, cropped, padded = (decode(image, Framing(36, fit)) for fit in ("squash", "crop", "pad"))
     if is_upright:
         squashed, cropped, padded = (pixels.swapaxes(0, 1) for pixels in (squashed, cropped, padded))
     for third, colour in enumerate((RED, GREEN, BLUE)):
@@ -302,15 +304,15 @@ def test_squash_shows_all_of_it_crop_the_middle_and_pad_all_between_bars(is_upri
 sides = st.integers(MIN_SIDE_PX, 300)
 
 
-@given(width=sides, height=sides, size_px=st.integers(32, 96))
+@given(width=sides, height=sides, size_px=st.integers(32, 96), share=st.floats(0.5, 1))
 @settings(max_examples=60, deadline=None)
-def test_any_proportions_fit(width, height, size_px):
+def test_any_proportions_fit(width, height, size_px, share):
     red = Image.new("RGB", (width, height), RED)
-    for fit in ("squash", "crop", "pad"):
-        assert decode(red, size_px, fit).shape == (size_px, size_px, 3)
-    for fit in ("squash", "crop"):
-        assert_colour(decode(red, size_px, fit), RED, tolerance=0)
-    is_poster = (decode(red, size_px, "pad") == RED).all(axis=2)
+    for fit in get_args(Fit):
+        assert decode(red, Framing(size_px, fit, crop_share=share)).shape == (size_px, size_px, 3)
+    for fit in ("squash", "crop", "native"):
+        assert_colour(decode(red, Framing(size_px, fit, crop_share=share)), RED, tolerance=0)
+    is_poster = (decode(red, Framing(size_px, "pad")) == RED).all(axis=2)
     scale = size_px / max(width, height)
     assert is_poster.any(axis=0).sum() == max(1, round(scale * width))
     assert is_poster.any(axis=1).sum() == max(1, round(scale * height))
@@ -320,12 +322,42 @@ def test_any_proportions_fit(width, height, size_px):
 @settings(max_examples=30, deadline=None)
 def test_a_square_is_the_same_in_every_fit(width, height):
     square = Image.effect_noise((width, width), 60)
-    assert np.array_equal(decode(square, SIZE, "crop"), decode(square, SIZE))
-    assert np.array_equal(decode(square, SIZE, "pad"), decode(square, SIZE))
+    assert np.array_equal(decode(square, Framing(SIZE, "crop")), decode(square, SQUASHED))
+    assert np.array_equal(decode(square, Framing(SIZE, "pad")), decode(square, SQUASHED))
+
+
+def test_native_keeps_the_middle_of_what_crop_keeps():
+    rings = np.full((90, 90, 3), BLUE, np.uint8)
+    rings[15:75, 15:75] = RED  # two thirds of each side
+    assert_colour(decode(Image.fromarray(rings), Framing(30, "native", "nearest", crop_share=2 / 3)), RED)
+    whole = decode(Image.fromarray(rings), Framing(30, "native", crop_share=1))
+    assert np.array_equal(whole, decode(Image.fromarray(rings), Framing(30, "crop")))
+
+
+def test_every_interpolation_is_its_own():
+    sharp = halves((0, 0, 0), WHITE)
+    rows = {name: decode(sharp, Framing(90, interpolation=name))[0, :, 0] for name in get_args(Interpolation)}
+    assert set(rows["nearest"]) == {0, 255}
+    assert (np.diff(rows["bilinear"].astype(int)) >= 0).all()  # no overshoot
+    assert len({row.tobytes() for row in rows.values()}) == 4
+    assert np.array_equal(rows["bicubic"], decode(sharp, Framing(90))[0, :, 0])
+
+
+def test_framings_that_differ_have_folders_that_do():
+    framings = [
+        Framing(size_px, fit, interpolation, share)
+        for size_px in (64, 224)
+        for fit in get_args(Fit)
+        for interpolation in get_args(Interpolation)
+        for share in (0.875, 1.0)
+    ]
+    assert len({framing.key for framing in framings}) == len(set(framings)) == 2 * 4 * (3 + 2)  # no share but native's
+    assert Framing(224).key == "squash-224"  # what folders were called before there was a choice
+    assert Framing(299, "native", "bilinear", 0.9).key == "native-299-0.9-bilinear"
 
 
 def test_a_strip_that_scales_to_less_than_a_pixel_is_still_there():
-    strip = decode(Image.new("RGB", (30_000, 16), RED), SIZE, "pad")
+    strip = decode(Image.new("RGB", (30_000, 16), RED), Framing(SIZE, "pad"))
     assert (strip == RED).all(axis=2).sum() == SIZE
 
 
@@ -369,14 +401,14 @@ REFUSED = {
 def test_what_is_no_poster_is_refused_with_a_reason_in_a_line(content):
     file, reason = content
     with pytest.raises(UnreadablePoster) as refusal:
-        decode(file, SIZE)
+        decode(file, SQUASHED)
     assert str(refusal.value).startswith(reason)
     assert "\n" not in str(refusal.value)
 
 
 def test_the_smallest_and_the_widest_poster_are_decoded():
-    assert decode(Image.new("RGB", (MIN_SIDE_PX, MIN_SIDE_PX)), SIZE).shape == (SIZE, SIZE, 3)
-    assert decode(encoded(Image.new("L", (30_000, 45)), "PNG"), SIZE, "crop").shape == (SIZE, SIZE, 3)
+    assert decode(Image.new("RGB", (MIN_SIDE_PX, MIN_SIDE_PX)), SQUASHED).shape == (SIZE, SIZE, 3)
+    assert decode(encoded(Image.new("L", (30_000, 45)), "PNG"), Framing(SIZE, "crop")).shape == (SIZE, SIZE, 3)
 
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
@@ -392,7 +424,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
         sparse: "268,435,456 bytes, too large to be a poster",
     }.items():
         with pytest.raises(UnreadablePoster, match=f"^{reason}$"):
-            decode(path, SIZE)
+            decode(path, SQUASHED)
 
 
 WHOLE = {name: encoded(noise().resize((20, 30)), name) for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP")}
@@ -409,18 +441,18 @@ def test_a_damaged_file_is_decoded_or_refused(image_format, changes, kept):
     for place, value in changes:
         damaged[int(place * len(damaged))] = value
     with suppress(UnreadablePoster):
-        assert decode(bytes(damaged[: int(kept * len(damaged))]), SIZE).shape == (SIZE, SIZE, 3)
+        assert decode(bytes(damaged[: int(kept * len(damaged))]), SQUASHED).shape == (SIZE, SIZE, 3)
 
 
 LARGE = """
 import resource, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from hpo.data.decoding import decode
+from hpo.data.decoding import Framing, decode
 
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with ThreadPoolExecutor(8) as pool:
-    list(pool.map(lambda path: decode(path, 32), [Path(sys.argv[1])] * 8))
+    list(pool.map(lambda path: decode(path, Framing(32)), [Path(sys.argv[1])] * 8))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

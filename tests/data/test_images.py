@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.data.decoding import decode
+from hpo.data.decoding import Framing, decode
 from hpo.data.images import SHARD_POSTERS, DecodedImages, read_posters
 from hpo.errors import DataError
 
 SIZE = 32
+SQUASHED = Framing(SIZE)
 
 
 def write_posters(folder: Path, n_posters: int, n_broken: int = 0) -> list[Path]:
@@ -37,35 +38,36 @@ def ensured(images: DecodedImages, paths: list[Path]) -> int:
 
 
 def test_posters_come_back_in_order_as_they_were_decoded(tmp_path, drawn):
-    images = DecodedImages(tmp_path, SIZE)
+    images = DecodedImages(tmp_path, SQUASHED)
     assert images.missing(drawn.posters) == 60
     assert images.ensure(drawn.posters) == {}
     assert images.missing(drawn.posters) == 0
     backwards = drawn.posters.take(range(59, -1, -1))
-    assert np.array_equal(images.load(backwards), [decode(path, SIZE) for path in backwards.paths])
+    assert np.array_equal(images.load(backwards), [decode(path, SQUASHED) for path in backwards.paths])
 
 
-def test_a_poster_is_decoded_once_per_size(tmp_path):
+def test_a_poster_is_decoded_once_per_framing(tmp_path):
     paths = write_posters(tmp_path, 10)
-    assert ensured(DecodedImages(tmp_path / "cache", SIZE), paths) == 10
-    assert ensured(DecodedImages(tmp_path / "cache", SIZE), paths) == 0
-    assert ensured(DecodedImages(tmp_path / "cache", SIZE), [*paths, *write_posters(tmp_path, 12)[10:]]) == 2
-    assert ensured(DecodedImages(tmp_path / "cache", 2 * SIZE), paths) == 10
+    assert ensured(DecodedImages(tmp_path / "cache", SQUASHED), paths) == 10
+    assert ensured(DecodedImages(tmp_path / "cache", SQUASHED), paths) == 0
+    assert ensured(DecodedImages(tmp_path / "cache", SQUASHED), [*paths, *write_posters(tmp_path, 12)[10:]]) == 2
+    assert ensured(DecodedImages(tmp_path / "cache", Framing(2 * SIZE)), paths) == 10
 
 
-def test_every_fit_and_every_way_of_decoding_has_its_own(tmp_path, monkeypatch):
+def test_every_framing_and_every_way_of_decoding_has_its_own(tmp_path, monkeypatch):
     paths = write_posters(tmp_path, 3)
-    for fit in ("squash", "crop", "pad"):
-        assert ensured(DecodedImages(tmp_path / "cache", SIZE, fit), paths) == 3
+    for fit in ("squash", "crop", "pad", "native"):
+        assert ensured(DecodedImages(tmp_path / "cache", Framing(SIZE, fit, crop_share=0.9)), paths) == 3
+    assert ensured(DecodedImages(tmp_path / "cache", Framing(SIZE, interpolation="bilinear")), paths) == 3
     monkeypatch.setattr("hpo.data.images.DECODING_VERSION", -1)
-    assert ensured(DecodedImages(tmp_path / "cache", SIZE), paths) == 3
+    assert ensured(DecodedImages(tmp_path / "cache", SQUASHED), paths) == 3
 
 
 def test_more_posters_than_one_shard_holds(tmp_path):
     paths = write_posters(tmp_path, 2 * SHARD_POSTERS + 1, n_broken=1)
     Image.new("RGB", (16, 24), "white").save(paths[-1])
     posters = read_posters(paths)
-    images = DecodedImages(tmp_path / "cache", SIZE)
+    images = DecodedImages(tmp_path / "cache", SQUASHED)
     finished: list[int] = []
     assert images.ensure(posters, finished.append).keys() == {0}
     assert finished == [SHARD_POSTERS, SHARD_POSTERS, 1]
@@ -74,7 +76,7 @@ def test_more_posters_than_one_shard_holds(tmp_path):
 
 def test_the_key_is_the_content_rather_than_the_name(tmp_path):
     original, other = write_posters(tmp_path, 2)
-    images = DecodedImages(tmp_path / "cache", SIZE)
+    images = DecodedImages(tmp_path / "cache", SQUASHED)
     ensured(images, [original])
     renamed = Path(shutil.copy(original, tmp_path / "renamed.png"))
     assert ensured(images, [renamed]) == 0
@@ -85,7 +87,7 @@ def test_the_key_is_the_content_rather_than_the_name(tmp_path):
 def test_equal_posters_are_decoded_once(tmp_path):
     path = write_posters(tmp_path, 1)[0]
     copies = [path, *(Path(shutil.copy(path, tmp_path / f"copy {at}.png")) for at in range(3))]
-    images = DecodedImages(tmp_path / "cache", SIZE)
+    images = DecodedImages(tmp_path / "cache", SQUASHED)
     assert ensured(images, copies) == 1
     assert images.load(read_posters(copies)).shape == (4, SIZE, SIZE, 3)
 
@@ -93,10 +95,10 @@ def test_equal_posters_are_decoded_once(tmp_path):
 def test_a_tenth_of_broken_posters_is_left_out_and_the_rest_decoded(tmp_path):
     paths = write_posters(tmp_path, 20, n_broken=2)
     posters = read_posters(paths)
-    images = DecodedImages(tmp_path / "cache", SIZE)
+    images = DecodedImages(tmp_path / "cache", SQUASHED)
     assert images.ensure(posters) == {0: "not an image", 1: "not an image"}
     whole = posters.take(range(2, 20))
-    assert np.array_equal(images.load(whole), [decode(path, SIZE) for path in whole.paths])
+    assert np.array_equal(images.load(whole), [decode(path, SQUASHED) for path in whole.paths])
 
 
 def test_each_broken_poster_comes_with_its_reason(tmp_path):
@@ -107,7 +109,7 @@ def test_each_broken_poster_comes_with_its_reason(tmp_path):
     paths[7] = paths[7].with_suffix(".jpg")
     Image.new("RGB", (1, 1)).save(paths[8])
     shutil.copy(paths[8], paths[9])
-    assert DecodedImages(tmp_path / "cache", SIZE).ensure(read_posters(paths)) == {
+    assert DecodedImages(tmp_path / "cache", SQUASHED).ensure(read_posters(paths)) == {
         3: "no such file or directory",
         5: "a directory, not a file",
         7: "not a regular file",
@@ -121,16 +123,17 @@ def test_more_than_a_tenth_broken_stops_with_one_of_them(tmp_path):
     with pytest.raises(
         DataError, match=r"got 3 broken ones among 20 \(the first is .*000\.png: not an image\): mend or"
     ):
-        DecodedImages(tmp_path / "cache", SIZE).ensure(read_posters(paths))
+        DecodedImages(tmp_path / "cache", SQUASHED).ensure(read_posters(paths))
 
 
 ENSURE = """
 import sys
 from pathlib import Path
+from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages, read_posters
 
 posters = read_posters(sorted(Path(sys.argv[1]).glob("*.png")))
-images = DecodedImages(Path(sys.argv[2]), 64)
+images = DecodedImages(Path(sys.argv[2]), Framing(64))
 print("ready", flush=True)
 sys.stdin.readline()
 finished = []

@@ -16,6 +16,26 @@ def posters(n_posters: int, image_size: int = 64, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n_posters, image_size, image_size, 3), dtype=np.uint8)
 
 
+class Fused(nn.Module):
+    """Two backbones on posters of two sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.large = load_backbone("test_resnet", 64, "random"), load_backbone("test_vit", 96, "random")
+
+    def forward(self, small: Tensor, large: Tensor) -> Tensor:
+        return torch.cat([self.small(small), self.large(large)], 1)
+
+
+class DeepestMap(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = load_backbone("test_efficientnet", 64, "random")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone.represent(images)[1]
+
+
 class SingularValues(nn.Module):
     """ONNX has no operator for it."""
 
@@ -54,10 +74,10 @@ def test_a_network_that_cannot_be_exported_runs_in_pytorch(network):
     )
 
 
-def test_the_exported_graph_names_its_input_and_output(tmp_path):
-    export(load_backbone("test_resnet", 64, "random"), 64, tmp_path / "network.onnx")
+def test_the_exported_graph_names_its_inputs_and_output(tmp_path):
+    export(Fused(), (64, 96), tmp_path / "network.onnx")
     graph = onnx.load(tmp_path / "network.onnx").graph
-    assert [node.name for node in graph.input] == ["images"]
+    assert [node.name for node in graph.input] == ["images_0", "images_1"]
     assert [node.name for node in graph.output] == ["rows"]
 
 
@@ -85,6 +105,26 @@ def test_posters_are_run_in_batches_and_come_back_in_order():
     rows = forward.over(images, finished.append)
     assert sum(finished) == len(images)
     np.testing.assert_allclose(rows, forward.run(images), atol=1e-5, rtol=1e-5)
+
+
+def test_several_sizes_of_the_same_posters_go_through_together():
+    network = Fused()
+    small, large = posters(19, 64), posters(19, 96)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(small), torch.from_numpy(large)).numpy()
+    for forward in (onnx_forward(network, 64, 96), torch_forward(network, CPU, half=False)):
+        finished: list[int] = []
+        rows = forward.over([small, large], finished.append)
+        np.testing.assert_allclose(rows, expected, atol=1e-4, rtol=1e-4)
+        assert sum(finished) == 19
+
+
+def test_rows_may_be_maps():
+    network, images = DeepestMap(), posters(11)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    assert expected.shape == (11, 64, 2, 2)
+    np.testing.assert_allclose(onnx_forward(network, 64).over(images), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_failed_export_leaves_stdout_to_the_answer(capfd):

@@ -9,7 +9,7 @@ import pytest
 from filelock import FileLock
 
 from hpo.errors import StudyError
-from hpo.search.space import SearchSpace, load_space
+from hpo.search.space.space import SearchSpace, load_space
 from hpo.search.study import RunningTrial, Study, latest_study_name, open_study
 
 

@@ -13,7 +13,7 @@ from hpo.decision.metrics import METRICS, score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, fit
 from hpo.errors import BackboneError
 from hpo.model.backbones import load_backbone
-from hpo.search.space import load_space
+from hpo.search.space.space import load_space
 from hpo.search.trial import EpochReport, FeatureSource, TrialResult, run_trial
 
 DEFAULT = load_space(Path("default"))

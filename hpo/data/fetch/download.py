@@ -28,7 +28,7 @@ from yarl import URL
 
 from hpo import __version__
 from hpo.data.catalogue.placeholders import is_placeholder_address, why_placeholder
-from hpo.data.decoding import MAX_PIXELS, decode
+from hpo.data.decoding import MAX_PIXELS, Framing, decode
 from hpo.data.fetch.addresses import AddressRefused, open_public_socket, parse_address
 from hpo.data.fetch.polite import Host, HostGivenUp, backoff_seconds, retry_after_seconds
 
@@ -215,7 +215,7 @@ def _checked_poster(body: _Body) -> Poster:
         placeholder = why_placeholder(image)
         if placeholder:
             raise Failed(Reason.PLACEHOLDER, placeholder)
-        decode(image, _DECODED_SIDE_PX)
+        decode(image, Framing(_DECODED_SIDE_PX))
     except Failed:
         raise
     except Image.DecompressionBombError as error:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
+from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages, read_posters
 from hpo.data.splits.leakage import group_posters
 from hpo.data.splits.look_alikes import REASON, THUMBNAIL_PX, agreement, look_alike_links
@@ -20,7 +21,7 @@ N_DRAWN = 24
 def together(folder: Path, paths: Sequence[Path]) -> np.ndarray:
     """Which posters ended up in one group, bool (N, N)."""
     posters = read_posters(paths)
-    thumbnails = DecodedImages(folder / "cache", THUMBNAIL_PX)
+    thumbnails = DecodedImages(folder / "cache", Framing(THUMBNAIL_PX))
     assert not thumbnails.ensure(posters)
     links = look_alike_links(thumbnails, posters)
     assert links.reason == REASON
@@ -136,7 +137,7 @@ def test_many_copies_of_one_poster_are_one_group(drawings, tmp_path):
 
 
 def test_no_posters_give_no_links(tmp_path):
-    assert len(look_alike_links(DecodedImages(tmp_path, THUMBNAIL_PX), read_posters([]))) == 0
+    assert len(look_alike_links(DecodedImages(tmp_path, Framing(THUMBNAIL_PX)), read_posters([]))) == 0
 
 
 def test_agreement_allows_a_shift_and_needs_contrast():

@@ -1,0 +1,38 @@
+"""How a poster becomes the input of one of a bundle's backbones, complete enough for a reader without timm."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hpo.data.decoding import Fit, Framing, Interpolation
+from hpo.model.backbones import Backbone
+
+Channels = tuple[float, float, float]
+
+
+class Preprocessing(BaseModel):
+    """What ``bundle.json`` says of each backbone. Where a default is given, older bundles do not say it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(gt=0)  # px, of the square
+    fit: Fit = "squash"
+    interpolation: Interpolation = "bicubic"
+    crop_share: float = Field(1.0, gt=0, le=1)
+    mean: Channels  # subtracted from pixels in 0..1, which are then divided by std
+    std: Channels
+    channel_order: Literal["RGB", "BGR"] = "RGB"
+    architecture: str | None = None  # timm's name of the network
+    arguments: dict[str, Any] = {}  # what timm builds it with, where the hub says so
+
+    @classmethod
+    def of(cls, backbone: Backbone, fit: Fit) -> Preprocessing:
+        """Return how posters of that ``fit`` become the input of ``backbone``."""
+        return cls.model_validate(backbone.preprocessing(fit))
+
+    @property
+    def framing(self) -> Framing:
+        """How a poster becomes a square."""
+        return Framing(self.image_size, self.fit, self.interpolation, self.crop_share)

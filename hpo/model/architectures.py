@@ -1,0 +1,154 @@
+"""Architectures: a backbone's name → the timm network that it stands for, still without weights.
+
+A name is one of timm's own (``resnet50``, ``resnet50.a1_in1k``) or a repository on the hub (``hf-hub:owner/name``),
+whose configuration says which of timm's networks it is. What can be asked of a name before anything is downloaded or
+trained is asked on torch's meta device, where a network of any size takes a fraction of a second and no memory.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from hpo.errors import BackboneError, did_you_mean
+from hpo.model.feature_layout import DEEPEST_STAGES
+from hpo.model.hub import HUB_PREFIX, load_hub_config
+from hpo.model.hyperparameters import FUSE
+
+_ON_HUB = re.compile(re.escape(HUB_PREFIX) + r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_RECORDED = ("mean", "std")  # what a bundle knows better than the timm that reads it
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network that timm can build."""
+
+    name: str  # as a search space has it
+    registered: str  # as timm has it
+    config: Mapping[str, Any]  # timm's pretrained_cfg: mean, std, input size, where the weights are
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # what it is built with, where the hub says so
+
+    @property
+    def image_size(self) -> int:
+        """The side, in px, of the squares that its weights were trained on."""
+        return int(self.config["input_size"][-1])
+
+    def build(self, image_size: int, n_classes: int = 0, pretrained: bool = False) -> nn.Module:
+        """Build the network for posters of ``image_size`` px. Raises BackboneError where they do not suit it."""
+        arguments = dict(self.arguments)
+        if self.config.get("fixed_input_size"):
+            arguments["img_size"] = image_size
+        with self._taking(image_size):
+            network: nn.Module = timm.create_model(
+                self.registered, pretrained, pretrained_cfg=dict(self.config), num_classes=n_classes, **arguments
+            )
+        if not hasattr(network, "forward_intermediates"):
+            raise BackboneError(
+                f"Expected a backbone that offers its stages (timm's forward_intermediates), got {self.name!r}: "
+                "choose another one in the search space."
+            )
+        return network
+
+    def skeleton(self, image_size: int, n_classes: int = 0) -> nn.Module:
+        """Build the network on the meta device: names and shapes alone."""
+        with torch.device("meta"):
+            return self.build(image_size, n_classes)
+
+    def check_image_size(self, image_size: int) -> None:
+        """Raise BackboneError unless the network can take posters of ``image_size`` px."""
+        skeleton = self.skeleton(image_size).eval()
+        with self._taking(image_size), suppress(NotImplementedError), torch.device("meta"):  # not all runs there
+            run(skeleton, torch.zeros(1, 3, image_size, image_size))
+
+    def run(self, network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """As ``run``, for the first time: raises BackboneError where ``pixels`` do not suit the network."""
+        with self._taking(pixels.shape[-1]):
+            return run(network, pixels)
+
+    @contextmanager
+    def _taking(self, image_size: int) -> Iterator[None]:
+        try:
+            yield
+        except NotImplementedError:
+            raise
+        except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+            raise BackboneError(
+                f"Expected an image_size that {self.name} can take, got {image_size} px "
+                f"({textwrap.shorten(str(error), 120)}): write image_size: native, which is {self.image_size} px, or "
+                "another size in the search space."
+            ) from error
+
+
+def run(network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Normalised pixels (B, 3, H, W) → the final vector (B, F) and the maps (B, C, H', W') of the deepest stages."""
+    offering: Any = network  # timm's own methods, which torch's types do not know
+    last, stages = offering.forward_intermediates(pixels, output_fmt="NCHW")
+    return offering.forward_head(last, pre_logits=True), stages[-DEEPEST_STAGES:]
+
+
+def find_architecture(name: str, recorded: Mapping[str, Any] | None = None) -> Architecture:
+    """Return what ``name`` stands for; a repository's configuration is downloaded. Raises BackboneError.
+
+    ``recorded`` is what a bundle says of its backbone (``Backbone.preprocessing``): with it nothing is downloaded, and
+    pixels are normalised as they were when the bundle was made.
+    """
+    check_name(name)
+    recorded = recorded or {}
+    overlay = {key: tuple(recorded[key]) for key in _RECORDED if key in recorded}
+    if not name.startswith(HUB_PREFIX):
+        return Architecture(name, name, {**timm.get_pretrained_cfg(name).to_dict(), **overlay})
+    if recorded.get("architecture"):
+        registered, arguments = str(recorded["architecture"]), recorded.get("arguments", {})
+        config = timm.get_pretrained_cfg(registered).to_dict()
+        return Architecture(name, registered, {**config, **overlay}, arguments)
+    config, registered, arguments = load_hub_config(name)
+    return Architecture(name, registered, config, arguments)
+
+
+def fused_names(name: str) -> tuple[str, ...]:
+    """Split the name of fused backbones, ``a+b``, into theirs. Raises BackboneError for ``a+a``."""
+    names = tuple(name.split(FUSE))
+    if len(set(names)) < len(names):
+        raise BackboneError(
+            f"Expected different backbones to fuse, got {name!r}, which names one twice: its features would be the "
+            "same; correct it in the search space."
+        )
+    return names
+
+
+def check_known(name: str) -> None:
+    """Raise BackboneError unless ``name``, or each part of ``a+b``, is a timm model or looks like a repository."""
+    for part in fused_names(name):
+        check_name(part)
+
+
+def check_name(name: str) -> None:
+    """Raise BackboneError unless ``name`` is one timm model, or looks like a repository on the hub."""
+    if _ON_HUB.fullmatch(name):
+        return
+    with suppress(RuntimeError):  # an unknown tag behind a known name
+        if FUSE not in name and ":" not in name and timm.get_pretrained_cfg(name) is not None:
+            return
+    known = timm.list_pretrained() if "." in name else timm.list_models()
+    raise BackboneError(
+        f"Expected the name of a timm model as backbone, got {name!r}{did_you_mean(name, known)}: correct it in the "
+        f"search space (timm.list_models() names them all; {HUB_PREFIX}owner/name is one of the hub)."
+    )
+
+
+def default_image_size(name: str) -> int:
+    """Return the input size, in px, that timm or the hub records for ``name``."""
+    return find_architecture(name).image_size
+
+
+def check_image_size(name: str, image_size: int) -> None:
+    """Raise BackboneError unless the backbone ``name`` can take posters of ``image_size`` px; builds no weights."""
+    find_architecture(name).check_image_size(image_size)

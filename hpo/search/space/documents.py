@@ -1,0 +1,189 @@
+"""A space file and those that it includes → one document that remembers which file each word comes from.
+
+An included file comes first and the including one overrides it key by key, in the place where the key already stands.
+What the including file has decided is not held against what it inherits: a parameter that it fixes disappears from the
+inherited recipes, and ``recipe: null`` takes a recipe out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from hpo.errors import SpaceError, did_you_mean
+
+_PLACES = (Path(__file__).parents[3] / "search_spaces", Path(__file__).parents[2] / "search_spaces")
+SHIPPED_SPACES = next(place for place in _PLACES if place.is_dir())  # beside the package in a checkout, else inside it
+_SECTIONS = ("parameters", "recipes", "weights")
+_WORDS = ("include", *_SECTIONS)
+
+
+class Mistake(NamedTuple):
+    """What is wrong, and where it is written."""
+
+    file: Path
+    key: str  # dotted: parameters.width.when
+    text: str
+
+    def told(self, main: Path) -> str:
+        """Return ``mine.yaml: parameters.width: ...``, the file as seen from the folder of ``main``."""
+        shipped = self.file.parent == SHIPPED_SPACES
+        return f"{self.file.name if shipped else os.path.relpath(self.file, main.parent)}: {self.key}: {self.text}"
+
+
+@dataclass
+class Document:
+    """The sections of a space file with all that it includes, and the mistakes found so far."""
+
+    path: Path
+    sections: dict[str, dict[str, Any]] = field(default_factory=lambda: {section: {} for section in _SECTIONS})
+    files: dict[tuple[str, ...], Path] = field(default_factory=dict)  # (section, key) → where it is written
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What is written of each parameter."""
+        return self.sections["parameters"]
+
+    def file_of(self, section: str, key: str) -> Path:
+        """Return the file in which a key is written."""
+        return self.files.get((section, key), self.path)
+
+    def inherits(self, section: str, key: str) -> bool:
+        """Tell whether a key comes from an included file."""
+        return self.file_of(section, key) != self.path
+
+    def mistake(self, text: str, *where: str) -> Mistake:
+        """Return a mistake at ``where`` (section, key, ...)."""
+        return Mistake(self.file_of(*where[:2]), ".".join(where), text)
+
+    def include(self, other: Document) -> None:
+        """Take over all of ``other``, on top of what is here."""
+        for section, written in other.sections.items():
+            self.sections[section] |= written
+        self.files |= other.files
+        self.mistakes += other.mistakes
+
+    def override(self, section: str, written: dict[str, Any]) -> None:
+        """Put this file's own words in place of those it inherits."""
+        here = self.sections[section]
+        for key, value in ((str(key), value) for key, value in written.items()):
+            if section == "recipes" and value is None and key in here:
+                del here[key]
+                continue
+            if section == "parameters" and not isinstance(value, dict):
+                self._decide(key)
+            here[key] = value
+            self.files[section, key] = self.path
+
+    def _decide(self, parameter: str) -> None:
+        for name, recipe in self.sections["recipes"].items():
+            if isinstance(recipe, dict):
+                self.sections["recipes"][name] = {key: value for key, value in recipe.items() if key != parameter}
+
+
+def find_space(name: Path, folder: Path) -> Path:
+    """Return the file ``name`` as seen from ``folder``, or the space of that name that ships.
+
+    Raises SpaceError when there is neither.
+    """
+    shipped = SHIPPED_SPACES / f"{name}.yaml"
+    if (folder / name).is_file():
+        return folder / name
+    if shipped.is_file():
+        return shipped
+    names = sorted(file.stem for file in SHIPPED_SPACES.glob("*.yaml"))
+    raise SpaceError(
+        f"Expected a search space at {folder / name}, found no such file{did_you_mean(str(name), names)}: "
+        f"name a YAML file or one of those that ship ({', '.join(names)})."
+    )
+
+
+def read_document(path: Path, within: tuple[Path, ...] = ()) -> Document:
+    """Read a space file and, first, those that it includes. ``within`` are the files that are including this one.
+
+    Raises SpaceError for a file that cannot be read, an include that is not there, and a circle of includes.
+    """
+    path = path.resolve()
+    if path in within:
+        circle = " includes ".join(file.name for file in (*within[within.index(path) :], path))
+        raise SpaceError(f"Expected includes that come to an end, got a circle ({circle}): take one of them out.")
+    content = _read_yaml(path)
+    document = Document(path)
+    for name in _included(content, document):
+        document.include(read_document(_find_included(name, path), (*within, path)))
+    for section in _SECTIONS:
+        document.override(section, _section(content, section, document))
+    document.mistakes += _unknown_words(content, path)
+    return document
+
+
+def _included(content: dict[str, Any], document: Document) -> list[str]:
+    written = content.get("include") or []
+    names = [written] if isinstance(written, str) else written
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return names
+    document.mistakes.append(Mistake(document.path, "include", f"expected a file or a list of files, got {written!r}"))
+    return []
+
+
+def _find_included(name: str, including: Path) -> Path:
+    try:
+        return find_space(Path(name), including.parent)
+    except SpaceError as error:
+        raise SpaceError(f"{including.name}: include: {error}") from error
+
+
+def _section(content: dict[str, Any], section: str, document: Document) -> dict[str, Any]:
+    written = content.get(section) or {}
+    if isinstance(written, dict):
+        return written
+    document.mistakes.append(Mistake(document.path, section, f"expected a mapping, got {written!r}"))
+    return {}
+
+
+def _unknown_words(content: dict[str, Any], path: Path) -> Iterator[Mistake]:
+    for key in map(str, content):
+        if key not in _WORDS:
+            yield Mistake(path, key, f"expected one of {', '.join(_WORDS)}{did_you_mean(key, _WORDS)}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key stands twice and ``1e-5`` is a number, which PyYAML writes ``1.0e-5``."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse what PyYAML would decide in silence: the last of two equal keys."""
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is written twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
+    list("-+0123456789."),
+)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise SpaceError(
+            f"Expected a search space in {path}, which cannot be read ({error.strerror}): check it."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SpaceError(f"Expected YAML in {path}, got something else ({reason}): correct the file.") from error
+    if not isinstance(content, dict):
+        raise SpaceError(f"Expected a mapping with 'parameters:' in {path}, got {type(content).__name__}: correct it.")
+    return content
