@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.machine import log, shared_posters
+from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages, Posters, n_cores, read_posters
 
 SIZE, REPEATS = 224, 3
@@ -51,7 +52,7 @@ def _turn(posters: Posters, cache: Path) -> list[float]:
     """Return the seconds of digests alone, of ours, of the bare loop and of the DataLoader."""
     ways = (
         lambda: read_posters(posters.paths),
-        lambda: DecodedImages(cache, SIZE).ensure(posters),
+        lambda: DecodedImages(cache, Framing(SIZE)).ensure(posters),
         lambda: _bare(posters.paths),
         lambda: _data_loader(posters.paths),
     )

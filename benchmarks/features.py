@@ -5,6 +5,7 @@ Everything runs on the same decoded posters in one process, in turn, three times
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import tempfile
 import time
@@ -18,7 +19,7 @@ import torch
 from benchmarks.machine import log, shared_posters
 from hpo.data.images import DecodedImages, read_posters
 from hpo.model.backbones import load_backbone
-from hpo.model.features import FeatureCache
+from hpo.model.features import feature_cache
 from hpo.model.forward import fastest_forward
 
 BACKBONE, SIZE, POSTERS, REPEATS = "tf_efficientnet_lite0", 224, 512, 3
@@ -31,13 +32,13 @@ def main() -> None:
     backbone = load_backbone(BACKBONE, SIZE)
     forward = fastest_forward(backbone, SIZE)
     with tempfile.TemporaryDirectory() as cache:
-        decoded = DecodedImages(Path(cache), SIZE)
+        decoded = DecodedImages(Path(cache), backbone.framing())
         decoded.ensure(posters)
         pixels = decoded.load(posters)
 
         def ours() -> None:
             with tempfile.TemporaryDirectory(dir=cache) as fresh:
-                FeatureCache(FeatureCache.open(Path(fresh), backbone).store, decoded, backbone).ensure(posters)
+                dataclasses.replace(feature_cache(Path(fresh), backbone), images=decoded).ensure(posters)
 
         def bare() -> None:
             starts = range(0, POSTERS, forward.batch_posters)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import torch
 
 from benchmarks.machine import log, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
@@ -25,8 +26,8 @@ from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import score
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import predict_probabilities
-from hpo.search.trial import FeatureSource, run_trial
+from hpo.search.source import FeatureSource, predicted_views
+from hpo.search.trial import run_trial
 
 FITS: tuple[Fit, ...] = get_args(Fit)
 SPLITS = 10
@@ -89,9 +90,10 @@ def _measure(data: PreparedData, source: FeatureSource) -> list[list[list[float]
 
 def _scores(data: PreparedData, source: FeatureSource, chosen: Hyperparameters) -> list[float]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
-    _, (_, _, test_features) = source.features(chosen, train, val, test)
     result = run_trial(chosen, train, val, source, "f1_macro", seed=0)
-    probabilities = predict_probabilities(result.head, result.head.standardise(test_features))  # (N, L)
+    with torch.inference_mode():
+        logits = result.classifier.head(source.examples(chosen, test, predicted_views(chosen)).features)
+    probabilities = torch.sigmoid(logits).numpy()  # (N, L)
     on_test = score(probabilities, test.targets, result.judged.thresholds.values)
     return [result.value, on_test.f1_macro, on_test.mean_ap]
 

@@ -72,7 +72,7 @@ def parts(drawn: DrawnPosters):
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory):
     """Features of timm's smallest models, with random weights, computed once for all tests."""
-    from hpo.search.trial import FeatureSource
+    from hpo.search.source import FeatureSource
 
     weights = dict.fromkeys(("test_efficientnet", "test_resnet"), "random")
     return FeatureSource(tmp_path_factory.mktemp("cache"), weights, lambda *_: nullcontext(lambda _: None))
@@ -118,6 +118,7 @@ def result(chosen, parts, source):
 def description(result):
     """What a bundle of that trial says of itself."""
     from hpo.bundle.bundle import Description, installed_versions
+    from hpo.bundle.preprocessing import Preprocessing
     from hpo.data.catalogue.rules import CatalogueRules
 
     return Description(
@@ -125,8 +126,8 @@ def description(result):
         thresholds=tuple(float(value) for value in result.judged.thresholds.values),
         threshold_strategy=result.judged.thresholds.strategy,
         backbone=result.chosen.backbone,
-        backbone_weights=result.backbone.source,
-        preprocessing=result.backbone.preprocessing(result.chosen.fit),
+        backbone_weights=tuple(backbone.source for backbone in result.backbones),
+        preprocessing=tuple(Preprocessing.of(backbone, result.chosen.fit) for backbone in result.backbones),
         params=result.chosen,
         metrics={"metric": "f1_macro", "synthetic": True},
         data=CatalogueRules(),
@@ -140,5 +141,5 @@ def bundle(tmp_path: Path, result, description) -> Path:
     """That trial, saved."""
     from hpo.bundle.bundle import save_bundle
 
-    save_bundle(tmp_path / "bundle", description, result.classifier(), card="# A card")
+    save_bundle(tmp_path / "bundle", description, result.classifier, card="# A card")
     return tmp_path / "bundle"

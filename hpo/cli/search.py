@@ -52,7 +52,9 @@ def search(
     metric: Annotated[
         str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
-    timeout: Annotated[str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")
+    ] = None,
     skip_unavailable: Annotated[
         bool, typer.Option("--skip-unavailable", help="Leave out backbones whose weights cannot be had.")
     ] = False,
@@ -76,7 +78,8 @@ def search(
     """Search for the best classifier of your posters, or go on with a search that was begun.
 
     Every trial trains a head, and where the space says so the last stages of its backbone, and optimises a threshold
-    per label; MLflow logs each, and the best is registered under the alias `champion`. Ctrl-C stops cleanly; the same command goes on.
+    per label; MLflow logs each, and the best is registered under the alias `champion`. Ctrl-C stops cleanly; the same
+    command goes on.
     """
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     from hpo.cli.watch import RichWatch, start_heavy_imports

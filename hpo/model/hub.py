@@ -77,6 +77,7 @@ def weights_download(backbone: str, config: Mapping[str, Any]) -> Download:
     )
 
 
+@cache  # every trial asks for the size of its backbone
 def load_hub_config(name: str) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """Return timm's pretrained_cfg, architecture and its arguments of ``hf-hub:owner/name``. Raises BackboneError."""
     from timm.models import load_model_config_from_hf

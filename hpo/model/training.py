@@ -6,6 +6,7 @@ whoever iterates decides when to stop, which is how one loop serves early stoppi
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ class _Training:
         self.scaler = self.device.gradient_scaler()
         self.ema: Ema | None = None  # begins after the first step
         self.generator = torch.Generator().manual_seed(seed)
-        self.micro_batch = course.batch_size
+        self.micro_batch = math.ceil(examples.n_posters / self.n_steps)
         self.step = 0
 
     @property

@@ -24,7 +24,7 @@ from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, SavedSplit, prepare_data, save_split
 from hpo.decision.metrics import constant_baselines
 from hpo.errors import BackboneError
-from hpo.model.backbones import check_weights, fused_names
+from hpo.model.backbones import check_image_size, check_weights, fused_names
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe, study_note, trial_metrics
 from hpo.search.forecast import Work, predict_seconds
@@ -75,6 +75,9 @@ def available_space(options: SearchOptions, watch: Watch) -> SearchSpace:
     for name in sorted({name for choice in options.space.backbones for name in fused_names(choice)}):
         try:
             check_weights(name, options.space.weights)
+            for size in options.space.values_of("image_size"):
+                if isinstance(size, int):
+                    check_image_size(name, size)
         except BackboneError as error:
             if not options.skip_unavailable:
                 raise

@@ -1,16 +1,27 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from hpo.bundle.bundle import load_classifier, load_description, save_bundle, write_description
 from hpo.bundle.predictor import Predictor
+from hpo.data.decoding import Framing
 from hpo.errors import BundleError
+
+WEIGHTS = "model.safetensors"
+PARAMS_OF_FORMAT_1 = (
+    "backbone", "image_size", "features", "pooling", "hidden_layers", "width", "activation", "norm", "dropout",
+    "input_dropout", "weight_decay", "label_smoothing", "focal_gamma", "focal_alpha", "learning_rate", "schedule",
+    "batch_size", "epochs", "patience",
+)  # fmt: skip
 
 
 def rewrite(bundle: Path, **changes: object) -> None:
@@ -39,12 +50,12 @@ def test_the_loaded_classifier_answers_exactly_as_the_saved_one(bundle, result):
     loaded = load_classifier(bundle, load_description(bundle))
     images = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(loaded(images), result.classifier()(images))
+        assert torch.equal(loaded(images), result.classifier(images))
 
 
 def test_saving_again_replaces_the_bundle(bundle, result, description):
     (bundle / "leftover").touch()
-    save_bundle(bundle, description, result.classifier(), card="# Another")
+    save_bundle(bundle, description, result.classifier, card="# Another")
     assert (bundle / "README.md").read_text() == "# Another"
     assert not (bundle / "leftover").exists()
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
@@ -105,19 +116,47 @@ def test_json_without_a_format_is_refused(bundle, content):
         load_description(bundle)
 
 
-def test_a_bundle_from_before_there_was_a_choice_squashes(bundle, description):
-    preprocessing = {key: value for key, value in description.preprocessing.items() if key != "fit"}
-    params = {key: value for key, value in description.params.model_dump().items() if key != "fit"}
-    rewrite(bundle, preprocessing=preprocessing, params=params)
-    assert Predictor.load(bundle).fit == load_description(bundle).params.fit == "squash"
+def write_in_format_1(bundle: Path, params: dict[str, object]) -> None:
+    """Write ``bundle`` again as hpo did when there was one backbone, and no choice of how posters become squares."""
+    weights = {key.replace("backbones.0.", "backbone."): tensor for key, tensor in load_file(bundle / WEIGHTS).items()}
+    save_file(weights, bundle / WEIGHTS)
+    content = json.loads((bundle / "bundle.json").read_text())
+    known = ("image_size", "mean", "std")
+    rewrite(
+        bundle,
+        format_version=1,
+        backbone_weights=content["backbone_weights"][0],
+        preprocessing={key: content["preprocessing"][0][key] for key in known},
+        params=params,
+        fingerprints={"model": hashlib.sha256((bundle / WEIGHTS).read_bytes()).hexdigest()},
+    )
+
+
+def test_a_bundle_of_format_1_answers_as_it_did(bundle, description, drawn):
+    expected = Predictor.load(bundle).probabilities(drawn.posters.paths[:4])
+    write_in_format_1(bundle, {key: getattr(description.params, key) for key in PARAMS_OF_FORMAT_1})
+    predictor = Predictor.load(bundle)
+    assert np.array_equal(predictor.probabilities(drawn.posters.paths[:4]), expected)
+    assert predictor.framings == (Framing(64, "squash", "bicubic"),)
+    assert predictor.description.backbone_weights == ("random weights, seed 0",)
+
+
+def test_a_bundle_of_format_1_that_is_saved_again_is_of_todays(bundle, description, tmp_path):
+    write_in_format_1(bundle, {key: getattr(description.params, key) for key in PARAMS_OF_FORMAT_1})
+    old = Predictor.load(bundle)
+    save_bundle(tmp_path / "again", old.description, old.classifier, card="")
+    assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 2
+    Predictor.load(tmp_path / "again")
 
 
 MISTAKES = {
     "label_names": None,
     "thresholds": [0.5, 0.5],  # for three labels
     "thresholds.1": [0.5, "high", 0.5],
-    "preprocessing": {"mean": [0, 0, 0]},  # without an image_size
-    "preprocessing.fit": {"image_size": 64, "fit": "stretch"},
+    "preprocessing": [],
+    "preprocessing.0.image_size": [{"mean": [0, 0, 0], "std": [1, 1, 1]}],
+    "preprocessing.0.fit": [{"image_size": 64, "fit": "stretch", "mean": [0, 0, 0], "std": [1, 1, 1]}],
+    "backbone_weights": ["of one", "of another"],
     "params.width": {"width": -3},
     "surprise": 1,
 }
@@ -129,9 +168,7 @@ def test_a_mistake_in_the_json_is_named_where_it_is(bundle, description, where):
     if where == "params.width":
         mistake = {**description.params.model_dump(), **mistake}
     rewrite(bundle, **{where.partition(".")[0]: mistake})
-    with pytest.raises(
-        BundleError, match=rf"bundle\.json is not as expected at {where.removesuffix('.fit')} \(.*\): exp"
-    ):
+    with pytest.raises(BundleError, match=rf"bundle\.json is not as expected at {where} \(.*\): exp"):
         Predictor.load(bundle)
 
 
@@ -163,7 +200,7 @@ except BundleError as error:
 def in_another_process(tmp_path_factory, result, description):
     """The imports of a process that loads a bundle, its words when the disk is full, and what it leaves there."""
     folder = tmp_path_factory.mktemp("bundles")
-    save_bundle(folder / "bundle", description, result.classifier(), card="")
+    save_bundle(folder / "bundle", description, result.classifier, card="")
     command = [sys.executable, "-c", DISK_IS_FULL, str(folder / "bundle"), str(folder / "copies" / "copy")]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

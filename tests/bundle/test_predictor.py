@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from hpo.bundle.bundle import write_description
+from hpo.bundle.bundle import save_bundle, write_description
 from hpo.bundle.predictor import Predictor
-from hpo.data.decoding import decode
+from hpo.bundle.preprocessing import Preprocessing
+from hpo.data.decoding import Fit, Framing, decode
 from hpo.decision.metrics import predict
 from hpo.model.forward import precision
+from hpo.search.trial import run_trial
 
 TOLERANCE = 1e-4 if precision() == "fp32" else 2e-2  # bfloat16 shows in the third decimal
 
@@ -23,14 +28,16 @@ def test_probabilities_are_those_that_the_trial_was_judged_by(predictor, parts, 
     np.testing.assert_allclose(predictor.probabilities(paths), result.val_probabilities, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("fit", ["squash", "crop", "pad"])
-def test_posters_become_squares_as_the_bundle_says(bundle, description, drawn, fit):
-    preprocessing = {**description.preprocessing, "fit": fit}
-    write_description(bundle, description.model_copy(update={"preprocessing": preprocessing}))
+@pytest.mark.parametrize(("fit", "interpolation"), [(fit, "bicubic") for fit in get_args(Fit)] + [("pad", "nearest")])
+def test_posters_become_squares_as_the_bundle_says(bundle, description, drawn, fit, interpolation):
+    changes = {"fit": fit, "interpolation": interpolation, "crop_share": 0.8}
+    preprocessing = description.preprocessing[0].model_copy(update=changes)
+    write_description(bundle, description.model_copy(update={"preprocessing": (preprocessing,)}))
     paths = drawn.posters.paths[:3]
-    squares = [Image.fromarray(decode(path, 64, fit)) for path in paths]  # which are alike in every fit
+    images = np.stack([decode(path, Framing(64, fit, interpolation, 0.8)) for path in paths])
     predictor = Predictor.load(bundle)
-    expected = predictor.probabilities(squares)
+    with torch.inference_mode():
+        expected = torch.sigmoid(predictor.classifier(torch.from_numpy(images))).numpy()
     np.testing.assert_allclose(predictor.probabilities(paths), expected, atol=1e-5)
     np.testing.assert_allclose(predictor.predict(paths).probabilities, expected, atol=1e-5)
 
@@ -101,3 +108,54 @@ def test_it_sees_what_is_on_the_posters(predictor, parts):
     predicted = predictor.predict(parts[1].posters.paths)
     decided = predict(predicted.probabilities, np.array(predictor.description.thresholds))
     assert (decided == parts[1].targets).mean() > 0.8
+
+
+# Fused backbones
+
+
+@pytest.fixture(scope="module")
+def fused(chosen, parts, source):
+    """A trial of two backbones whose posters are interpolated differently."""
+    return run_trial(
+        chosen.model_copy(update={"backbone": "test_efficientnet+test_resnet"}), *parts, source, "f1_macro", 0
+    )
+
+
+@pytest.fixture(scope="module")
+def fused_bundle(fused, description, tmp_path_factory):
+    described = description.model_copy(
+        update={
+            "backbone": fused.chosen.backbone,
+            "backbone_weights": tuple(backbone.source for backbone in fused.backbones),
+            "preprocessing": tuple(Preprocessing.of(backbone, "squash") for backbone in fused.backbones),
+            "params": fused.chosen,
+        }
+    )
+    folder = tmp_path_factory.mktemp("fused") / "bundle"
+    save_bundle(folder, described, fused.classifier, card="")
+    return folder
+
+
+def test_fused_backbones_see_each_poster_in_their_own_way(fused_bundle, fused, parts, monkeypatch):
+    predictor = Predictor.load(fused_bundle)
+    assert predictor.framings == (Framing(64), Framing(64, interpolation="bilinear"))
+    paths = parts[1].posters.paths
+    np.testing.assert_allclose(predictor.probabilities(paths), fused.val_probabilities, atol=TOLERANCE)
+    monkeypatch.setattr("hpo.bundle.predictor._WORTH_EXPORTING", 1)
+    predicted = predictor.predict([*paths, b"broken"])
+    np.testing.assert_allclose(predicted.probabilities, fused.val_probabilities, atol=TOLERANCE)
+    assert predicted.broken == {len(paths): "not an image"}
+
+
+def test_backbones_that_see_the_same_share_the_decoding(fused_bundle, drawn, monkeypatch):
+    predictor = Predictor.load(fused_bundle)
+    predictor.framings = (Framing(64), Framing(64))
+    decoded: list[Framing] = []
+
+    def counting(source, framing):
+        decoded.append(framing)
+        return decode(source, framing)
+
+    monkeypatch.setattr("hpo.bundle.predictor.decode", counting)
+    predictor.predict(drawn.posters.paths[:5])
+    assert decoded == [Framing(64)] * 5

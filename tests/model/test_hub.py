@@ -23,6 +23,7 @@ def empty_cache(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # as read before; put back afterwards
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    hub.load_hub_config.cache_clear()
     return tmp_path
 
 

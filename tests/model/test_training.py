@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from hpo.model.examples import Examples
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import EpochResult, build_optimizer, build_schedule, train
+from hpo.model.training import EpochResult, train_head
 
 N_FEATURES, N_LABELS = 12, 3
 
@@ -28,19 +29,8 @@ def trained(
     val_features, _ = learnable(seed=1)
     torch.manual_seed(seed)
     head = Head(N_FEATURES, N_LABELS, chosen)
-    return head, list(train(head, scale * features + shift, targets, scale * val_features + shift, chosen, seed))
-
-
-def schedule_of(chosen: Hyperparameters, steps_per_epoch: int = 10) -> np.ndarray:
-    """The learning rate of every step, relative to the peak, and the one after the last."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=chosen.learning_rate)
-    schedule = build_schedule(optimizer, chosen, steps_per_epoch)
-    rates = [optimizer.param_groups[0]["lr"]]
-    for _ in range(chosen.epochs * steps_per_epoch):
-        optimizer.step()
-        schedule.step()
-        rates.append(optimizer.param_groups[0]["lr"])
-    return np.array(rates) / chosen.learning_rate
+    examples, val = (Examples(len(rows), scale * rows + shift) for rows in (features, val_features))
+    return head, list(train_head(head, examples, targets, val, chosen, seed))
 
 
 def test_it_learns(chosen):
@@ -89,43 +79,44 @@ def test_no_batch_holds_a_single_poster_which_batch_norm_refuses(chosen, n_poste
     chosen = chosen.model_copy(update={"batch_size": batch_size, "epochs": 1, "norm": "batch"})
     features, targets = learnable(n_posters)
     head = Head(N_FEATURES, N_LABELS, chosen)
-    assert next(train(head, features, targets, features, chosen, 0)).val_probabilities.shape == (n_posters, N_LABELS)
+    examples = Examples(n_posters, features)
+    result = next(train_head(head, examples, targets, examples, chosen, 0))
+    assert result.val_probabilities.shape == (n_posters, N_LABELS)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer"])
-def test_weight_decay_shrinks_matrices_and_leaves_biases_and_norms(chosen, norm):
-    chosen = chosen.model_copy(update={"norm": norm, "weight_decay": 0.5, "learning_rate": 0.1})
+@pytest.mark.parametrize("more", [{"l1": 0.05}, {"mixup": 0.5}, {"feature_noise": 1.0}, {"clip_norm": 0.01}])
+def test_each_regulariser_changes_what_is_learnt(chosen, more):
+    plain, regularised = (trained(chosen.model_copy(update=update))[1][-1] for update in ({}, more))
+    assert not np.allclose(plain.val_probabilities, regularised.val_probabilities, atol=1e-4)
+
+
+def test_l1_shrinks_the_weights(chosen):
+    sizes = [
+        sum(p.abs().sum() for p in trained(chosen.model_copy(update={"l1": l1}))[0].parameters() if p.ndim > 1)
+        for l1 in (0.0, 0.01)
+    ]
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_a_moving_average_is_what_is_judged(chosen):
+    head, epochs = trained(chosen.model_copy(update={"averaging": "ema", "ema_decay": 0.9}))
+    assert epochs[-1].evaluated is not head
+    np.testing.assert_array_equal(epochs[-1].predict_val(), epochs[-1].val_probabilities)
+    with torch.inference_mode():
+        last = torch.sigmoid(head(learnable(seed=1)[0])).numpy()
+    assert not np.allclose(last, epochs[-1].val_probabilities, atol=1e-4)
+
+
+def test_predictions_of_several_views_are_the_mean_of_their_logits(chosen):
+    features, targets = learnable(60)
+    moved = features + 0.5
+    both = Examples(60, torch.cat([features, moved]))
     head = Head(N_FEATURES, N_LABELS, chosen)
-    with torch.no_grad():
-        for parameter in head.parameters():
-            parameter.fill_(1.0)
-    optimizer = build_optimizer(head, chosen)
-    for parameter in head.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    for name, parameter in head.named_parameters():
-        expected = 1 - 0.1 * 0.5 if parameter.ndim == 2 else 1.0
-        torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, expected), msg=name)
+    *_, last = train_head(head, both, targets, both, chosen, 0)
+    with torch.inference_mode():
+        expected = torch.sigmoid((head(features) + head(moved)) / 2).numpy()
+    np.testing.assert_allclose(last.val_probabilities, expected, atol=1e-6)
 
 
-def test_constant_stays_at_the_peak(chosen):
-    assert (schedule_of(chosen.model_copy(update={"schedule": "constant"})) == 1).all()
-
-
-def test_cosine_falls_from_the_peak_to_nothing(chosen):
-    rates = schedule_of(chosen.model_copy(update={"schedule": "cosine"}))
-    assert rates[0] == 1
-    assert (np.diff(rates) < 0).all()
-    assert rates[len(rates) // 2] == pytest.approx(0.5)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
-
-
-def test_one_cycle_climbs_for_a_third_and_falls_to_nothing(chosen):
-    rates = schedule_of(chosen.model_copy(update={"schedule": "one_cycle"}))
-    peak = int(rates.argmax())
-    assert rates[0] == pytest.approx(0.04)
-    assert rates[peak] == pytest.approx(1)
-    assert peak == pytest.approx(0.3 * (len(rates) - 1), abs=1)
-    assert (np.diff(rates[: peak + 1]) > 0).all()
-    assert (np.diff(rates[peak:]) < 0).all()
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
+def test_no_epoch_begins_after_the_limit(chosen):
+    assert len(trained(chosen.model_copy(update={"max_seconds": 1e-9, "epochs": 9}))[1]) == 1

@@ -116,7 +116,7 @@ def test_recipes_come_first_once_and_are_never_pruned(house: House, space: Searc
         recipes.append(trial.recipe)
         trial.choose()
         for epoch in range(1, 20):
-            trial.report(0.0 if trial.recipe else 0.5, epoch)
+            trial.report(0.0 if trial.recipe else 0.5, epoch, epoch)
         return 0.1
 
     house.run(2, hopeless)
@@ -129,7 +129,7 @@ def test_a_trial_behind_the_median_is_pruned(house: House) -> None:
         trial.choose()
         value = 0.1 if trial.number == 14 else 0.5
         for epoch in range(1, 8):
-            trial.report(value, epoch)
+            trial.report(value, epoch, epoch)
         return value
 
     house.run(15, learning)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages
 from hpo.decision.metrics import METRICS, score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, fit
 from hpo.errors import BackboneError
 from hpo.model.backbones import load_backbone
+from hpo.search.source import FeatureSource, predicted_views, train_views
 from hpo.search.space.space import load_space
-from hpo.search.trial import EpochReport, FeatureSource, TrialResult, run_trial
+from hpo.search.trial import FINETUNE_STEP, EpochReport, TrialResult, run_trial
 
 DEFAULT = load_space(Path("default"))
 
@@ -105,10 +107,10 @@ def test_a_trial_ends_when_its_patience_does(chosen, parts, source):
 
 
 def test_the_deployable_network_gives_the_probabilities_of_the_best_epoch(tmp_path, result, parts):
-    images = DecodedImages(tmp_path, 64)
+    images = DecodedImages(tmp_path, Framing(64))
     images.ensure(parts[1].posters)
     with torch.inference_mode():
-        logits = result.classifier()(torch.from_numpy(images.load(parts[1].posters)))
+        logits = result.classifier(torch.from_numpy(images.load(parts[1].posters)))
     np.testing.assert_allclose(torch.sigmoid(logits).numpy(), result.val_probabilities, atol=2e-2)
 
 
@@ -143,29 +145,94 @@ def test_features_are_computed_in_one_phase_and_then_found(tmp_path, chosen, par
 
     source = FeatureSource(tmp_path, {"test_resnet": "random"}, phase)
     resnet = chosen.model_copy(update={"backbone": "test_resnet"})
-    _, first = source.features(resnet, *parts)
-    assert phases == [("features of test_resnet", 60)]
-    assert sum(finished) == 60
-    _, again = source.features(resnet.model_copy(update={"pooling": "avg+max"}), *parts)
+    first = source.examples(resnet, parts[0], train_views(resnet))
+    assert phases == [("features of test_resnet", 40)]
+    assert sum(finished) == 40
+    both = source.examples(resnet.model_copy(update={"pooling": "avg+max"}), parts[0], train_views(resnet))
     assert len(phases) == 1
-    assert [rows.shape[0] for rows in again] == [40, 20]
-    assert again[0].shape[1] == 2 * first[0].shape[1]
+    assert both.features.shape == (40, 2 * first.features.shape[1])
 
 
 def test_each_fit_has_its_own_features_of_one_backbone(source, chosen, parts):
-    fits = [source.features(chosen.model_copy(update={"fit": fit}), parts[1]) for fit in ("squash", "crop", "pad")]
-    assert len({id(backbone) for backbone, _ in fits}) == 1
-    for (_, [one]), (_, [other]) in combinations(fits, 2):
+    fits = [chosen.model_copy(update={"fit": fit}) for fit in ("squash", "crop", "pad", "native")]
+    features = [source.examples(fitted, parts[1], train_views(fitted)).features for fitted in fits]
+    assert len({id(source.backbones(fitted)[0]) for fitted in fits}) == 1
+    for one, other in combinations(features, 2):
         assert not torch.allclose(one, other, atol=1e-2)
 
 
-def test_native_is_the_size_that_the_backbone_was_made_for(source):
-    assert source.cache("test_resnet", "native").backbone.image_size == 160
-    assert source.cache("test_resnet", "native") is source.cache("test_resnet", 160)
+def test_fused_backbones_lie_side_by_side(source, chosen, parts):
+    alone = [chosen.model_copy(update={"backbone": name}) for name in ("test_efficientnet", "test_resnet")]
+    fused = chosen.model_copy(update={"backbone": "test_efficientnet+test_resnet"})
+    features = [source.examples(one, parts[1], train_views(one)).features for one in (*alone, fused)]
+    assert torch.equal(torch.cat(features[:2], 1), features[2])
 
 
-def test_weights_are_those_that_the_space_names(tmp_path, source):
+def test_views_lie_one_after_the_other_with_the_predicted_ones_first(source, chosen, parts):
+    seen = chosen.model_copy(update={"flip": "average", "crops": 2})
+    examples = source.examples(seen, parts[1], train_views(seen))
+    assert examples.n_views == 4
+    predicted = source.examples(seen, parts[1], predicted_views(seen))
+    assert torch.equal(examples.first_views(2).features, predicted.features)
+    plain = source.examples(chosen, parts[1], train_views(chosen))
+    assert torch.equal(examples.first_views(1).features, plain.features)
+
+
+def test_native_is_the_size_that_the_backbone_was_made_for(source, chosen):
+    native, same = (chosen.model_copy(update={"backbone": "test_resnet", "image_size": px}) for px in ("native", 160))
+    assert source.backbones(native)[0].image_size == 160
+    assert source.backbones(native)[0] is source.backbones(same)[0]
+
+
+def test_weights_are_those_that_the_space_names(tmp_path, source, chosen):
     expected = load_backbone("test_efficientnet", 64, "random").fingerprint()
-    assert source.cache("test_efficientnet", 64).backbone.fingerprint() == expected
+    assert source.backbones(chosen)[0].fingerprint() == expected
     with pytest.raises(BackboneError, match="found none"):
-        FeatureSource(tmp_path, {"test_resnet": "nowhere.pth"}, phase=None).cache("test_resnet", 64)
+        FeatureSource(tmp_path, {"test_efficientnet": "nowhere.pth"}, phase=None).backbones(chosen)
+
+
+# Phase two
+
+FINETUNE = {"unfreeze": "last_stage", "finetune_epochs": 3, "finetune_batch_size": 8, "finetune_learning_rate": 3e-3}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"flip": "average", "mixup": 0.4, "averaging": "ema", "clip_norm": 1.0},
+        {"backbone": "test_efficientnet+test_resnet", "averaging": "soup"},
+        {"head": "label_query", "norm": "layer"},
+        {"unfreeze": "everything", "flip": "train", "random_crop": 0.5},
+    ],
+)
+def test_a_fine_tuned_classifier_predicts_from_posters_what_phase_two_saw(tmp_path, chosen, parts, source, more):
+    tuned = chosen.model_copy(update={"epochs": 1, "finetune_start": "fresh", **FINETUNE, **more})
+    reports: list[EpochReport] = []
+    result = run_trial(tuned, *parts, source, "mean_ap", 0, reports.append)
+    assert [report.phase for report in reports] == ["frozen"] + ["finetune"] * 3
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    assert reports[1].step == FINETUNE_STEP + 1
+    images = [DecodedImages(tmp_path, backbone.framing()) for backbone in source.backbones(tuned)]
+    for decoded in images:
+        decoded.ensure(parts[1].posters)
+    with torch.inference_mode():
+        logits = result.classifier(*(torch.from_numpy(decoded.load(parts[1].posters)) for decoded in images))
+    np.testing.assert_allclose(torch.sigmoid(logits).numpy(), result.val_probabilities, atol=2e-3)
+
+
+def test_phase_two_that_is_worse_leaves_the_model_of_phase_one(chosen, parts, source):
+    broken = chosen.model_copy(update={**FINETUNE, "finetune_head_learning_rate": 1.0, "finetune_learning_rate": 1.0})
+    alone = run_trial(chosen, *parts, source, "f1_macro", 0)
+    result = run_trial(broken, *parts, source, "f1_macro", 0)
+    assert result.value >= alone.value
+    if result.phase == "frozen":
+        assert np.array_equal(result.val_probabilities, alone.val_probabilities)
+        assert result.backbones[0].fingerprint() == source.backbones(chosen)[0].fingerprint()
+
+
+def test_fine_tuning_leaves_the_backbone_of_other_trials_alone(chosen, parts, source):
+    before = source.backbones(chosen)[0].fingerprint()
+    result = run_trial(chosen.model_copy(update={"epochs": 1, **FINETUNE}), *parts, source, "mean_ap", 0)
+    assert source.backbones(chosen)[0].fingerprint() == before
+    assert (result.backbones[0].fingerprint() != before) == (result.phase == "finetune")
