@@ -89,6 +89,7 @@ def search(
         from hpo.data.options import DataOptions
         from hpo.data.splits.splits import parse_size
         from hpo.decision.metrics import METRICS
+        from hpo.model.architectures import check_known
         from hpo.report.tables import print_outcome
         from hpo.search.options import SearchOptions
         from hpo.search.places import Places
@@ -96,7 +97,7 @@ def search(
         from hpo.search.space.space import load_space
     if metric not in METRICS:
         raise HpoError(f"--metric expects one of {', '.join(METRICS)}, got {metric!r}{did_you_mean(metric, METRICS)}.")
-    loaded = load_space(space)
+    loaded = load_space(space, check_known)
     places = Places.of(storage, tracking_uri, cache_dir)
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
     rules = CatalogueRules(

@@ -2,8 +2,8 @@
 
 A label may show in one corner of a poster, which the plain average dilutes and the maximum takes channel by channel.
 Here each position is scored by one learned query and the scores become weights (Ilse, Tomczak & Welling 2018,
-"Attention-based Deep Multiple Instance Learning", equation 7, with a linear score). The price is that the map itself
-has to be cached or computed, H * W times the numbers of its average, and that a head trains about four times slower.
+"Attention-based Deep Multiple Instance Learning", equations 7 and 8, with a linear score). The price: the map itself
+has to be cached or computed, H * W times the numbers of its average, and a head trains about four times slower.
 """
 
 from __future__ import annotations

@@ -41,6 +41,10 @@ class Ema:
     def _follow(
         self, average: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], _: Tensor | int
     ) -> None:
+        if not average[0].is_floating_point():  # counts and indices: their average, cut to an integer, would drift
+            for kept, now in zip(average, current, strict=True):
+                kept.copy_(now)
+            return
         # the count passed here may lie on a GPU, and reading it would wait for the step; the average's own does not
         t = int(self._averaged.n_averaged)
         follow = get_ema_multi_avg_fn(min(self._decay, (1 + t) / (10 + t)))  # type: ignore[no-untyped-call]

@@ -34,10 +34,8 @@ class FineTuned(nn.Module):
         rate = chosen.stochastic_depth
         self.tails = nn.ModuleList(Tail(b, p, stochastic_depth=rate) for b, p in zip(backbones, points, strict=True))
         self.head, self._frozen, self._chosen = head, list(backbones), chosen
-        columns = [torch.from_numpy(choose_columns(backbone, chosen)) for backbone in backbones]
-        for number, of_backbone in enumerate(columns):
-            self.register_buffer(f"columns{number}", of_backbone, persistent=False)
-        decided = [tail.decides[of_backbone] for tail, of_backbone in zip(self._tails(), columns, strict=True)]
+        self._columns = [torch.from_numpy(choose_columns(backbone, chosen)) for backbone in backbones]
+        decided = [tail.decides[columns] for tail, columns in zip(self._tails(), self._columns, strict=True)]
         self.register_buffer("decides", torch.cat(decided), persistent=False)
 
     def _tails(self) -> list[Tail]:
@@ -54,9 +52,9 @@ class FineTuned(nn.Module):
     def forward(self, features: Tensor, *activations: Tensor) -> Tensor:
         """Raw features (B, D) and activations (B, ...) of each backbone → logits (B, L)."""
         computed, maps = [], []
-        for number, (tail, of_backbone) in enumerate(zip(self.tails, activations, strict=True)):
+        for tail, columns, of_backbone in zip(self.tails, self._columns, activations, strict=True):
             vector, deepest = tail(of_backbone)
-            computed.append(vector[:, self.get_buffer(f"columns{number}")])
+            computed.append(vector[:, columns.to(vector.device)])
             maps.append(deepest)
         logits: Tensor = self.head(torch.where(self.decides, torch.cat(computed, 1), features), maps)
         return logits

@@ -216,7 +216,9 @@ class _Training:
 
     def _accumulate(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
         total = torch.zeros((), device=self.device.device)
-        for part in torch.split(torch.arange(len(targets)), self.micro_batch):
+        # Near-equal parts, as for batches: BatchNorm refuses a remainder of one poster.
+        n_parts = math.ceil(len(targets) / self.micro_batch)
+        for part in torch.arange(len(targets)).tensor_split(n_parts):
             share = len(part) / len(targets)
             whole = len(part) == len(targets)
             rows = [self.device.put(tensor if whole else tensor[part]) for tensor in inputs]

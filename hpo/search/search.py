@@ -24,7 +24,7 @@ from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, SavedSplit, prepare_data, save_split
 from hpo.decision.metrics import constant_baselines
 from hpo.errors import BackboneError
-from hpo.model.backbones import check_image_size, check_weights, fused_names
+from hpo.model.backbones import check_image_size, check_weights
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe, study_note, trial_metrics
 from hpo.search.forecast import Work, predict_seconds
@@ -72,12 +72,12 @@ def available_space(options: SearchOptions, watch: Watch) -> SearchSpace:
     Raises BackboneError for the first that cannot be had, SpaceError when none is left.
     """
     missing: dict[str, str] = {}
-    for name in sorted({name for choice in options.space.backbones for name in fused_names(choice)}):
+    sizes = [size for size in options.space.values_of("image_size") if isinstance(size, int)]
+    for name in options.space.backbones:
         try:
             check_weights(name, options.space.weights)
-            for size in options.space.values_of("image_size"):
-                if isinstance(size, int):
-                    check_image_size(name, size)
+            for size in sizes:
+                check_image_size(name, size)
         except BackboneError as error:
             if not options.skip_unavailable:
                 raise

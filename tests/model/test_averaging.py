@@ -94,3 +94,14 @@ def test_half_precision_is_averaged_in_float32():
 def test_no_candidates():
     with pytest.raises(ValueError, match="at least one candidate"):
         greedy_soup([], lambda _: 0.0)
+
+
+def test_a_moving_average_leaves_integers_and_truth_values_as_they_are():
+    network = nn.Linear(2, 2)
+    network.register_buffer("columns", torch.arange(50))
+    network.register_buffer("decides", torch.arange(50) % 2 == 0)
+    ema = Ema(network, 0.99)
+    for _ in range(200):
+        ema.update()
+    assert torch.equal(ema.module.columns, network.columns)
+    assert torch.equal(ema.module.decides, network.decides)

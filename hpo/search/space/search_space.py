@@ -68,6 +68,12 @@ class SearchSpace:
         """The single backbones that a trial can need, each once."""
         return tuple(dict.fromkeys(name for choice in self.backbone_choices for name in choice.split(FUSE)))
 
+    def values_of(self, name: str) -> list[Scalar]:
+        """Return what a parameter can be: its value, its choices, or the ends of its range; nothing at its default."""
+        if name in self.fixed:
+            return [self.fixed[name]]
+        return self.searched[name].extremes() if name in self.searched else []
+
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits over the parameters and weights, which a study cannot change while it lives."""
