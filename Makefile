@@ -36,6 +36,8 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.decode anime-covers
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.fit movie-posters
+	$(BIN)/python -m benchmarks.heads
+	$(BIN)/python -m benchmarks.finetune
 	$(BIN)/python -m benchmarks.search movie-posters
 	$(BIN)/python -m benchmarks.search anime-covers
 

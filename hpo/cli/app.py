@@ -15,7 +15,7 @@ from types import FrameType
 import typer
 
 from hpo import __version__
-from hpo.cli import bundles, data, results, search, space
+from hpo.cli import bundles, data, doctor, results, search, space
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.command("search")(search.search)
 app.command("space")(space.space)
+app.command("doctor")(doctor.doctor)
 app.command("status")(results.status)
 app.command("leaderboard")(results.leaderboard)
 app.command("export-best")(results.export_best)

@@ -36,7 +36,7 @@ from hpo.model.optimisers import (
     head_schedule,
 )
 
-_CHUNK_POSTERS = 256  # predicted at once where inputs are read from the cache
+_CHUNK_POSTERS = 64  # predicted at once where inputs are read from the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,10 @@ class _Training:
         return mix([rows.float() for rows in inputs], targets, self.chosen.mixup, self.generator)
 
     def _backward(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
-        """Leave the gradient of the batch; where memory runs out, of one part of it after another."""
+        """Leave the gradient of the batch; where memory runs out, of one part of it after another.
+
+        The gradient is the same, but for what looks at a batch as a whole: soft F1, and BatchNorm in training.
+        """
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
@@ -236,14 +239,19 @@ class _Training:
         return self.chosen.l1 * torch.stack(matrices).sum()
 
     def _halve(self, batch: int, error: BaseException) -> None:
-        if self.micro_batch == 1:
+        if self.micro_batch == self._least_posters():
             raise ResourceError(
-                "Expected memory for one poster at a time, and even that did not fit: choose a smaller backbone, "
-                "image_size or width, or unfreeze fewer stages in the search space."
+                f"Expected memory for {self.micro_batch} posters at a time, and even that did not fit: choose a smaller "
+                "backbone, image_size or width, or unfreeze fewer stages in the search space."
             ) from error
-        self.micro_batch = max(1, min(self.micro_batch, batch) // 2)
+        self.micro_batch = max(self._least_posters(), min(self.micro_batch, batch) // 2)
         if self.device.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _least_posters(self) -> int:
+        """A BatchNorm in training refuses one poster, which near-equal parts of three and more never are."""
+        norms = (module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+        return 3 if any(norm.training for norm in norms) else 1
 
     def _follow(self) -> None:
         if self.chosen.averaging != "ema":

@@ -11,8 +11,8 @@ likely: a parameter that needs a rare coincidence of others can be missed.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass, field, replace
+from itertools import combinations, islice
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -28,11 +28,13 @@ from hpo.search.stand_ins import SmallWorld, StandIns, Tried
 from hpo.search.trial import EpochReport, run_trial
 
 Verdict: TypeAlias = Literal["changes", "dead", "speed only", "cannot apply"]
+Pair: TypeAlias = tuple[Scalar, Scalar]  # of values
 SPEED_ONLY = {"compile": "computes the same, faster; in phase two only"}
 
 _DRAWN = 128  # configurations to pick from
 _LAST_RESORT = 12  # configurations in which a parameter is tried before it is called dead
 _MOST_VALUES = 5
+_MOST_BACKBONES = 3  # each is a network more to build and to run over all posters
 _TOLERANCE = 1e-6  # equal trials are equal to the last bit on one machine; this is for machines that are not so kind
 
 
@@ -55,14 +57,15 @@ class Finding:
     verdict: Verdict
     alive_in: int = 0  # configurations
     of: int = 0
-    alike: tuple[tuple[Scalar, Scalar], ...] = ()  # values that trained the same in every configuration
+    alike: tuple[Pair, ...] = ()  # values that trained the same in every configuration
     revival: Revival | None = None  # for the first configuration in which it was dead
     reason: str = ""  # why it cannot apply
 
     @property
     def needs_when(self) -> bool:
-        """Tell whether the sampler also chooses it where that is idle."""
-        return self.searched and self.verdict == "changes" and self.alive_in < self.of
+        """Tell whether the sampler also chooses it where that is idle, for another reason than the stand-in's."""
+        is_idle = self.verdict == "changes" and self.alive_in < self.of
+        return self.searched and is_idle and self.revival is not None and self.revival.parameter != "backbone"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,23 @@ class _Trained:
             return True
         pairs = ((self.epochs, other.epochs), (self.probabilities, other.probabilities))
         return not all(np.allclose(one, two, rtol=_TOLERANCE, atol=_TOLERANCE) for one, two in pairs)
+
+
+@dataclass
+class _Evidence:
+    """What the configurations tried so far say of one parameter."""
+
+    alike: list[Pair]  # not told apart yet
+    alive: list[Hyperparameters] = field(default_factory=list)
+    dead: list[Hyperparameters] = field(default_factory=list)
+    reason: str = "no configuration has it"
+
+    def add(self, chosen: Hyperparameters, told_apart: set[Pair] | str) -> None:
+        if isinstance(told_apart, str):
+            self.reason = told_apart
+            return
+        self.alike = [pair for pair in self.alike if pair not in told_apart]
+        (self.alive if told_apart else self.dead).append(chosen)
 
 
 def examine(
@@ -112,39 +132,40 @@ class _Examination:
         self._trained: dict[Hyperparameters, _Trained | str] = {}
 
     def finding(self, name: str) -> Finding:
-        """Try the values of one parameter in one configuration after another."""
+        """Say what becomes of one parameter."""
         finding = Finding(name, name in self._space.searched, tuple(self._tried[name]), "cannot apply")
         if name in SPEED_ONLY:
             return replace(finding, verdict="speed only", reason=SPEED_ONLY[name])
-        alive: list[Hyperparameters] = []
-        dead: list[Hyperparameters] = []
-        unseen = set(combinations(finding.values, 2))  # pairs of values whose difference has not been seen
-        reason = "no configuration has it" if len(finding.values) > 1 else "it has one value only"
-        for chosen in self._configurations(name):
-            if len(alive) + len(dead) >= self._n_configurations and not unseen:
-                break
-            told_apart = self._told_apart(name, chosen)
-            if isinstance(told_apart, str):
-                reason = told_apart
-                continue
-            unseen -= told_apart
-            (alive if told_apart else dead).append(chosen)
-        if not alive and not dead:
-            return replace(finding, reason=reason)
+        seen = self._evidence(name)
+        if not seen.alive and not seen.dead:
+            return replace(finding, reason=seen.reason)
+        revival = self._revival(name, seen) if seen.dead else None
+        # A stand-in that lacks what a parameter changes (residual branches, say) tells nothing of the network itself.
+        lives = seen.alive or (revival is not None and revival.parameter == "backbone")
         return replace(
             finding,
-            verdict="changes" if alive else "dead",
-            alive_in=len(alive),
-            of=len(alive) + len(dead),
-            alike=tuple(pair for pair in combinations(finding.values, 2) if alive and pair in unseen),
-            revival=self._revival(name, dead[0]) if dead else None,
+            verdict="changes" if lives else "dead",
+            alive_in=len(seen.alive),
+            of=len(seen.alive) + len(seen.dead),
+            alike=tuple(pair for pair in seen.alike if seen.alive),
+            revival=revival,
         )
 
-    def _configurations(self, name: str) -> Iterator[Hyperparameters]:
-        with_it = (chosen for params, chosen in self._drawn if name in params or name in self._space.fixed)
-        yield from (chosen for _, chosen in zip(range(max(_LAST_RESORT, self._n_configurations)), with_it, strict=False))
+    def _evidence(self, name: str) -> _Evidence:
+        """Try one parameter in one configuration after another, until all of its values have been told apart."""
+        seen = _Evidence(list(combinations(self._tried[name], 2)))
+        for chosen in self._configurations(name):
+            if len(seen.alive) + len(seen.dead) >= self._n_configurations and not seen.alike:
+                break
+            seen.add(chosen, self._told_apart(name, chosen))
+        return seen
 
-    def _told_apart(self, name: str, chosen: Hyperparameters) -> set[tuple[Scalar, Scalar]] | str:
+    def _configurations(self, name: str) -> Iterator[Hyperparameters]:
+        """The drawn configurations that have the parameter, as many as are tried at most."""
+        having = (chosen for params, chosen in self._drawn if name in params or name in self._space.fixed)
+        return islice(having, max(_LAST_RESORT, self._n_configurations))
+
+    def _told_apart(self, name: str, chosen: Hyperparameters) -> set[Pair] | str:
         """Return the pairs of values that train differently, everything else equal; or why fewer than two can."""
         trained = {value: self._train(chosen.model_copy(update={name: value}), name) for value in self._tried[name]}
         possible = {value: result for value, result in trained.items() if isinstance(result, _Trained)}
@@ -169,14 +190,19 @@ class _Examination:
         epochs = [(report.train_loss, *report.scores.headline().values()) for report in reports]
         return _Trained(epochs, result.val_probabilities)
 
-    def _revival(self, name: str, dead: Hyperparameters) -> Revival | None:
-        """Change one other parameter of a configuration, its limits apart, until ``name`` has an effect in it."""
+    def _revival(self, name: str, seen: _Evidence) -> Revival | None:
+        """Change one other parameter of a dead configuration after the other until ``name`` has an effect in it.
+
+        Where ``name`` is alive elsewhere, only what differs there is tried.
+        """
+        dead = seen.dead[0]
         for other in sorted(Hyperparameters.model_fields.keys() - {name}, key=self._rank):
-            for value in self._tried[other]:
-                now = getattr(dead, other)
-                if value != now and (told_apart := self._told_apart(name, dead.model_copy(update={other: value}))):
-                    if not isinstance(told_apart, str):
-                        return Revival(other, now, value)
+            now = getattr(dead, other)
+            values = [getattr(seen.alive[0], other)] if seen.alive else self._tried[other]
+            for value in (value for value in values if value != now):
+                told_apart = self._told_apart(name, dead.model_copy(update={other: value}))
+                if told_apart and not isinstance(told_apart, str):
+                    return Revival(other, now, value)
         return None
 
     def _rank(self, name: str) -> int:
@@ -192,19 +218,20 @@ def tried_values(space: SearchSpace) -> Tried:
     something else.
     """
     tried = {name: _spread(name, parameter, space) for name, parameter in space.searched.items()}
-    for name, field in Hyperparameters.model_fields.items():
+    for name, declared in Hyperparameters.model_fields.items():
         if name not in tried:
-            value = space.fixed.get(name, field.default)
+            value = space.fixed.get(name, declared.default)
             tried[name] = [value, *alternatives(name, value)[:1]]
     return tried
 
 
 def _spread(name: str, parameter: Parameter, space: SearchSpace) -> list[Scalar]:
-    """Up to _MOST_VALUES values, ends included, and those that conditions look at."""
+    """A few values, ends included, and those that conditions look at."""
+    most = _MOST_BACKBONES if name == "backbone" else _MOST_VALUES
     values = parameter.values()
     if values is None or (parameter.type != "categorical" and len(values) >= _MOST_VALUES):
         values = list(dict.fromkeys(parameter.extremes()))
-    at = np.unique(np.linspace(0, len(values) - 1, min(len(values), _MOST_VALUES)).round().astype(int))
+    at = np.unique(np.linspace(0, len(values) - 1, min(len(values), most)).round().astype(int))
     looked_at = [value for other in space.searched.values() for value in other.when.get(name, [])[:1]]
     return list(dict.fromkeys([*(values[row] for row in at), *filter(parameter.holds, looked_at)]))
 

@@ -1,13 +1,14 @@
 """A world small enough to train in it a hundred times a minute: drawn posters, tiny networks, a few steps an epoch.
 
 A value of a search space is replaced where it is about size (backbones, pixels, posters a step, epochs, the steps over
-which weights are averaged) and stays as it is everywhere else. The replacements keep the order of the values and keep them apart, so what differs in the space
-differs here. What is lost is whatever only shows at scale: a parameter may matter here and hardly there, but one that
-changes nothing here is not read at all.
+which weights are averaged) and stays as it is everywhere else. The replacements keep the order of the values and keep
+them apart, so what differs in the space differs here. What is lost is whatever only shows at scale: a parameter may
+matter here and hardly there, but one that changes nothing here is not read at all.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from hpo.search.space.allowed import Scalar
 
 Tried: TypeAlias = Mapping[str, Sequence[Scalar]]  # hyperparameter → the values that are tried of it
 
-# timm's smallest, without those that scale their branches by 1e-6 at first: what is dropped of them makes no difference.
-NETWORKS = ("test_efficientnet", "test_resnet", "test_vit2", "test_byobnet", "test_efficientnet_gn")
+# timm's smallest, without those that scale their branches by 1e-6 at first: what is dropped of them shows nowhere.
+NETWORKS = (
+    "test_efficientnet", "test_resnet", "test_vit2", "test_efficientnet_gn", "test_byobnet", "test_mambaout",
+)  # fmt: skip
 TRAIN_POSTERS, VAL_POSTERS = 32, 16
 LABELS = ("Action", "Comedy", "Drama", "Fantasy")  # the commonest of the sample
-_NEED_MANY_EPOCHS = ("patience", "ema_decay")
+_NEED_MANY_EPOCHS = ("patience", "max_seconds", "averaging", "ema_decay")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,9 +83,7 @@ class StandIns:
         Limits hold only where they are examined: a trial that ends before an effect shows would hide it.
         """
         smaller = {name: self._sized(name, getattr(chosen, name)) for name in _SIZES}
-        for limit, unlimited in _UNLIMITED.items():
-            if limit != examined:
-                smaller[limit] = unlimited
+        smaller |= {limit: unlimited for limit, unlimited in _UNLIMITED.items() if limit != examined}
         if examined in _NEED_MANY_EPOCHS:
             smaller["epochs"] = 12 * len(self._tried[examined])
         return chosen.model_copy(update={**smaller, "backbone": self._network(chosen.backbone), "compile": False})
@@ -91,12 +92,14 @@ class StandIns:
         return FUSE.join(dict.fromkeys(self._networks[name] for name in backbone.split(FUSE)))
 
     def _sized(self, name: str, value: Scalar) -> float:
-        in_order = sorted({_number(value) for value in self._tried[name]})
-        return _SIZES[name](in_order.index(_number(value)), len(in_order))
+        in_order = sorted({_as_number(name, value) for value in self._tried[name]})
+        return _SIZES[name](in_order.index(_as_number(name, value)), len(in_order))
 
 
-def _number(value: Scalar) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0  # native, the smallest
+def _as_number(name: str, value: Scalar) -> float:
+    if name == "max_seconds" and not value:
+        return math.inf  # no limit
+    return float(value) if isinstance(value, int | float) else 0.0  # native, here the smallest
 
 
 def _batch(rank: int, n_values: int) -> int:
@@ -105,7 +108,7 @@ def _batch(rank: int, n_values: int) -> int:
 
 
 def _epochs(rank: int, _n_values: int) -> int:
-    return 2 + rank
+    return 1 + rank
 
 
 _SIZES: dict[str, Callable[[int, int], float]] = {  # rank of a value among those tried, and their number → its stand-in

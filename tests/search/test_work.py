@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import pairwise
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_each_phase_is_in_proportion_to_its_epochs(count, tuned, phase, field):
 
 def test_the_more_is_unfrozen_the_more_there_is_to_do(count, tuned):
     by_depth = [count(tuned.model_copy(update={"unfreeze": depth})).finetuning for depth in DEPTHS]
-    for less, more in zip(by_depth[:-1], by_depth[1:], strict=True):
+    for less, more in pairwise(by_depth):
         assert_more(less, more)
     assert count(tuned.model_copy(update={"unfreeze": "none"})).finetuning == PhaseWork()
 

@@ -1,0 +1,106 @@
+"""An epoch of a head on cached features beside a bare loop, and what watching it costs: `python -m benchmarks.heads`.
+
+The features are drawn: 5,000 posters of 2,500 features and 10 labels, and 600 more to validate on. Ours and a bare
+PyTorch loop of the same head, loss and optimiser take turns in one process, and the median epoch counts.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import sigmoid_focal_loss
+
+from benchmarks.machine import log
+from hpo.data.shards import Array
+from hpo.decision.metrics import score
+from hpo.decision.thresholds import DEFAULT_STRATEGY, fit
+from hpo.model.examples import Examples
+from hpo.model.heads import Head
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.training import train_head
+
+POSTERS, VAL, FEATURES, LABELS, REPEATS, SEED = 5000, 600, 2500, 10, 5, 0
+CHOSEN = Hyperparameters.model_validate(
+    {
+        "backbone": "tf_efficientnet_lite0", "image_size": 224, "features": "all_stages", "hidden_layers": 1,
+        "width": 256, "norm": "batch", "dropout": 0.5, "input_dropout": 0.2, "weight_decay": 0.1,
+        "label_smoothing": 0.05, "focal_gamma": 1.0, "focal_alpha": 0.5, "learning_rate": 1e-3, "schedule": "constant",
+        "batch_size": 256, "epochs": 3, "patience": 5,
+    }
+)  # fmt: skip
+
+
+def main() -> None:
+    """Measure and log."""
+    generator = torch.Generator().manual_seed(SEED)
+    features = torch.randn(POSTERS + VAL, FEATURES, generator=generator)
+    weights = torch.randn(FEATURES, LABELS, generator=generator) / FEATURES**0.5
+    targets = (features @ weights + torch.randn(POSTERS + VAL, LABELS, generator=generator) > 1.4).float()
+    ours, bare = [], []  # (training, validation, judging) and training, in seconds an epoch
+    for _ in range(REPEATS):
+        ours += list(_ours(features, targets))
+        bare += list(_bare(features[:POSTERS], targets[:POSTERS]))
+    trained, validated, judged = (statistics.median(column) for column in zip(*ours, strict=True))
+    by_hand = statistics.median(bare)
+    watched = (validated + judged) / trained
+    lines = [
+        f"{POSTERS:,} × {FEATURES:,} features, {LABELS} labels, batches of {CHOSEN.batch_size}, a hidden layer of "
+        f"{CHOSEN.width}, {torch.get_num_threads()} threads, {REPEATS} × {CHOSEN.epochs} epochs.\n",
+        f"- an epoch: ours {1e3 * trained:.0f} ms, bare {1e3 * by_hand:.0f} ms; "
+        f"ours : bare = {by_hand / trained:.2f} (speed; 0.8 is the goal)",
+        f"- watching it on {VAL} posters: {1e3 * validated:.1f} ms of predictions, {1e3 * judged:.1f} ms of calibrated "
+        f"thresholds and scores, {watched:.1%} of the epoch (10 % is the goal)",
+    ]
+    log("a head on cached features", "python -m benchmarks.heads", lines)
+
+
+def _ours(features: Tensor, targets: Tensor) -> Iterator[tuple[float, float, float]]:
+    torch.manual_seed(SEED)
+    head = Head(FEATURES, LABELS, CHOSEN)
+    examples, val = Examples(POSTERS, features[:POSTERS]), Examples(VAL, features[POSTERS:])
+    val_targets = targets[POSTERS:].numpy() > 0
+    for result in train_head(head, examples, targets[:POSTERS], val, CHOSEN, SEED):
+        started = time.perf_counter()
+        probabilities = result.predict_val()
+        predicted = time.perf_counter()
+        _judge(probabilities, val_targets)
+        ended = time.perf_counter()
+        yield result.seconds - (predicted - started), predicted - started, ended - predicted
+
+
+def _judge(probabilities: Array, targets: np.ndarray) -> None:
+    """What a trial does after every epoch."""
+    thresholds = fit(DEFAULT_STRATEGY, probabilities, targets, "f1_macro")
+    score(probabilities, targets, thresholds.values)
+
+
+def _bare(features: Tensor, targets: Tensor) -> Iterator[float]:
+    torch.manual_seed(SEED)
+    head = nn.Sequential(
+        nn.Dropout(CHOSEN.input_dropout),
+        nn.Linear(FEATURES, CHOSEN.width),
+        nn.BatchNorm1d(CHOSEN.width),
+        nn.ReLU(),
+        nn.Dropout(CHOSEN.dropout),
+        nn.Linear(CHOSEN.width, LABELS),
+    )
+    optimizer = torch.optim.AdamW(head.parameters(), CHOSEN.learning_rate, weight_decay=CHOSEN.weight_decay, fused=True)
+    features = (features - features.mean(0)) / features.std(0)
+    targets = targets * (1 - CHOSEN.label_smoothing) + CHOSEN.label_smoothing / 2
+    for _ in range(CHOSEN.epochs):
+        started = time.perf_counter()
+        for rows in torch.randperm(len(features)).split(CHOSEN.batch_size):
+            optimizer.zero_grad()
+            logits = head(features[rows])
+            sigmoid_focal_loss(logits, targets[rows], CHOSEN.focal_alpha, CHOSEN.focal_gamma, "mean").backward()
+            optimizer.step()
+        yield time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""`hpo doctor --space` as a table and as JSON: which parameters of a space change what is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hpo.search.dead_parameters import Finding
+from hpo.search.space.allowed import spelled
+
+
+def findings_account(name: str, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the findings as ``hpo doctor --json`` prints them: the keys are a contract."""
+    return {
+        "name": name,
+        "parameters": {
+            finding.parameter: {**asdict(finding), "needs_when": finding.needs_when} for finding in findings
+        },
+        "dead": dead(findings),
+    }
+
+
+def dead(findings: Sequence[Finding]) -> list[str]:
+    """Return the names of the parameters that change nothing."""
+    return [finding.parameter for finding in findings if finding.verdict == "dead"]
+
+
+def print_findings(name: str, findings: Sequence[Finding], console: Console) -> None:
+    """Print a row for each parameter, and what to do about those that are dead."""
+    table = Table(title=f"What changes what is trained in {name}", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("parameter", "tried", "verdict", "why"):
+        table.add_column(column, overflow="fold", no_wrap=column == "parameter")
+    for finding in findings:
+        tried = ", ".join(map(spelled, finding.values))
+        table.add_row(finding.parameter, escape(tried), finding.verdict, escape(explanation(finding)))
+    console.print(table)
+    gone = dead(findings)
+    advice = f"Dead: {', '.join(gone)}. Take them out, or search what they need." if gone else "No parameter is dead."
+    console.print(advice, highlight=False, markup=False)
+
+
+def explanation(finding: Finding) -> str:
+    """Say on what a verdict rests, and what it asks for."""
+    if finding.reason:
+        return finding.reason
+    sentences = [f"alive in {finding.alive_in} of {finding.of} configurations"]
+    if finding.revival is not None:
+        revival = finding.revival
+        there = f"{revival.parameter} is {spelled(revival.dead_at)}"
+        stand_in = ", a stand-in here" if revival.parameter == "backbone" else ""
+        sentences.append(f"idle where {there}{stand_in}, not where it is {spelled(revival.alive_at)}")
+        if finding.needs_when:
+            sentences.append(f"consider when: {{{revival.parameter}: [...]}}")
+    sentences += [f"{spelled(one)} and {spelled(other)} train the same" for one, other in finding.alike]
+    return "; ".join(sentences)
