@@ -241,7 +241,7 @@ class _Training:
     def _halve(self, batch: int, error: BaseException) -> None:
         if self.micro_batch == self._least_posters():
             raise ResourceError(
-                f"Expected memory for {self.micro_batch} posters at a time, and even that did not fit: choose a smaller "
+                f"Expected memory for {self.micro_batch} posters at once, and even that did not fit: choose a smaller "
                 "backbone, image_size or width, or unfreeze fewer stages in the search space."
             ) from error
         self.micro_batch = max(self._least_posters(), min(self.micro_batch, batch) // 2)

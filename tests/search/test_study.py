@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from hpo.errors import StudyError
 from hpo.search.space.space import SearchSpace, load_space
-from hpo.search.study import RunningTrial, Study, latest_study_name, open_study
+from hpo.search.study import OutOfTime, RunningTrial, Study, latest_study_name, open_study
 
 
 def forever() -> bool:
@@ -153,3 +153,15 @@ def test_an_unknown_study_is_answered_with_those_there_are(house: House) -> None
     assert latest_study_name(house.url) == "two"
     with pytest.raises(StudyError, match="one, two"):
         house.open("three", create=False)
+
+
+def test_a_trial_that_would_not_end_in_time_waits_for_the_next_search(house: House) -> None:
+    def too_long(trial: RunningTrial) -> float:
+        trial.choose()
+        raise OutOfTime("it would take an hour")
+
+    with pytest.raises(OutOfTime):
+        house.run(2, too_long)
+    counts = house.open().counts()
+    assert (counts.running, counts.waiting, counts.finished) == (0, len(house.space.recipes), 0)
+    assert house.run(1) == [1]
