@@ -20,6 +20,7 @@ from PIL import Image
 
 from hpo.bundle.bundle import Description, save_bundle
 from hpo.bundle.predictor import Predictor
+from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.model.backbones import load_backbone
 from hpo.model.classifier import Classifier
@@ -56,10 +57,10 @@ def bundle(tmp_path_factory) -> Path:
     )  # fmt: skip
     backbone = load_backbone("test_efficientnet", 64, "random")
     torch.manual_seed(0)
-    classifier = Classifier.untrained(backbone, len(LABELS), chosen)
+    classifier = Classifier.untrained([backbone], len(LABELS), chosen)
     described = Description(
         label_names=LABELS, thresholds=(0.1, 0.9, 0.9), threshold_strategy="fixed", backbone="test_efficientnet",
-        backbone_weights="random", preprocessing=backbone.preprocessing(), params=chosen, metrics={},
+        backbone_weights=("random",), preprocessing=(Preprocessing.of(backbone, "squash"),), params=chosen, metrics={},
         data=CatalogueRules(), fingerprints={}, versions={},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("bundles") / "trial 7 #1"
