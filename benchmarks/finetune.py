@@ -107,7 +107,7 @@ def _ours(cached: Cached) -> Epochs:
     network = FineTuned([cached.backbone], [cached.point], _head(cached), CHOSEN)
     examples = Examples(POSTERS, cached.features, (cached.activations,))
     val = examples.select(torch.arange(2))  # a poster or two: the others do not validate at all
-    course = finetune_course(network, CHOSEN, SIZE, SEED)
+    course = finetune_course(network, CHOSEN, SEED)
     for result in train(network, examples, cached.targets, val, course, CHOSEN, SEED):
         yield result.train_loss, result.seconds
 

@@ -74,7 +74,7 @@ def source(tmp_path_factory: pytest.TempPathFactory):
     """Features of timm's smallest models, with random weights, computed once for all tests."""
     from hpo.search.source import FeatureSource
 
-    weights = dict.fromkeys(("test_efficientnet", "test_resnet"), "random")
+    weights = dict.fromkeys(("test_efficientnet", "test_resnet", "test_vit"), "random")
     return FeatureSource(tmp_path_factory.mktemp("cache"), weights, lambda *_: nullcontext(lambda _: None))
 
 

@@ -99,9 +99,9 @@ def _making(described: Description) -> str:
 def _backbones(described: Description) -> str:
     origins = zip(fused_names(described.backbone), described.backbone_weights, strict=True)
     named = " and a ".join(f"`{name}` ({origin})" for name, origin in origins)
-    if described.params.unfreeze == "none":
+    if described.metrics.get("phase", "frozen") == "frozen":  # bundles of format 1 do not say
         return f"A frozen {named}"
-    return f"A {named}, trained from {described.params.unfreeze.replace('_', ' ')} on,"
+    return f"A {named}, fine-tuned ({described.params.unfreeze.replace('_', ' ')}),"
 
 
 def _framings(described: Description) -> str:

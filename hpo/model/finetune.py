@@ -59,6 +59,11 @@ class FineTuned(nn.Module):
         logits: Tensor = self.head(torch.where(self.decides, torch.cat(computed, 1), features), maps)
         return logits
 
+    @property
+    def image_sizes(self) -> list[int]:
+        """The side of each backbone's posters, in px."""
+        return [backbone.image_size for backbone in self._frozen]
+
     def stages(self) -> list[NamedParameters]:
         """Return the unfrozen parameters by stage, from shallow to deep; fused backbones share the numbering."""
         by_tail = [tail.stages for tail in self._tails()]

@@ -62,7 +62,7 @@ class Course:
     groups: Sequence[Group]
     factor: Factor  # of the learning rates, by progress
     feature_noise: float = 0.0
-    augmentation: ImageAugmentation | None = None  # of the posters themselves, where all of a backbone is trained
+    augmentations: Sequence[ImageAugmentation] = ()  # for each backbone, where all of it is trained from posters
 
 
 def head_course(head: Head, chosen: Hyperparameters) -> Course:
@@ -72,14 +72,15 @@ def head_course(head: Head, chosen: Hyperparameters) -> Course:
     )
 
 
-def finetune_course(network: FineTuned, chosen: Hyperparameters, size_px: int, seed: int) -> Course:
+def finetune_course(network: FineTuned, chosen: Hyperparameters, seed: int) -> Course:
     """Phase two: head and unfrozen stages."""
+    sizes = network.image_sizes if chosen.unfreeze == "everything" else ()
     return Course(
         chosen.finetune_epochs,
         chosen.finetune_batch_size,
         finetune_groups(network.head, network.stages(), chosen),
         finetune_schedule(chosen),
-        augmentation=ImageAugmentation.of(chosen, size_px, seed) if chosen.unfreeze == "everything" else None,
+        augmentations=[ImageAugmentation.of(chosen, size_px, seed) for size_px in sizes],
     )
 
 
@@ -195,8 +196,9 @@ class _Training:
 
     def _vary(self, inputs: list[Tensor], targets: Tensor) -> tuple[list[Tensor], Tensor]:
         """Augment, mix and add noise: what a batch looks like this time."""
-        if self.course.augmentation is not None:
-            inputs = [inputs[0], *(self.course.augmentation(images, self.step) for images in inputs[1:])]
+        if self.course.augmentations:
+            augmented = zip(self.course.augmentations, inputs[1:], strict=True)
+            inputs = [inputs[0], *(augment(posters, self.step) for augment, posters in augmented)]
         if self.course.feature_noise:
             inputs = [add_noise(inputs[0], self.course.feature_noise, self.generator), *inputs[1:]]
         if not self.chosen.mixup:

@@ -51,12 +51,14 @@ def trial_table(trials: list[FrozenTrial], metric: str) -> Table:
 
 
 def _in_words(chosen: dict[str, Any]) -> str:
-    head = "linear"
+    head = "label queries" if chosen.get("head") == "label_query" else "linear"
     if chosen["hidden_layers"]:
         head = f"{chosen['hidden_layers']} × {chosen['width']} {chosen['activation']}"
     depth = str(chosen["features"]).replace("_", " ")
     pooled = "" if chosen["features"] == "final" else f" {chosen['pooling']}"
-    return f"{chosen['backbone']}, {depth}{pooled}, {head}"
+    unfrozen = chosen.get("unfreeze", "none")  # studies of before have no such choice
+    trained = "" if unfrozen == "none" else f", {unfrozen.replace('_', ' ')} trained"
+    return f"{chosen['backbone']}, {depth}{pooled}, {head}{trained}"
 
 
 def complete_trials(study: Study) -> list[FrozenTrial]:

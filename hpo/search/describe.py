@@ -50,6 +50,7 @@ def describe(
         params=result.chosen,
         metrics={
             "metric": options.metric,
+            "phase": result.phase,
             "synthetic": options.synthetic,
             "claim": claim("val", on_val),
             "val": on_val,

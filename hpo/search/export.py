@@ -90,7 +90,9 @@ def _judge(folder: Path, study: Study, number: int, places: Places, phase: Phase
     judged = {"test": evaluate(predictor, test, phase)[0]}
     baselines = {"test": constant_baselines(train_targets, test.targets)}
     claimed = "test"
-    if described.params.unfreeze == "none":  # folds of a fine-tuned classifier would take hours: test posters must do
+    if (
+        described.metrics.get("phase", "frozen") == "frozen"
+    ):  # folds of a fine-tuned classifier would take hours: test posters must do
         claimed = "cross_validation"
         judged[claimed] = _cross_validated(described, study, number, data, places, phase)
         baselines[claimed] = constant_baselines(train_targets, train_targets)

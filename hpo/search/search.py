@@ -205,7 +205,7 @@ class _Searching:
         """
         work = self.work.count(chosen)
         history = [
-            (Work.model_validate(past.user_attrs["work"]), past.user_attrs["seconds"])
+            (Work.model_validate(past.user_attrs["work"]), _seconds_by_phase(past.user_attrs["seconds"]))
             for past in self.study.trials()
             if past.state == TrialState.COMPLETE and "work" in past.user_attrs
         ]
@@ -286,6 +286,11 @@ class _Searching:
             study_note(self.study, self.data, self.baselines, self.options.synthetic),
             metrics,
         )
+
+
+def _seconds_by_phase(seconds: dict[str, float]) -> dict[str, float]:
+    """Both kinds of cached rows are one phase of a forecast: passes of frozen networks."""
+    return {**seconds, "features": seconds["features"] + seconds.get("activations", 0.0)}
 
 
 def _state_name(trial: FrozenTrial) -> str:

@@ -69,16 +69,19 @@ class FeatureSource:
             self._caches[key] = feature_cache(self._cache_dir, backbone, fit, view)
         return self._caches[key]
 
-    def missing_features(self, chosen: Hyperparameters, *parts: Part) -> dict[str, int]:
-        """Return how many passes of posters each backbone still has to make for a trial's features."""
-        return {
-            backbone.name: sum(
-                self.feature_cache(backbone, chosen.fit, view).missing(part.posters)
-                for part in parts
-                for view in train_views(chosen)
-            )
-            for backbone in self.backbones(chosen)
-        }
+    def missing(self, chosen: Hyperparameters, backbone: Backbone, train_part: Part, val_part: Part) -> tuple[int, int]:
+        """Return how many posters, in how many views, ``backbone`` must still run over for a trial.
+
+        The first are for its features, the second for the activations at its freeze point.
+        """
+        asked = [(train_part.posters, view) for view in train_views(chosen)]
+        asked += [(val_part.posters, view) for view in predicted_views(chosen)]
+        features = sum(self.feature_cache(backbone, chosen.fit, view).missing(posters) for posters, view in asked)
+        point = None if chosen.unfreeze == "none" else self.freeze_point(backbone, chosen.unfreeze)
+        if point is None:
+            return features, 0
+        caches = {view: activation_cache(self._cache_dir, backbone, point, chosen.fit, view) for _, view in asked}
+        return features, sum(caches[view].missing(posters) for posters, view in asked)
 
     def examples(self, chosen: Hyperparameters, part: Part, views: Views) -> Examples:
         """Return the posters of ``part`` in ``views`` for phase one: features, and maps for a head that needs them."""
@@ -99,8 +102,11 @@ class FeatureSource:
         return StoredRows(part.posters, tuple(cache.load for cache in caches))
 
     def stored(self, chosen: Hyperparameters, part: Part, views: Views, features: torch.Tensor) -> Examples:
-        """Return the posters of ``part`` for phase two: ``features`` of phase one, whose first rows are of ``views``,
-        and for each backbone its activations at the freeze point, or the posters themselves."""
+        """Return the posters of ``part`` for phase two.
+
+        That is ``features`` of phase one, whose first rows are of ``views``, and for each backbone its activations at
+        the freeze point, or the posters themselves.
+        """
         rows = [self._activations(backbone, chosen, part, views) for backbone in self.backbones(chosen)]
         return Examples(len(part.posters), features[: len(views) * len(part.posters)], tuple(rows))
 

@@ -161,10 +161,10 @@ class _Trial:
         examples = self.source.stored(chosen, self.train_part, views, features)
         val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
         self._took("activations")
-        course = finetune_course(network, chosen, self.backbones[0].image_size, self.seed)
+        course = finetune_course(network, chosen, self.seed)
         epochs = train(network, examples, self.targets, val, course, chosen, self.seed)
         best, trained = self._phase("finetune", epochs)
-        network.load_state_dict(trained.state_dict())
+        network.cpu().load_state_dict(trained.state_dict())
         return best, network
 
     def _phase(self, phase: PhaseName, epochs: Iterator[EpochResult]) -> tuple[_Best, nn.Module]:
@@ -186,7 +186,7 @@ class _Trial:
         if candidates:
             best = self._soup(best, candidates, result)
         result.evaluated.load_state_dict(best.weights)
-        return best, result.evaluated
+        return best, result.evaluated.cpu()  # where backbones and bundles are
 
     def _told(self, phase: PhaseName, result: EpochResult, scores: Scores) -> EpochReport:
         return EpochReport(

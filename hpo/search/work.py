@@ -9,7 +9,7 @@ from hpo.data.prepare import Part
 from hpo.model.backbones import Backbone
 from hpo.model.classifier import build_head
 from hpo.model.freeze_points import FreezePoint, Tail
-from hpo.model.heads import Head
+from hpo.model.heads import Head, needs_map
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.forecast import PASSES_PER_STEP, PhaseWork, Work, count_gflop
 from hpo.search.source import FeatureSource, predicted_views
@@ -27,13 +27,14 @@ class WorkCounter:
         return Work(features=self._features(chosen), training=self._training(chosen), finetuning=self._tuning(chosen))
 
     def _features(self, chosen: Hyperparameters) -> PhaseWork:
-        missing = self._source.missing_features(chosen, self._train_part, self._val_part)
-        gflop = sum(
-            missing[backbone.name] * self._forward_gflop(backbone)
-            for backbone in self._source.backbones(chosen)
-            if missing[backbone.name]
-        )
-        return PhaseWork(gflop=gflop, pieces=sum(missing.values()), network=chosen.backbone)
+        """Passes over posters that are not cached: for features, and for activations as far as the freeze point."""
+        passes = gflop = 0.0
+        for backbone in self._source.backbones(chosen):
+            features, activations = self._source.missing(chosen, backbone, self._train_part, self._val_part)
+            passes += features + activations
+            if features + activations:
+                gflop += (features + activations) * self._forward_gflop(backbone)
+        return PhaseWork(gflop=gflop, pieces=passes, network=chosen.backbone)
 
     def _training(self, chosen: Hyperparameters) -> PhaseWork:
         head = build_head(self._source.backbones(chosen), self._train_part.targets.shape[1], chosen)
@@ -44,7 +45,7 @@ class WorkCounter:
             pieces=n_steps * chosen.epochs,
             epochs=chosen.epochs,
             max_seconds=chosen.max_seconds,
-            network=chosen.head,
+            network=f"{chosen.head} on maps" if needs_map(chosen) else chosen.head,
         )
 
     def _tuning(self, chosen: Hyperparameters) -> PhaseWork:

@@ -41,11 +41,14 @@ def test_the_card_names_every_backbone_and_what_of_it_was_trained(judged):
             "backbone_weights": ("hub", "file resnet.pth"),
             "preprocessing": (first, first.model_copy(update={"image_size": 96, "interpolation": "bilinear"})),
             "params": judged.params.model_copy(update={"unfreeze": "last_two_stages"}),
+            "metrics": {**judged.metrics, "phase": "finetune"},
         }
     )
     card = model_card(fused)
     assert (
-        "A `test_efficientnet` (hub) and a `test_resnet` (file resnet.pth), trained from last two stages on, under a "
+        "A `test_efficientnet` (hub) and a `test_resnet` (file resnet.pth), fine-tuned (last two stages), under a "
         "head that was found by a search for the best f1_macro. A poster is squashed to 64 × 64 px. A poster is "
         "squashed to 96 × 96 px."
     ) in card
+    frozen = fused.model_copy(update={"metrics": {**judged.metrics, "phase": "frozen"}})  # phase two made it no better
+    assert "A frozen `test_efficientnet` (hub) and a `test_resnet`" in model_card(frozen)

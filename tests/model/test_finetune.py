@@ -50,7 +50,7 @@ class Cached:
         return FineTuned([self.backbone], [self.point], head, chosen)
 
     def train(self, network: FineTuned, chosen: Hyperparameters) -> list[EpochResult]:
-        examples, course = self.examples(chosen), finetune_course(network, chosen, 64, SEED)
+        examples, course = self.examples(chosen), finetune_course(network, chosen, SEED)
         val = examples.select(torch.arange(N_VAL)).first_views(1)
         return list(train(network, examples, self.targets, val, course, chosen, SEED))
 

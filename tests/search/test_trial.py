@@ -161,6 +161,12 @@ FINETUNE = {"unfreeze": "last_stage", "finetune_epochs": 3, "finetune_batch_size
         {"backbone": "test_efficientnet+test_resnet", "averaging": "soup"},
         {"head": "label_query", "norm": "layer"},
         {"unfreeze": "everything", "flip": "train", "random_crop": 0.5},
+        {
+            "backbone": "test_efficientnet+test_vit",
+            "image_size": "native",
+            "unfreeze": "everything",
+            "random_crop": 0.5,
+        },
     ],
 )
 def test_a_fine_tuned_classifier_predicts_from_posters_what_phase_two_saw(tmp_path, chosen, parts, source, more):

@@ -73,9 +73,11 @@ def test_the_more_is_unfrozen_the_more_there_is_to_do(count, tuned):
     assert count(tuned.model_copy(update={"unfreeze": "none"})).finetuning == PhaseWork()
 
 
-def test_views_are_computed_once_and_predicted_every_epoch(count, tuned):
+def test_views_are_computed_once_and_predicted_every_epoch(count, parts, tuned):
     plain, trained, averaged = (count(tuned.model_copy(update={"flip": flip})) for flip in ("none", "train", "average"))
-    assert trained.features.gflop == averaged.features.gflop == pytest.approx(2 * plain.features.gflop)
+    n_train, n_val = (len(part.posters) for part in parts)
+    assert trained.features.pieces == 2 * (2 * n_train + n_val)  # of features and activations; val is seen plain
+    assert averaged.features.gflop == pytest.approx(2 * plain.features.gflop)
     assert trained.finetuning == plain.finetuning  # a poster is trained on in one of its views an epoch
     assert_more(trained.finetuning, averaged.finetuning)
 
@@ -94,15 +96,22 @@ def test_a_wider_head_larger_posters_and_a_second_backbone_cost_more(count, tune
 
 
 def test_what_is_cached_is_not_paid_again(fresh, parts, tuned):
-    counter = WorkCounter(fresh, *parts)
-    before = counter.count(tuned).features
-    assert before.pieces == sum(len(part.posters) for part in parts)
-    fresh.examples(tuned, parts[1], train_views(tuned))
-    after_val = counter.count(tuned).features
+    counter, frozen = WorkCounter(fresh, *parts), tuned.model_copy(update={"unfreeze": "none"})
+    before = counter.count(frozen).features
+    n_posters = sum(len(part.posters) for part in parts)
+    assert before.pieces == n_posters
+    assert counter.count(tuned).features.pieces == 2 * n_posters  # activations as well
+    fresh.examples(frozen, parts[1], train_views(frozen))
+    after_val = counter.count(frozen).features
     assert after_val.gflop == pytest.approx(before.gflop * len(parts[0].posters) / before.pieces)
-    fresh.examples(tuned, parts[0], train_views(tuned))
-    assert (counter.count(tuned).features.gflop, counter.count(tuned).features.pieces) == (0, 0)
-    assert counter.count(tuned.model_copy(update={"flip": "train"})).features == before  # the other view is missing
+    fresh.examples(frozen, parts[0], train_views(frozen))
+    assert (counter.count(frozen).features.gflop, counter.count(frozen).features.pieces) == (0, 0)
+    assert counter.count(tuned).features.pieces == n_posters
+    averaged = frozen.model_copy(update={"flip": "average"})
+    assert counter.count(averaged).features == before  # the other view is missing
+    for part in parts:
+        fresh.stored(tuned, part, train_views(tuned), fresh.examples(tuned, part, train_views(tuned)).features)
+    assert counter.count(tuned).features.pieces == 0
 
 
 def test_limits_are_part_of_the_work(count, tuned):
