@@ -34,7 +34,7 @@ def evaluate(
     from hpo.bundle.predictor import Predictor
     from hpo.cli.watch import RichWatch
     from hpo.data.catalogue.catalogue import read_catalogue
-    from hpo.decision.metrics import constant_baselines
+    from hpo.decision.baselines import constant_baselines
     from hpo.report.tables import print_evaluation
     from hpo.search.export import evaluate as judge
 

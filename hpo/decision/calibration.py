@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpo.decision.metrics import Bools, Floats
+from hpo.decision.counts import Bools, Floats
 
 # Half of float32's step below 1: a sigmoid that saturated to exactly 1 (or 0) is known no better than that.
 _LOGIT_MARGIN = 2.0**-25
@@ -42,7 +42,7 @@ class Calibration:
 
     def apply(self, probabilities: Floats) -> Floats:
         """Return calibrated probabilities (N, L) in float64 for raw ones (N, L)."""
-        return _sigmoid(self.slopes * _logit(probabilities) + self.intercepts)
+        return sigmoid(self.slopes * logit(probabilities) + self.intercepts)
 
     def raw(self, cuts: Floats) -> Floats:
         """Return the cuts (L,) on raw probabilities that decide as `cuts` do on calibrated ones.
@@ -51,16 +51,16 @@ class Calibration:
         """
         slopes = np.where(self.slopes > 0, self.slopes, np.nan)
         tiny = np.finfo(np.float32).tiny
-        logits = (_logit(cuts) - self.intercepts) / slopes
-        return np.clip(_sigmoid(logits).astype(np.float32), tiny, 1.0).astype(np.float64)
+        logits = (logit(cuts) - self.intercepts) / slopes
+        return np.clip(sigmoid(logits).astype(np.float32), tiny, 1.0).astype(np.float64)
 
 
 def fit_calibration(probabilities: Floats, targets: Bools) -> Calibration:
     """Fit Platt's map for each label; where the targets do not rise with it, slope 0 at the base rate."""
-    logits, smoothed = _logit(probabilities), _smoothed(targets)  # (N, L)
+    logits, smoothed = logit(probabilities), _smoothed(targets)  # (N, L)
     centre, spread = float(logits.mean()), float(logits.std()) or 1.0
     inputs = np.stack([(logits - centre) / spread, np.ones_like(logits)])  # (2, N, L)
-    start = np.array([0.0, float(_logit(smoothed.mean()))])
+    start = np.array([0.0, float(logit(smoothed.mean()))])
     common = _logistic_regression(inputs.reshape(2, -1), smoothed.ravel(), start, precision=0.0)
     maps = [
         _logistic_regression(inputs[:, :, label], smoothed[:, label], common, precision=PRIOR_POSTERS)
@@ -70,7 +70,7 @@ def fit_calibration(probabilities: Floats, targets: Bools) -> Calibration:
     slopes, offsets = np.transpose(maps)
     rises = can_be_fitted & (slopes > 0)
     slopes = np.where(rises, slopes / spread, 0.0)
-    return Calibration(slopes, np.where(rises, offsets - slopes * centre, _logit(smoothed.mean(axis=0))))
+    return Calibration(slopes, np.where(rises, offsets - slopes * centre, logit(smoothed.mean(axis=0))))
 
 
 def expected_f1_cut(calibrated: Floats) -> float:
@@ -121,17 +121,19 @@ def _logistic_regression(inputs: Floats, targets: Floats, start: Floats, precisi
 def _cross_entropy(inputs: Floats, targets: Floats, weights: Floats) -> tuple[float, Floats]:
     """Return the summed cross-entropy in nats and the fitted probabilities (N,)."""
     logits = weights @ inputs
-    fitted = _sigmoid(logits)
+    fitted = sigmoid(logits)
     # -t log(p) - (1 - t) log(1 - p), with log(1 - p) = log(p) - logit: one logarithm instead of two.
     with np.errstate(divide="ignore"):  # a step that overshoots to p = 0 costs infinity, and is halved
         return float(np.sum((1 - targets) * logits - np.log(fitted))), fitted
 
 
-def _logit(probabilities: ArrayLike) -> Floats:
+def logit(probabilities: ArrayLike) -> Floats:
+    """Return log(p / (1 - p)), finite for probabilities of 0 and 1 too."""
     inside = np.clip(np.asarray(probabilities, dtype=np.float64), _LOGIT_MARGIN, 1 - _LOGIT_MARGIN)
     return np.log(inside) - np.log1p(-inside)
 
 
-def _sigmoid(logits: Floats) -> Floats:
+def sigmoid(logits: Floats) -> Floats:
+    """Return 1 / (1 + exp(-logits))."""
     with np.errstate(over="ignore"):  # exp(710) is inf, and 1 / inf the right answer
         return 1 / (1 + np.exp(-logits))

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hpo.decision.metrics import Bools, Counts, Floats, f1, predict
+from hpo.decision.counts import Bools, Counts, Floats, f1
+from hpo.decision.metrics import predict
 
 FIXED_THRESHOLD = 0.5
 NOTHING = 1.0  # the cut that predicts no poster that is short of certain
@@ -29,7 +30,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class _Ranking:
+class Ranking:
     """M probabilities from the likeliest down, and the K cuts in (0, 1] that decide them differently."""
 
     order: NDArray[np.intp]  # (M,) indices, likeliest first
@@ -37,7 +38,8 @@ class _Ranking:
     taken: NDArray[np.intp]  # (K,) how many of the likeliest each cut predicts, ascending
 
     @classmethod
-    def of(cls, probabilities: Floats) -> _Ranking:
+    def of(cls, probabilities: Floats) -> Ranking:
+        """Rank probabilities (M,)."""
         order = np.argsort(-probabilities)
         levels = np.concatenate([[1.0], probabilities[order].astype(np.float64), [0.0]])
         # A cut fits between unequal neighbours only: so ties stay together and a 0 is never predicted.
@@ -72,7 +74,7 @@ def _highest_of_best(totals: Floats) -> int:
 
 def _f1_cut(probabilities: Floats, targets: Bools) -> float:
     """Return the cut with the best F1 of M decisions (M,), in O(M log M)."""
-    ranking = _Ranking.of(probabilities)
+    ranking = Ranking.of(probabilities)
     return ranking.cut(int(np.argmax(f1(ranking.totals(targets), ranking.taken, targets.sum()))))
 
 
@@ -101,7 +103,7 @@ def _mean_f1_cut(probabilities: Floats, targets: Bools) -> float:
     values = f1(hits, np.arange(1, hits.shape[1] + 1), targets.sum(axis=1, keepdims=True))
     gains = np.empty(targets.shape)
     np.put_along_axis(gains, order, np.diff(values, axis=1, prepend=0.0), axis=1)
-    ranking = _Ranking.of(probabilities.ravel())
+    ranking = Ranking.of(probabilities.ravel())
     return ranking.cut(_highest_of_best(ranking.totals(gains.ravel())))
 
 
@@ -112,7 +114,7 @@ def joint_micro_cuts(probabilities: Floats, targets: Bools) -> Floats:
     a sum over labels, so each label is cut alone; the new cuts have a larger ratio, or r was the optimum.
     Whole numbers throughout, so that "larger" is exact and the iteration ends.
     """
-    rankings = [_Ranking.of(label) for label in probabilities.T]
+    rankings = [Ranking.of(label) for label in probabilities.T]
     hits = [ranking.totals(label) for ranking, label in zip(rankings, targets.T, strict=True)]
     numerator, denominator = 0, 1
     while True:
@@ -135,7 +137,7 @@ def ascended_samples_cuts(probabilities: Floats, targets: Bools) -> Floats:
     starts, one label after another is cut exactly while the others hold, until nothing improves.
     """
     cuts = _best_samples_start(probabilities, targets)
-    rankings = [_Ranking.of(label) for label in probabilities.T]
+    rankings = [Ranking.of(label) for label in probabilities.T]
     predictions, actual = predict(probabilities, cuts), targets.sum(axis=1)
     hits, predicted = (predictions & targets).sum(axis=1), predictions.sum(axis=1)  # (N,) kept up to date
     improved = True

@@ -16,23 +16,17 @@ The definitions are scikit-learn's (`f1_score`, `average_precision_score`), the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hpo.decision.counts import Bools, Counts, Floats, f1, ratio
+from hpo.decision.ranking import average_precision
 from hpo.errors import DataError, HpoError, did_you_mean
 
-Floats: TypeAlias = NDArray[np.floating[Any]]
-Bools: TypeAlias = NDArray[np.bool_]
-Counts: TypeAlias = NDArray[Any]  # whole numbers, in an integer or a floating dtype
-
 METRICS = ("f1_macro", "f1_micro", "f1_samples", "mean_ap")
-ZERO_DIVISION = 0.0
-
-_CHUNK_ENTRIES = 1 << 23  # of an (N, B) weighting: 32 MB in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +65,14 @@ class Scores:
         return dict(zip(label_names, rows, strict=True))
 
 
-def predict(probabilities: ArrayLike, thresholds: ArrayLike) -> Bools:
-    """Return predictions (N, L): `probability >= threshold`.
+def predict(probabilities: ArrayLike, thresholds: ArrayLike, min_labels: int = 0) -> Bools:
+    """Return predictions (N, L): `probability >= threshold`, and at least the `min_labels` likeliest labels.
 
-    Thresholds are (L,), or (N, L) where each poster has its own, as cross-fitting gives them.
+    Thresholds are (L,), or (N, L) where each poster has its own, as cross-fitting gives them. Of equally likely
+    labels the first is taken.
 
     Raises:
-        DataError: the thresholds belong to another number of labels or posters.
+        DataError: the thresholds belong to another number of labels or posters, or fewer labels than `min_labels`.
     """
     probabilities, thresholds = np.asarray(probabilities), np.asarray(thresholds)
     if thresholds.shape not in (probabilities.shape, probabilities.shape[1:]):
@@ -85,10 +80,26 @@ def predict(probabilities: ArrayLike, thresholds: ArrayLike) -> Bools:
             f"thresholds must have shape {probabilities.shape[1:]}, one per label, got {thresholds.shape}: "
             "use the thresholds that were fitted for these labels."
         )
-    return np.asarray(probabilities >= thresholds)
+    predictions = np.asarray(probabilities >= thresholds)
+    return _with_likeliest(predictions, probabilities, min_labels) if min_labels else predictions
 
 
-def score(probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike) -> Scores:
+def _with_likeliest(predictions: Bools, probabilities: Floats, min_labels: int) -> Bools:
+    """Add the likeliest labels of each poster until it has `min_labels`."""
+    n_labels = predictions.shape[1]
+    if not 0 < min_labels <= n_labels:
+        raise DataError(f"a poster can be given 0 to {n_labels} labels at least, got {min_labels}: lower min_labels.")
+    likeliest_first = np.argsort(-probabilities, axis=1, kind="stable")
+    # What is predicted comes first, however unlikely: only a poster with too few labels is given more.
+    rank = np.empty_like(likeliest_first)
+    np.put_along_axis(rank, likeliest_first, np.broadcast_to(np.arange(n_labels), rank.shape), axis=1)
+    wanted = np.argsort(rank - n_labels * predictions, axis=1)[:, :min_labels]
+    extended = predictions.copy()
+    np.put_along_axis(extended, wanted, True, axis=1)
+    return extended
+
+
+def score(probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, min_labels: int = 0) -> Scores:
     """Score probabilities (N, L) in 0..1, cut at thresholds (L,) or (N, L), against 0/1 targets (N, L).
 
     Raises:
@@ -96,86 +107,17 @@ def score(probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike) -
     """
     probabilities, targets = checked(probabilities, targets)
     n_posters = len(targets)
-    tally = _tally(probabilities, targets, predict(probabilities, thresholds), np.ones((n_posters, 1)))
+    predictions = predict(probabilities, thresholds, min_labels)
+    counted = tally(probabilities, targets, predictions, np.ones((n_posters, 1)))
     return Scores(
-        **{metric: float(values[0]) for metric, values in tally.headline().items()},
+        **{metric: float(values[0]) for metric, values in counted.headline().items()},
         n_posters=n_posters,
-        precision=ratio(tally.hits, tally.predicted)[:, 0],
-        recall=ratio(tally.hits, tally.actual)[:, 0],
-        f1=f1(tally.hits, tally.predicted, tally.actual)[:, 0],
+        precision=ratio(counted.hits, counted.predicted)[:, 0],
+        recall=ratio(counted.hits, counted.actual)[:, 0],
+        f1=f1(counted.hits, counted.predicted, counted.actual)[:, 0],
         support=targets.sum(axis=0),
-        average_precision=tally.average_precision[:, 0],
+        average_precision=counted.average_precision[:, 0],
     )
-
-
-def bootstrap_ci95(
-    probabilities: ArrayLike,
-    targets: ArrayLike,
-    thresholds: ArrayLike,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> dict[str, tuple[float, float]]:
-    """Return {metric: (low, high)}: the 95 % percentile bootstrap over posters (Efron & Tibshirani 1993).
-
-    The thresholds stay as they are: the interval is that of these decisions on other posters of the same
-    kind, and does not cover the luck of thresholds that were fitted on these very posters.
-
-    Raises:
-        DataError: see `checked` and `predict`.
-    """
-    probabilities, targets = checked(probabilities, targets)
-    predictions = predict(probabilities, thresholds)
-    chunks = [
-        _tally(probabilities, targets, predictions, weights).headline()
-        for weights in _bootstrap_weights(len(targets), n_resamples, seed)
-    ]
-    intervals = {}
-    for metric in METRICS:
-        low, high = np.percentile(np.concatenate([chunk[metric] for chunk in chunks]), (2.5, 97.5))
-        intervals[metric] = (float(low), float(high))
-    return intervals
-
-
-def constant_baselines(reference_targets: ArrayLike, targets: ArrayLike) -> dict[str, dict[str, float]]:
-    """Score two ways of ignoring the poster, each as a `headline()` on targets (N, L).
-
-    "every label" predicts all L. "best constant set" predicts, for each metric, the set that is best for that
-    metric on reference_targets (M, L), those of the training posters.
-
-    Raises:
-        DataError: targets other than 0 and 1, no posters, or two numbers of labels.
-    """
-    reference, actual = _checked_targets(reference_targets), _checked_targets(targets)
-    if reference.shape[1] != actual.shape[1]:
-        raise DataError(
-            f"reference targets and targets must have the same labels, got {reference.shape[1]} and "
-            f"{actual.shape[1]}: take both from one catalogue."
-        )
-    chosen = {m: _constant_score(best_constant_set(reference, m), actual).value(m) for m in METRICS}
-    return {
-        "every label": _constant_score(np.ones(actual.shape[1], dtype=bool), actual).headline(),
-        "best constant set": chosen,
-    }
-
-
-def best_constant_set(targets: ArrayLike, metric: str) -> Bools:
-    """Return which labels (L,) to predict for every poster: the k commonest, k being best for the metric.
-
-    Exact for f1_macro and f1_micro; for f1_samples the best of these L nested sets. A constant ranks nothing,
-    so mean_ap is the same for every set and takes f1_macro's.
-    """
-    targets = _checked_targets(targets)
-    n_posters, n_labels = targets.shape
-    support, k = targets.sum(axis=0), np.arange(1, n_labels + 1)
-    commonest = np.argsort(-support, kind="stable")
-    hits = np.cumsum(targets[:, commonest], axis=1)  # (N, L): right labels among the k commonest
-    if known_metric(metric) == "f1_micro":
-        values = f1(hits.sum(axis=0), n_posters * k, support.sum())
-    elif metric == "f1_samples":
-        values = f1(hits, k, targets.sum(axis=1, keepdims=True)).mean(axis=0)
-    else:
-        values = np.cumsum(f1(support, np.array(n_posters), support)[commonest])
-    return np.isin(np.arange(n_labels), commonest[: np.argmax(values) + 1])
 
 
 def checked(probabilities: ArrayLike, targets: ArrayLike) -> tuple[Floats, Bools]:
@@ -185,7 +127,7 @@ def checked(probabilities: ArrayLike, targets: ArrayLike) -> tuple[Floats, Bools
         DataError: not two dimensions, no posters or labels, shapes that differ, a NaN or a value outside
             0..1, or targets other than 0 and 1.
     """
-    probabilities, actual = np.asarray(probabilities), _checked_targets(targets)
+    probabilities, actual = np.asarray(probabilities), checked_targets(targets)
     if probabilities.shape != actual.shape:
         raise DataError(
             f"probabilities and targets must have one shape (posters, labels), got {probabilities.shape} and "
@@ -210,20 +152,8 @@ def known_metric(metric: str) -> str:
     return metric
 
 
-def f1(hits: Counts, predicted: Counts, actual: Counts) -> Floats:
-    """Return F1 = 2 hits / (predicted + actual), the harmonic mean of precision and recall."""
-    return ratio(2 * hits, predicted + actual)
-
-
-def ratio(numerator: Counts, denominator: Counts) -> Floats:
-    """Return numerator / denominator in float64, and ZERO_DIVISION where the denominator is 0."""
-    out = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), ZERO_DIVISION)
-    np.divide(numerator, denominator, out=out, where=np.not_equal(denominator, 0), dtype=np.float64)
-    return out
-
-
 @dataclass(frozen=True, eq=False)
-class _Tally:
+class Tally:
     """Counts of N posters under B weightings of them."""
 
     hits: Counts  # (L, B) predicted and rightly so
@@ -243,61 +173,26 @@ class _Tally:
         }
 
 
-def _tally(probabilities: Floats, targets: Bools, predictions: Bools, weights: Floats) -> _Tally:
+def tally(probabilities: Floats, targets: Bools, predictions: Bools, weights: Floats) -> Tally:
     """Count under weights (N, B), whole numbers in float32 (exact up to 2**24 posters) or float64."""
     hits, predicted, actual = (
         (which.T.astype(weights.dtype) @ weights).astype(np.float64)
         for which in (predictions & targets, predictions, targets)
     )
     f1_of_posters = f1((predictions & targets).sum(axis=1), predictions.sum(axis=1), targets.sum(axis=1))
-    return _Tally(
+    return Tally(
         hits=hits,
         predicted=predicted,
         actual=actual,
         f1_samples=f1_of_posters @ weights / weights.sum(axis=0),
         average_precision=np.stack(
-            [_average_precision(*label, weights) for label in zip(probabilities.T, targets.T, strict=True)]
+            [average_precision(*label, weights) for label in zip(probabilities.T, targets.T, strict=True)]
         ),
     )
 
 
-def _average_precision(probabilities: Floats, targets: Bools, weights: Floats) -> Floats:
-    """Return the average precision (B,) of one label's probabilities (N,) under weights (N, B).
-
-    It is the mean, over the positives, of the precision among all posters at least as likely as each.
-    """
-    order = np.argsort(-probabilities)
-    positives = np.flatnonzero(targets[order])  # (P,) ranks, likeliest first
-    levels = -probabilities[order]  # ascending, as searchsorted needs it
-    # (P,) Where each positive's tie ends: as a rank among all posters, and as one among the positives.
-    tie_end = np.searchsorted(levels, levels[positives], side="right") - 1
-    tie_end_positive = np.searchsorted(positives, tie_end, side="right") - 1
-
-    ranked = weights[order]
-    hits = np.cumsum(ranked[positives], axis=0)  # (P, B)
-    predicted = np.cumsum(ranked, axis=0)[tie_end]  # (P, B)
-    precision = ratio(hits[tie_end_positive], predicted)
-    return ratio((ranked[positives] * precision).sum(axis=0), ranked[positives].sum(axis=0))
-
-
-def _bootstrap_weights(n_posters: int, n_resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield chunks (N, b) of how often each poster was drawn, n_resamples columns in all."""
-    rng = np.random.default_rng(seed)
-    chunk = max(1, _CHUNK_ENTRIES // n_posters)
-    for start in range(0, n_resamples, chunk):
-        width = min(chunk, n_resamples - start)
-        drawn = rng.integers(n_posters, size=(n_posters, width))
-        cells = drawn * width + np.arange(width)  # each draw's place in the flattened (N, b) table
-        counts = np.bincount(cells.ravel(), minlength=n_posters * width)
-        yield counts.reshape(n_posters, width).astype(np.float32)
-
-
-def _constant_score(predicted_labels: Bools, targets: Bools) -> Scores:
-    certainties = np.broadcast_to(predicted_labels, targets.shape).astype(np.float64)
-    return score(certainties, targets, np.full(targets.shape[1], 0.5))
-
-
-def _checked_targets(targets: ArrayLike) -> Bools:
+def checked_targets(targets: ArrayLike) -> Bools:
+    """Return targets (N, L) of 0 and 1 as booleans. Raises DataError."""
     targets = np.asarray(targets)
     if targets.ndim != 2 or 0 in targets.shape:
         raise DataError(

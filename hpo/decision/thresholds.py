@@ -4,24 +4,28 @@
     global      one cut for all labels, exactly the best on these posters
     per_label   one cut a label, exactly the best on these posters
     calibrated  Platt scaling a label, then the cut with the best *expected* F1 (the default)
+    smoothed    the best cut of a smoothed F1 a label, which trusts gaps of few posters less
+    shrunk      each label's exact cut, drawn towards the global one by as much as positives are few
+    bagged      the middle of the exact cuts on many resamples
 
 The exact strategies win on the posters they see and flatter themselves by it; `calibrated` learns two smooth
-numbers a label instead of one lucky gap between two posters, so that it holds on new posters. `claimed` says
-what any of them is worth on posters it did not see.
+numbers a label instead of one lucky gap between two posters, so that it holds on new posters, and the last three
+soften the exact cuts. `claimed` says what any of them is worth on posters it did not see.
 
-The cuts themselves are in `exact_cuts` and `calibration`, each with its sources.
+The cuts themselves are in `exact_cuts`, `gentle_cuts` and `calibration`, each with its sources.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpo.decision.calibration import Calibration, expected_f1_cut, fit_calibration
+from hpo.decision.counts import Bools, Floats
 from hpo.decision.exact_cuts import (
     FIXED_THRESHOLD,
     NOTHING,
@@ -30,7 +34,8 @@ from hpo.decision.exact_cuts import (
     global_cut,
     joint_micro_cuts,
 )
-from hpo.decision.metrics import Bools, Floats, Scores, checked, known_metric, score
+from hpo.decision.gentle_cuts import ExactCuts, bagged_cuts, shrunk_cuts, smoothed_cuts
+from hpo.decision.metrics import Scores, checked, known_metric, score
 from hpo.errors import DataError, HpoError, did_you_mean
 
 DEFAULT_STRATEGY = "calibrated"
@@ -54,7 +59,7 @@ def fit(strategy: str, probabilities: ArrayLike, targets: ArrayLike, metric: str
     """Fit thresholds that maximise `metric` (one of METRICS) by `strategy` (a key of STRATEGIES).
 
     Args:
-        strategy: "fixed", "global", "per_label" or "calibrated".
+        strategy: "fixed", "global", "per_label", "calibrated", "smoothed", "shrunk" or "bagged".
         probabilities: (N, L) in 0..1, of posters that the model was not trained on.
         targets: (N, L) of 0 and 1.
         metric: "mean_ap" does not depend on thresholds and takes those of "f1_macro".
@@ -119,15 +124,36 @@ def _global(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
 
 
 def _per_label(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
-    if metric == "f1_micro":
-        return Thresholds("per_label", metric, joint_micro_cuts(probabilities, targets))
-    if metric == "f1_samples":
-        return Thresholds("per_label", metric, ascended_samples_cuts(probabilities, targets))
-    values = cut_by_label(probabilities, targets)
-    unfitted = ~targets.any(axis=0)  # F1 is 0 at every cut
+    if metric != "f1_macro":
+        return Thresholds("per_label", metric, _EXACT[metric](probabilities, targets))
+    return _with_fallback("per_label", cut_by_label(probabilities, targets), probabilities, targets, metric)
+
+
+def _smoothed(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
+    """The averages that pool labels or count within a poster have no label's F1 to smooth: there it is `per_label`."""
+    if metric != "f1_macro":
+        return replace(_per_label(probabilities, targets, metric), strategy="smoothed")
+    return _with_fallback("smoothed", smoothed_cuts(probabilities, targets), probabilities, targets, metric)
+
+
+def _shrunk(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
+    exact = _per_label(probabilities, targets, metric)
+    towards = global_cut(probabilities, targets, metric)
+    values = shrunk_cuts(exact.values, towards, targets.sum(axis=0))
+    return Thresholds("shrunk", metric, values, exact.fallback_labels)
+
+
+def _bagged(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
+    cuts = bagged_cuts(probabilities, targets, _EXACT[metric])
+    return _with_fallback("bagged", cuts, probabilities, targets, metric)
+
+
+def _with_fallback(strategy: str, cuts: Floats, probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
+    """Give the global cut to labels without a positive, whose F1 is 0 at every cut, and to those without a cut."""
+    unfitted = np.isnan(cuts) | (targets.sum(axis=0) == 0)
     if unfitted.any():
-        values[unfitted] = global_cut(probabilities, targets, metric)
-    return Thresholds("per_label", metric, values, _indices(unfitted))
+        cuts = np.where(unfitted, global_cut(probabilities, targets, metric), cuts)
+    return Thresholds(strategy, metric, cuts, _indices(unfitted))
 
 
 def _calibrated(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
@@ -147,11 +173,19 @@ def _calibrated(probabilities: Floats, targets: Bools, metric: str) -> Threshold
     return Thresholds("calibrated", metric, values, _indices(unfitted), calibration)
 
 
+_EXACT: dict[str, ExactCuts] = {
+    "f1_macro": cut_by_label,
+    "f1_micro": joint_micro_cuts,
+    "f1_samples": ascended_samples_cuts,
+}
 STRATEGIES: dict[str, Strategy] = {
     "fixed": _fixed,
     "global": _global,
     "per_label": _per_label,
     "calibrated": _calibrated,
+    "smoothed": _smoothed,
+    "shrunk": _shrunk,
+    "bagged": _bagged,
 }
 
 

@@ -9,7 +9,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from hpo.decision.metrics import METRICS, constant_baselines
+from hpo.decision.baselines import constant_baselines
+from hpo.decision.metrics import METRICS
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -137,7 +138,8 @@ def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float
     console = Console()
     averages = Table(title=f"{found['n_posters']:,} posters", title_justify="left")
     for name in ("average", "value", "95 %", *baselines):
-        averages.add_column(name, justify="left" if name == "average" else "right")
+        whole = name not in baselines  # where the terminal is narrow, the long names of baselines give way
+        averages.add_column(name, justify="left" if name == "average" else "right", no_wrap=whole)
     for metric in METRICS:
         low, high = found["ci95"][metric]
         constants = (f"{values[metric]:.3f}" for values in baselines.values())

@@ -10,7 +10,9 @@ from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.account import kept_together, split_rows
 from hpo.data.prepare import Part, PreparedData
 from hpo.data.shards import Array
-from hpo.decision.metrics import Bools, Floats, bootstrap_ci95, score
+from hpo.decision.bootstrap import bootstrap_ci95
+from hpo.decision.counts import Bools, Floats
+from hpo.decision.metrics import score
 from hpo.search.options import SearchOptions
 from hpo.search.study import Study
 from hpo.search.trial import TrialResult

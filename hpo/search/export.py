@@ -16,7 +16,7 @@ from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import Phase
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
-from hpo.decision.metrics import constant_baselines
+from hpo.decision.baselines import constant_baselines
 from hpo.errors import BundleError, DataError, StudyError
 from hpo.search.confirm import out_of_fold_probabilities
 from hpo.search.describe import claim, measure

@@ -22,7 +22,7 @@ from hpo.bundle.card import model_card
 from hpo.data.account import group_rows, split_rows
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, SavedSplit, prepare_data, save_split
-from hpo.decision.metrics import constant_baselines
+from hpo.decision.baselines import constant_baselines
 from hpo.errors import BackboneError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.model.hyperparameters import Hyperparameters

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hpo.bundle.card import model_card
-from hpo.decision.metrics import constant_baselines
+from hpo.decision.baselines import constant_baselines
 from hpo.search.describe import measure
 
 

@@ -13,14 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_fscore_support
 
-from hpo.decision.metrics import (
-    METRICS,
-    best_constant_set,
-    bootstrap_ci95,
-    constant_baselines,
-    predict,
-    score,
-)
+from hpo.decision.baselines import best_constant_set, constant_baselines
+from hpo.decision.bootstrap import bootstrap_ci95
+from hpo.decision.metrics import METRICS, predict, score
 from hpo.errors import DataError, HpoError
 
 
@@ -237,3 +232,33 @@ def test_the_best_set_for_f1_samples_is_the_best_of_the_commonest():
 def test_baselines_of_two_label_sets_are_refused():
     with pytest.raises(DataError, match="the same labels, got 3 and 2"):
         constant_baselines([[1, 0, 0]], [[1, 0]])
+
+
+# At least so many labels
+
+
+def test_a_poster_gets_its_likeliest_labels_where_it_has_too_few():
+    probabilities = [[0.9, 0.1, 0.2], [0.3, 0.2, 0.3], [0.1, 0.6, 0.7]]
+    thresholds = [0.5, 0.5, 0.5]
+    assert predict(probabilities, thresholds, 1).tolist() == [
+        [True, False, False], [True, False, False], [False, True, True],
+    ]  # fmt: skip
+    assert predict(probabilities, thresholds, 2)[0].tolist() == [True, False, True]
+
+
+def test_what_is_predicted_counts_before_what_is_likelier():
+    """A cut of its own may let an unlikely label in: it is one of the labels that the poster has."""
+    assert predict([[0.2, 0.4]], [0.1, 0.5], 1).tolist() == [[True, False]]
+
+
+def test_more_labels_than_there_are_cannot_be_asked_for():
+    with pytest.raises(DataError, match="0 to 2 labels at least, got 3"):
+        predict([[0.2, 0.4]], [0.1, 0.5], 3)
+
+
+def test_scores_and_intervals_take_it_into_account():
+    probabilities, targets, _ = a_case("plain")
+    nothing = np.ones(4)
+    assert score(probabilities, targets, nothing).f1_samples == 0
+    assert score(probabilities, targets, nothing, min_labels=1).f1_samples > 0
+    assert bootstrap_ci95(probabilities, targets, nothing, 50, min_labels=1)["f1_samples"][1] > 0

@@ -15,7 +15,8 @@ from hpo.bundle.bundle import Description
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
-from hpo.decision.metrics import METRICS, constant_baselines
+from hpo.decision.baselines import constant_baselines
+from hpo.decision.metrics import METRICS
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.report.tables import (
     best_by_backbone,

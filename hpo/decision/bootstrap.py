@@ -1,0 +1,151 @@
+"""Intervals of scores, and of differences between two models on the same posters.
+
+The posters are drawn again with replacement; the decisions stay as they are. So an interval says what these decisions
+would score on other posters of the same kind, and does not cover the luck of thresholds that were fitted on these very
+posters. Where posters belong together (one title, one franchise), whole groups are drawn, since their scores are not
+independent; that gives wider and truer intervals.
+
+Sources:
+    Efron & Tibshirani 1993, An Introduction to the Bootstrap: percentile intervals.
+    Field & Welsh 2007, Bootstrapping clustered data: draw whole clusters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hpo.decision.counts import Floats
+from hpo.decision.metrics import METRICS, checked, predict, tally
+from hpo.errors import DataError
+
+_CHUNK_ENTRIES = 1 << 23  # of an (N, B) weighting: 32 MB in float32
+_PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Decided:
+    """Probabilities (N, L) with the thresholds (L,) or (N, L) that decide them."""
+
+    probabilities: ArrayLike
+    thresholds: ArrayLike
+    min_labels: int = 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the second of two is, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    share_above_zero: float  # of the resamples
+
+
+def bootstrap_ci95(
+    probabilities: ArrayLike,
+    targets: ArrayLike,
+    thresholds: ArrayLike,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+    min_labels: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Return {metric: (low, high)}: 95 % percentile intervals over posters, or over whole groups (N,).
+
+    Raises:
+        DataError: see `checked` and `predict`.
+    """
+    decided = Decided(probabilities, thresholds, min_labels)
+    resampled = _resampled([decided], targets, groups, n_resamples, seed)
+    return {metric: _interval(resampled[metric][0]) for metric in METRICS}
+
+
+def paired_differences(
+    first: Decided,
+    second: Decided,
+    targets: ArrayLike,
+    groups: ArrayLike | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Return {metric: second minus first}, both on the same resamples, so that hard posters cancel out.
+
+    Raises:
+        DataError: see `checked` and `predict`.
+    """
+    resampled = _resampled([first, second], targets, groups, n_resamples, seed)
+    plain = _plain([first, second], targets)
+    return {metric: _difference(plain[metric], resampled[metric]) for metric in METRICS}
+
+
+def _difference(values: Floats, resampled: Floats) -> Difference:
+    differences = resampled[1] - resampled[0]
+    return Difference(float(values[1] - values[0]), *_interval(differences), float((differences > 0).mean()))
+
+
+def _interval(values: Floats) -> tuple[float, float]:
+    low, high = np.percentile(values, _PERCENTILES)
+    return float(low), float(high)
+
+
+def _plain(decided: list[Decided], targets: ArrayLike) -> dict[str, Floats]:
+    """Return {metric: (D,)}: the scores with every poster once."""
+    return {
+        metric: values[:, 0]
+        for metric, values in _scores(decided, targets, np.ones((len(np.asarray(targets)), 1))).items()
+    }
+
+
+def _resampled(
+    decided: list[Decided], targets: ArrayLike, groups: ArrayLike | None, n_resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Return {metric: (D, B)}: the scores of each of D under the same B resamples."""
+    n_posters = len(np.asarray(targets))
+    chunks = [_scores(decided, targets, weights) for weights in _weights(n_posters, groups, n_resamples, seed)]
+    return {metric: np.concatenate([chunk[metric] for chunk in chunks], axis=1) for metric in METRICS}
+
+
+def _scores(decided: list[Decided], targets: ArrayLike, weights: Floats) -> dict[str, Floats]:
+    """Return {metric: (D, B)} under weights (N, B)."""
+    headlines = []
+    for each in decided:
+        probabilities, actual = checked(each.probabilities, targets)
+        predictions = predict(probabilities, each.thresholds, each.min_labels)
+        headlines.append(tally(probabilities, actual, predictions, weights).headline())
+    return {metric: np.stack([headline[metric] for headline in headlines]) for metric in METRICS}
+
+
+def _weights(n_posters: int, groups: ArrayLike | None, n_resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield chunks (N, b) of how often each poster was drawn, n_resamples columns in all."""
+    group_of = _group_numbers(groups, n_posters)
+    n_groups = n_posters if group_of is None else int(group_of.max()) + 1
+    rng = np.random.default_rng(seed)
+    chunk = max(1, _CHUNK_ENTRIES // n_posters)
+    for start in range(0, n_resamples, chunk):
+        drawn = _draws(n_groups, min(chunk, n_resamples - start), rng)
+        yield drawn if group_of is None else drawn[group_of]
+
+
+def _draws(n: int, width: int, rng: np.random.Generator) -> Floats:
+    """Return how often each of n was drawn (n, width)."""
+    drawn = rng.integers(n, size=(n, width))
+    cells = drawn * width + np.arange(width)  # each draw's place in the flattened (n, width) table
+    return np.bincount(cells.ravel(), minlength=n * width).reshape(n, width).astype(np.float32)
+
+
+def _group_numbers(groups: ArrayLike | None, n_posters: int) -> NDArray[np.intp] | None:
+    """Return the group (N,) of each poster, numbered from 0; None where every poster is on its own."""
+    if groups is None:
+        return None
+    named = np.asarray(groups)
+    if named.shape != (n_posters,):
+        raise DataError(
+            f"groups must have shape ({n_posters},), one for each poster, got {named.shape}: "
+            "leave them out where posters do not belong together."
+        )
+    names, numbers = np.unique(named, return_inverse=True)
+    return None if len(names) == n_posters else numbers

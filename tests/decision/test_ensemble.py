@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
+from hpo.decision.ensemble import claimed, mean_average_precision, select
+from hpo.decision.metrics import score
+from hpo.decision.thresholds import DEFAULT_STRATEGY, fit, stratified_folds
+from hpo.errors import DataError
+
+
+def trials(n_trials: int, n_posters: int, seed: int = 0, noise: float = 1.5):
+    """Candidates whose errors are their own, of labels that come at 0.5 down to 0.1."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0, 1, (n_posters, 5))
+    targets = truth > np.quantile(truth, np.linspace(0.5, 0.9, 5), axis=0)[np.arange(5), np.arange(5)]
+    logits = truth + rng.normal(0, noise, (n_trials, n_posters, 5)) - 1
+    return 1 / (1 + np.exp(-logits)), targets
+
+
+def reached(probabilities, targets, seen, new) -> float:
+    thresholds = fit(DEFAULT_STRATEGY, probabilities[seen], targets[seen]).values
+    return score(probabilities[new], targets[new], thresholds).f1_macro
+
+
+def test_an_average_beats_the_best_trial_on_new_posters_and_its_claim_is_honest():
+    candidates, targets = trials(20, 2400)
+    seen, new = np.arange(600), np.arange(600, 2400)
+    chosen = select(candidates[:, seen], targets[seen])
+    best = max(candidates, key=lambda p: score(p[seen], targets[seen], np.full(5, 0.5)).mean_ap)
+    value = reached(chosen.probabilities(candidates), targets, seen, new)
+    assert value > reached(best, targets, seen, new) + 0.05
+    honest = claimed(candidates[:, seen], targets[seen]).scores(targets[seen]).f1_macro
+    assert honest == pytest.approx(value, abs=0.03)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 5))
+def test_weights_are_shares_of_few_members(n_trials, max_members, seed):
+    candidates, targets = trials(n_trials, 60, seed)
+    chosen = select(candidates, targets, max_members=max_members)
+    weights = [member.weight for member in chosen.members]
+    assert sum(weights) == pytest.approx(1)
+    assert weights == sorted(weights, reverse=True)
+    assert 1 <= len(weights) <= max_members
+    assert [step.candidate for step in chosen.steps] == [member.candidate for member in chosen.members]
+    assert sum(step.gain for step in chosen.steps) == pytest.approx(chosen.steps[-1].value)
+
+
+def test_a_single_trial_is_its_own_ensemble():
+    candidates, targets = trials(1, 60)
+    np.testing.assert_allclose(select(candidates, targets).probabilities(candidates), candidates[0])
+
+
+def test_a_trial_of_noise_gets_no_weight():
+    candidates, targets = trials(4, 600, noise=0.5)
+    candidates[2] = np.random.default_rng(1).random(candidates[2].shape)
+    assert 2 not in [member.candidate for member in select(candidates, targets).members]
+
+
+def test_a_poster_has_no_say_in_what_decides_it():
+    candidates, targets = trials(6, 120)
+    before = claimed(candidates, targets)
+    fold = stratified_folds(targets, 5, 0) == 0
+    altered = targets.copy()
+    altered[fold] = altered[fold][::-1]  # the same posters otherwise, so that the folds may stay as they are
+    if np.array_equal(stratified_folds(altered, 5, 0) == 0, fold):
+        after = claimed(candidates, altered)
+        np.testing.assert_array_equal(after.thresholds[fold], before.thresholds[fold])
+
+
+def test_the_inner_loop_is_scikit_learns_average_precision():
+    candidates, targets = trials(1, 80)
+    expected = np.mean([average_precision_score(targets[:, i], candidates[0][:, i]) for i in range(5)])
+    assert mean_average_precision(candidates[0], targets) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("candidates", "words"),
+    [
+        (np.empty((0, 3, 2)), r"at least one trial, got \(0, 3, 2\)"),
+        (np.full((3, 2), 0.5), r"got \(3, 2\)"),
+        (np.full((2, 3, 4), 0.5), "must have one shape"),
+        (np.full((2, 3, 2), np.nan), "got nan"),
+    ],
+)
+def test_bad_candidates_are_one_sentence(candidates, words):
+    with pytest.raises(DataError, match=words):
+        select(candidates, np.eye(3, 2))
