@@ -9,7 +9,7 @@ search: $(VENV)/installed
 	$(BIN)/hpo search --trials 50
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

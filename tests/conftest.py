@@ -15,6 +15,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FORMATS = ("jpg", "png", "webp")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest: begun last, it leaves the other worker with nothing to do."""
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real posters that lies beside the repository, or where HPO_SHARED_DATA says."""
