@@ -38,6 +38,7 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.fit movie-posters
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.finetune
+	$(BIN)/python -m benchmarks.thresholds
 	$(BIN)/python -m benchmarks.search movie-posters
 	$(BIN)/python -m benchmarks.search anime-covers
 

@@ -74,13 +74,34 @@ def _highest_of_best(totals: Floats) -> int:
 
 def _f1_cut(probabilities: Floats, targets: Bools) -> float:
     """Return the cut with the best F1 of M decisions (M,), in O(M log M)."""
-    ranking = Ranking.of(probabilities)
-    return ranking.cut(int(np.argmax(f1(ranking.totals(targets), ranking.taken, targets.sum()))))
+    levels, positives = _likeliest_first(probabilities, targets)
+    taken = np.flatnonzero(levels[:-1] > levels[1:])  # as in a ranking
+    hits = np.concatenate([[0], np.cumsum(positives, dtype=np.int64)])[taken]
+    # A cut that takes no positive more than the one above it is worse, so few are left to compare.
+    worth_a_look = np.flatnonzero(np.diff(hits, prepend=-1))
+    hits, taken = hits[worth_a_look], taken[worth_a_look]
+    best = int(taken[np.argmax(f1(hits, taken, targets.sum()))])
+    return _between(float(levels[best + 1]), float(levels[best])) if best else NOTHING
+
+
+def _likeliest_first(probabilities: Floats, targets: Bools) -> tuple[Floats, Counts]:
+    """Return the probabilities from the likeliest down, between the bounds 1 and 0 (M + 2,), and their targets (M,).
+
+    Numbers in 0..1 are in the order of their bits and need one bit less than they have, so that a target fits beside
+    its probability into one whole number. Sorting those is several times as fast as sorting indices and following them.
+    """
+    if probabilities.dtype not in (np.float32, np.float64):
+        probabilities = probabilities.astype(np.float32 if probabilities.dtype.itemsize < 4 else np.float64)
+    bits = np.ascontiguousarray(probabilities).view(f"u{probabilities.dtype.itemsize}")
+    pairs = np.sort(bits << 1 | targets)[::-1]
+    levels = np.ascontiguousarray(pairs >> 1).view(probabilities.dtype)
+    return np.concatenate([[1.0], levels, [0.0]]), pairs & 1
 
 
 def cut_by_label(probabilities: Floats, targets: Bools) -> Floats:
     """Return the cuts (L,) with the best F1 of each label, and so the best f1_macro."""
-    return np.array([_f1_cut(*label) for label in zip(probabilities.T, targets.T, strict=True)])
+    by_label = np.ascontiguousarray(probabilities.T), np.ascontiguousarray(targets.T)
+    return np.array([_f1_cut(*label) for label in zip(*by_label, strict=True)])
 
 
 def global_cut(probabilities: Floats, targets: Bools, metric: str) -> float:
