@@ -262,3 +262,10 @@ def test_scores_and_intervals_take_it_into_account():
     assert score(probabilities, targets, nothing).f1_samples == 0
     assert score(probabilities, targets, nothing, min_labels=1).f1_samples > 0
     assert bootstrap_ci95(probabilities, targets, nothing, 50, min_labels=1)["f1_samples"][1] > 0
+
+
+def test_guessing_by_base_rates_is_right_as_often_as_the_label_comes():
+    targets = np.random.default_rng(0).random((5000, 3)) < [0.5, 0.3, 0.1]
+    guessed = constant_baselines(targets, targets)["prior sampling"]
+    assert guessed["f1_macro"] == pytest.approx(0.3, abs=0.01)  # precision and recall are both the base rate
+    assert guessed["mean_ap"] == pytest.approx(0.3, abs=0.01)
