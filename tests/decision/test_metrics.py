@@ -265,7 +265,7 @@ def test_scores_and_intervals_take_it_into_account():
 
 
 def test_guessing_by_base_rates_is_right_as_often_as_the_label_comes():
-    targets = np.random.default_rng(0).random((5000, 3)) < [0.5, 0.3, 0.1]
+    targets = np.random.default_rng(7).random((5000, 3)) < [0.5, 0.3, 0.1]
     guessed = constant_baselines(targets, targets)["prior sampling"]
     assert guessed["f1_macro"] == pytest.approx(0.3, abs=0.01)  # precision and recall are both the base rate
     assert guessed["mean_ap"] == pytest.approx(0.3, abs=0.01)
