@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpo.decision.counts import Floats
+from hpo.decision.counts import Bools, Floats
 from hpo.decision.metrics import METRICS, checked, predict, tally
 from hpo.errors import DataError
 
@@ -59,8 +59,8 @@ def bootstrap_ci95(
     Raises:
         DataError: see `checked` and `predict`.
     """
-    decided = Decided(probabilities, thresholds, min_labels)
-    resampled = _resampled([decided], targets, groups, n_resamples, seed)
+    table = _Table.of(Decided(probabilities, thresholds, min_labels), targets)
+    resampled = _resampled([table], groups, n_resamples, seed)
     return {metric: _interval(resampled[metric][0]) for metric in METRICS}
 
 
@@ -77,14 +77,17 @@ def paired_differences(
     Raises:
         DataError: see `checked` and `predict`.
     """
-    resampled = _resampled([first, second], targets, groups, n_resamples, seed)
-    plain = _plain([first, second], targets)
-    return {metric: _difference(plain[metric], resampled[metric]) for metric in METRICS}
+    tables = [_Table.of(decided, targets) for decided in (first, second)]
+    resampled = _resampled(tables, groups, n_resamples, seed)
+    before, after = (table.scores(np.ones((len(table.targets), 1))) for table in tables)
+    return {
+        metric: _difference(float((after[metric] - before[metric])[0]), resampled[metric][1] - resampled[metric][0])
+        for metric in METRICS
+    }
 
 
-def _difference(values: Floats, resampled: Floats) -> Difference:
-    differences = resampled[1] - resampled[0]
-    return Difference(float(values[1] - values[0]), *_interval(differences), float((differences > 0).mean()))
+def _difference(value: float, resampled: Floats) -> Difference:
+    return Difference(value, *_interval(resampled), float((resampled > 0).mean()))
 
 
 def _interval(values: Floats) -> tuple[float, float]:
@@ -92,31 +95,32 @@ def _interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _plain(decided: list[Decided], targets: ArrayLike) -> dict[str, Floats]:
-    """Return {metric: (D,)}: the scores with every poster once."""
-    return {
-        metric: values[:, 0]
-        for metric, values in _scores(decided, targets, np.ones((len(np.asarray(targets)), 1))).items()
-    }
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Decisions that were checked, ready to be counted under any weighting."""
+
+    probabilities: Floats  # (N, L)
+    targets: Bools  # (N, L)
+    predictions: Bools  # (N, L)
+
+    @classmethod
+    def of(cls, decided: Decided, targets: ArrayLike) -> _Table:
+        probabilities, actual = checked(decided.probabilities, targets)
+        return cls(probabilities, actual, predict(probabilities, decided.thresholds, decided.min_labels))
+
+    def scores(self, weights: Floats) -> dict[str, Floats]:
+        """Return {metric: (B,)} under weights (N, B)."""
+        return tally(self.probabilities, self.targets, self.predictions, weights).headline()
 
 
-def _resampled(
-    decided: list[Decided], targets: ArrayLike, groups: ArrayLike | None, n_resamples: int, seed: int
-) -> dict[str, Floats]:
+def _resampled(tables: list[_Table], groups: ArrayLike | None, n_resamples: int, seed: int) -> dict[str, Floats]:
     """Return {metric: (D, B)}: the scores of each of D under the same B resamples."""
-    n_posters = len(np.asarray(targets))
-    chunks = [_scores(decided, targets, weights) for weights in _weights(n_posters, groups, n_resamples, seed)]
-    return {metric: np.concatenate([chunk[metric] for chunk in chunks], axis=1) for metric in METRICS}
-
-
-def _scores(decided: list[Decided], targets: ArrayLike, weights: Floats) -> dict[str, Floats]:
-    """Return {metric: (D, B)} under weights (N, B)."""
-    headlines = []
-    for each in decided:
-        probabilities, actual = checked(each.probabilities, targets)
-        predictions = predict(probabilities, each.thresholds, each.min_labels)
-        headlines.append(tally(probabilities, actual, predictions, weights).headline())
-    return {metric: np.stack([headline[metric] for headline in headlines]) for metric in METRICS}
+    weightings = _weights(len(tables[0].targets), groups, n_resamples, seed)
+    chunks = [[table.scores(weights) for table in tables] for weights in weightings]
+    return {
+        metric: np.concatenate([np.stack([scores[metric] for scores in chunk]) for chunk in chunks], axis=1)
+        for metric in METRICS
+    }
 
 
 def _weights(n_posters: int, groups: ArrayLike | None, n_resamples: int, seed: int) -> Iterator[Floats]:

@@ -1,7 +1,7 @@
 """Cuts that give up a little on the posters seen for more on new ones: smoothed, shrunk and bagged.
 
 An exact cut sits in the luckiest gap between two posters, and for a label of few positives luck is most of it. Three
-ways to trust it less, each measured against the calibrated cut in `benchmarks/LOG.md`:
+ways to trust it less. Whether one of them holds better than the calibrated cut on real posters is not measured yet:
 
     smoothed   maximise (2 hits + 1) / (predicted + actual + 1): one imagined hit makes a gap of few posters weigh less
     shrunk     draw each label's cut towards the one that is best for all labels, the more the fewer its positives
