@@ -39,6 +39,8 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.heads
 	$(BIN)/python -m benchmarks.finetune
 	$(BIN)/python -m benchmarks.thresholds
+	$(BIN)/python -m benchmarks.decisions movie-posters
+	$(BIN)/python -m benchmarks.decisions anime-covers
 	$(BIN)/python -m benchmarks.search movie-posters
 	$(BIN)/python -m benchmarks.search anime-covers
 

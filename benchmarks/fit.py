@@ -26,6 +26,7 @@ from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import score
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource, predicted_views
 from hpo.search.trial import run_trial
 
@@ -90,9 +91,9 @@ def _measure(data: PreparedData, source: FeatureSource) -> list[list[list[float]
 
 def _scores(data: PreparedData, source: FeatureSource, chosen: Hyperparameters) -> list[float]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
-    result = run_trial(chosen, train, val, source, "f1_macro", seed=0)
+    result = run_trial(chosen, train, val, source, Objective("f1_macro"), seed=0)
     with torch.inference_mode():
-        logits = result.classifier.head(source.examples(chosen, test, predicted_views(chosen)).features)
+        logits = result.network.head(source.examples(chosen, test, predicted_views(chosen)).features)
     probabilities = torch.sigmoid(logits).numpy()  # (N, L)
     on_test = score(probabilities, test.targets, result.judged.thresholds.values)
     return [result.value, on_test.f1_macro, on_test.mean_ap]

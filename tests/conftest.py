@@ -114,9 +114,10 @@ def chosen():
 @pytest.fixture(scope="session")
 def result(chosen, parts, source):
     """One finished trial."""
+    from hpo.search.objective import Objective
     from hpo.search.trial import run_trial
 
-    return run_trial(chosen, *parts, source, "f1_macro", seed=0)
+    return run_trial(chosen, *parts, source, Objective("f1_macro"), seed=0)
 
 
 @pytest.fixture(scope="session")
@@ -131,8 +132,8 @@ def description(result):
         thresholds=tuple(float(value) for value in result.judged.thresholds.values),
         threshold_strategy=result.judged.thresholds.strategy,
         backbone=result.chosen.backbone,
-        backbone_weights=tuple(backbone.source for backbone in result.backbones),
-        preprocessing=tuple(Preprocessing.of(backbone, result.chosen.fit) for backbone in result.backbones),
+        backbone_weights=tuple(backbone.source for backbone in result.network.backbones),
+        preprocessing=tuple(Preprocessing.of(backbone, result.chosen.fit) for backbone in result.network.backbones),
         params=result.chosen,
         metrics={"metric": "f1_macro", "synthetic": True},
         data=CatalogueRules(),
@@ -146,5 +147,5 @@ def bundle(tmp_path: Path, result, description) -> Path:
     """That trial, saved."""
     from hpo.bundle.bundle import save_bundle
 
-    save_bundle(tmp_path / "bundle", description, result.classifier, card="# A card")
+    save_bundle(tmp_path / "bundle", description, result.network, card="# A card")
     return tmp_path / "bundle"

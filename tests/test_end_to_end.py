@@ -184,7 +184,7 @@ def test_export_predict_evaluate(searched: tuple[CommandLine, str], posters: Pat
     found = json.loads(
         hpo.ok("evaluate", "best", "--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}", "--json")
     )
-    assert set(found) == {"n_posters", "f1_macro", "f1_micro", "f1_samples", "mean_ap", "ci95", "per_label"}
+    assert set(found) == {"n_posters", "f1_macro", "f1_micro", "f1_samples", "mean_ap", "ci95", "averages", "per_label"}
     assert list(found["per_label"]) == described["label_names"]
     images = sorted((sample / "images").iterdir())
     answers = hpo.run("predict", "best", *(f"{image}" for image in images[:3]), "--json")
@@ -193,6 +193,92 @@ def test_export_predict_evaluate(searched: tuple[CommandLine, str], posters: Pat
     predictions = json.loads(answers.stdout)["predictions"]
     assert [answer["image"] for answer in predictions] == [f"{image}" for image in images[1:3]]
     assert set(predictions[0]["probabilities"]) == set(described["label_names"])
+
+
+def test_the_champion_was_run_again_on_fresh_seeds_and_says_why_it_won(searched: tuple[CommandLine, str]) -> None:
+    from mlflow import MlflowClient
+
+    hpo, printed = searched
+    assert "again on seed 1" in printed
+    assert "Champion: trial" in printed
+    uri = f"sqlite:///{hpo.folder / 'mlruns' / 'mlflow.db'}"
+    client = MlflowClient(uri, uri)
+    champion = client.get_model_version_by_alias("s", "champion")
+    assert "has the best mean f1_macro" in champion.tags["hpo.reason"]
+    assert "the runner-up: f1_macro" in champion.tags["hpo.reason"]
+    others = [v.tags["hpo.reason"] for v in client.search_model_versions("name = 's'") if v.version != champion.version]
+    assert all(reason.endswith("; to be confirmed") for reason in others)
+    figures = {Path(file.path).name for file in client.list_artifacts(champion.run_id, "figures")}
+    assert figures == {"precision-recall.png", "f1-by-threshold.png", "reliability.png", "confusions.png"}
+    assert [file.path for file in client.list_artifacts(champion.run_id, "pool")] == ["pool/probabilities.safetensors"]
+
+
+def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
+    searched: tuple[CommandLine, str], posters: Path
+) -> None:
+    hpo, _ = searched
+    account = json.loads(hpo.ok("ensemble", "--max-members", "3", "--json"))
+    weights = [member["weight"] for member in account["members"]]
+    assert 1 <= len(weights) <= 3
+    assert sum(weights) == pytest.approx(1)
+    assert account["members"][-1]["value"] == pytest.approx(sum(member["gain"] for member in account["members"]))
+    assert "the cheapest trial alone costs" in hpo.fails("ensemble", "--max-cost", "0.01")
+    printed = hpo.ok("export-best", "--ensemble", "--max-members", "3", "--min-labels", "1", "--out", "together")
+    assert f"an ensemble of {len(weights)} trials" in printed
+    assert "every poster gets 1 labels or more: f1_macro" in printed
+    described = json.loads((hpo.folder / "together" / "bundle.json").read_text())
+    assert [member["weight"] for member in described["members"]] == pytest.approx(weights)
+    assert described["metrics"]["claim"]["from"] == "cross_fitted"
+    assert "The weighted mean of" in (hpo.folder / "together" / "README.md").read_text()
+    sample = posters / "sample"
+    words = ("evaluate", "together", "--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}", "--json")
+    found, without = json.loads(hpo.ok(*words)), json.loads(hpo.ok(*words, "--min-labels", "0"))
+    assert found["without_min_labels"]["f1_macro"] == pytest.approx(without["f1_macro"])
+    [answer] = json.loads(hpo.ok("predict", "together", f"{sorted((sample / 'images').iterdir())[5]}", "--json"))[
+        "predictions"
+    ]
+    assert answer["labels"]
+    assert "at most the 4 labels" in hpo.fails("export-best", "--min-labels", "5", "--out", "together")
+
+
+def test_two_models_are_compared_on_the_same_posters(searched: tuple[CommandLine, str], posters: Path) -> None:
+    hpo, _ = searched
+    sample = posters / "sample"
+    given = ("--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}")
+    best = hpo.status("s")["best"]["number"]
+    # The champion, and its trial, trained again: it comes out the same.
+    same = json.loads(hpo.ok("compare", "models:/s@champion", f"{best}", *given, "--top", "2", "--json"))
+    assert [row["difference"] for row in same["metrics"].values()] == pytest.approx([0] * 4, abs=1e-6)
+    assert [row["difference"] for row in same["per_label"].values()] == pytest.approx([0] * 4, abs=1e-6)
+    assert len(same["posters"]) == 2
+    hpo.ok("export-best", "--ensemble", "--flip-average", "--out", "several")
+    members = json.loads((hpo.folder / "several" / "bundle.json").read_text())["members"]
+    assert all(member["averages_flips"] for member in members)
+    other = json.loads(hpo.ok("compare", "models:/s@champion", "several", *given, "--json"))
+    found = json.loads(hpo.ok("evaluate", "several", *given, "--json"))
+    assert other["metrics"]["f1_macro"]["b"] == pytest.approx(found["f1_macro"], abs=1e-6)
+    assert other["averages"]["hamming_loss"]["b"] == pytest.approx(found["averages"]["hamming_loss"], abs=1e-6)
+    assert "thresholds cross-fitted" in hpo.ok("compare", "models:/s@champion", "#0")
+    sentences = {
+        "hpo leaderboard": ("compare", "0", "99"),
+        "--data and --images to compare several": ("compare", "several", "1"),
+    }
+    for words, command in sentences.items():
+        assert words in hpo.fails(*command), words
+
+
+def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_words: list[str]) -> None:
+    hpo = CommandLine(tmp_path)
+    words = [*search_words, "--folds", "3", "--trials", "3", "--objective", "cross_fitted", "--thresholds", "per_label"]
+    hpo.ok(*words)
+    assert "other folds" in hpo.fails(*words, "--folds", "4")
+    printed = hpo.ok("export-best", "--out", "best")
+    assert "training and validation posters, out of fold" in printed
+    described = json.loads((tmp_path / "best" / "bundle.json").read_text())
+    assert described["threshold_strategy"] == "per_label"
+    assert [member["weight"] for member in described["members"]] == pytest.approx([1 / 3] * 3)
+    assert described["metrics"]["claim"]["from"] == "cross_fitted"
+    assert described["metrics"]["out_of_fold"]["n_posters"] == described["metrics"]["cross_fitted"]["n_posters"] > 60
 
 
 def test_leaderboard_by_backbone(searched: tuple[CommandLine, str]) -> None:

@@ -4,6 +4,8 @@
     model.safetensors    every weight and buffer of the classifier
     README.md            the model card
 
+The classifier is one network, or an ensemble of several under shared backbones; both are used alike.
+
 A bundle knows nothing of studies or MLflow; a registered model is a bundle with a few lines around it.
 """
 
@@ -18,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -26,19 +28,31 @@ from hpo.bundle.older_formats import read_description, rename_tensors
 from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.errors import BundleError, HpoError
-from hpo.model.backbones import build_backbone, fused_names
+from hpo.model.backbones import Backbone, build_backbone, fused_names
 from hpo.model.classifier import Classifier
+from hpo.model.ensemble import Ensemble, Network, Part, inputs_of
 from hpo.model.hyperparameters import Hyperparameters
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 _VERSIONED = ("hpo", "torch", "timm", "numpy", "pillow")
 
 
+class Member(BaseModel):
+    """One of the classifiers of an ensemble."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(gt=0, le=1)  # of its probabilities
+    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1)  # which of the description's backbones it looks through
+    averages_flips: bool  # over the poster and its mirror image
+    params: Hyperparameters
+
+
 class Description(BaseModel):
-    """What ``bundle.json`` holds."""
+    """What ``bundle.json`` holds. Where a default is given, older bundles do not say it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,10 +60,12 @@ class Description(BaseModel):
     label_names: tuple[str, ...]  # (L,)
     thresholds: tuple[float, ...]  # (L,), predicted when probability >= threshold
     threshold_strategy: str
-    backbone: str  # a+b where two are fused
+    min_labels: NonNegativeInt = 0  # every poster is given its likeliest labels up to so many, whatever the thresholds
+    backbone: str  # a+b where there are two, fused or in one ensemble
     backbone_weights: tuple[str, ...]  # where those of each came from
     preprocessing: tuple[Preprocessing, ...]  # for each
-    params: Hyperparameters
+    params: Hyperparameters  # of an ensemble's heaviest member
+    members: tuple[Member, ...] = ()  # of an ensemble, heaviest first
     metrics: dict[str, Any]
     data: CatalogueRules  # how the CSV was cleaned, so that another one is cleaned alike
     fingerprints: dict[str, str]
@@ -71,13 +87,46 @@ class Description(BaseModel):
             raise ValueError(f"expected one for each of {len(names)} backbones, got {len(entries)}")
         return entries
 
+    @field_validator("members")
+    @classmethod
+    def _see_what_is_there(cls, members: tuple[Member, ...], info: ValidationInfo) -> tuple[Member, ...]:
+        n_backbones = len(fused_names(info.data.get("backbone", "")))
+        unknown = [at for member in members for at in member.inputs if at >= n_backbones]
+        if unknown:
+            raise ValueError(f"expected inputs below {n_backbones}, the number of backbones, got {unknown[0]}")
+        return members
+
+
+def made_of(network: Network) -> dict[str, Any]:
+    """Return what a Description says of the network itself."""
+    inputs = inputs_of(network)
+    members: tuple[Member, ...] = ()
+    chosen = network.chosen if isinstance(network, Classifier) else network.parts[0].chosen
+    if isinstance(network, Ensemble):
+        members = tuple(
+            Member(
+                weight=min(1.0, part.weight),
+                inputs=part.inputs,
+                averages_flips=part.averages_flips,
+                params=part.chosen,
+            )
+            for part in network.parts
+        )
+    return {
+        "backbone": "+".join(backbone.name for backbone, _ in inputs),
+        "backbone_weights": tuple(backbone.source for backbone, _ in inputs),
+        "preprocessing": tuple(Preprocessing.of(backbone, fit) for backbone, fit in inputs),
+        "params": chosen,
+        "members": members,
+    }
+
 
 def installed_versions() -> dict[str, str]:
     """Return the versions of the packages that a bundle's numbers depend on."""
     return {name: metadata.version(name).split("+")[0] for name in _VERSIONED}
 
 
-def save_bundle(folder: Path, description: Description, classifier: Classifier, card: str) -> None:
+def save_bundle(folder: Path, description: Description, classifier: Network, card: str) -> None:
     """Write a bundle to ``folder``, which appears whole or not at all. Raises BundleError when the disk refuses."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +187,7 @@ def _check_format(content: Any, file: Path) -> None:
         )
 
 
-def load_classifier(folder: Path, description: Description) -> Classifier:
+def load_classifier(folder: Path, description: Description) -> Network:
     """Rebuild the network of a bundle. Raises BundleError when the weights are missing, altered or do not fit."""
     file = folder / WEIGHTS_FILE
     if not file.is_file() or _file_hash(file) != description.fingerprints.get("model"):
@@ -148,7 +197,7 @@ def load_classifier(folder: Path, description: Description) -> Classifier:
             build_backbone(name, preprocessing.image_size, preprocessing.model_dump())
             for name, preprocessing in zip(fused_names(description.backbone), description.preprocessing, strict=True)
         ]
-        classifier = Classifier.untrained(backbones, len(description.label_names), description.params)
+        classifier = _untrained(backbones, description)
         classifier.load_state_dict(rename_tensors(load_file(file)))
     except (HpoError, RuntimeError) as error:
         raise BundleError(
@@ -156,6 +205,14 @@ def load_classifier(folder: Path, description: Description) -> Classifier:
             f"install timm {description.versions.get('timm', 'of the time')} or export the bundle again."
         ) from error
     return classifier
+
+
+def _untrained(backbones: list[Backbone], description: Description) -> Network:
+    n_labels = len(description.label_names)
+    if not description.members:
+        return Classifier.untrained(backbones, n_labels, description.params)
+    parts = [Part(one.weight, one.params, one.inputs, one.averages_flips) for one in description.members]
+    return Ensemble.untrained(backbones, n_labels, parts)
 
 
 def _file_hash(file: Path) -> str:

@@ -12,6 +12,8 @@ from hpo.model.backbones import fused_names
 # From the most flattering to the most honest.
 _PARTS = {
     "val": "validation posters (thresholds and trial were chosen on these: flattering)",
+    "out_of_fold": "training and validation posters, out of fold (thresholds were chosen on these: flattering)",
+    "cross_fitted": "the posters that the search judged on, each by thresholds chosen without it (the claim)",
     "cross_validation": "training posters, out of fold, at this model's thresholds (the claim)",
     "test": "test posters (never looked at before)",
 }
@@ -31,7 +33,7 @@ def model_card(described: Description) -> str:
         section
         for section in (
             _front_matter(),
-            f"# Poster genres: {described.backbone}",
+            f"# Poster genres: {_title(described)}",
             _summary(described),
             _synthetic_warning(described),
             "## How good it is\n\n" + _results(described),
@@ -48,11 +50,18 @@ def _front_matter() -> str:
     return f"---\n{tags}\nlibrary_name: timm\npipeline_tag: image-classification\n---"
 
 
+def _title(described: Description) -> str:
+    if described.members:
+        return f"an ensemble of {len(described.members)} on {described.backbone}"
+    return described.backbone
+
+
 def _summary(described: Description) -> str:
+    at_least = f" Every poster is given at least {described.min_labels}." if described.min_labels else ""
     return (
         f"Predicts which of {len(described.label_names)} labels a poster carries: {', '.join(described.label_names)}. "
         f"Thresholds: one per label, strategy `{described.threshold_strategy}`; a label is predicted when its "
-        "probability is at least its threshold."
+        f"probability is at least its threshold.{at_least}"
     )
 
 
@@ -71,7 +80,7 @@ def _results(described: Description) -> str:
                 {"posters": f"constant: {name}, {part}", **_rounded(values)}
                 for name, values in described.metrics["baselines"].get(part, {}).items()
             ]
-    return markdown_table(rows) + "\n\n95 % intervals by bootstrap over posters, in brackets."
+    return markdown_table(rows) + "\n\n95 % intervals by bootstrap over titles, in brackets."
 
 
 def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label_table(described: Description) -> str:
-    part = "test" if "test" in described.metrics else "val"
+    part = next(part for part in reversed(_PARTS) if part in described.metrics)
     rows = [
         {"label": name, **{key: _short(value) for key, value in row.items()}}
         for name, row in described.metrics[part]["per_label"].items()
@@ -89,6 +98,8 @@ def _label_table(described: Description) -> str:
 
 
 def _making(described: Description) -> str:
+    if described.members:
+        return _averaging(described)
     settings = [{"hyperparameter": key, "value": _short(value)} for key, value in described.params]
     return (
         f"{_backbones(described)} under a head that was found by a search for the best "
@@ -96,9 +107,36 @@ def _making(described: Description) -> str:
     )
 
 
-def _backbones(described: Description) -> str:
+def _averaging(described: Description) -> str:
+    names = fused_names(described.backbone)
+    trials = described.metrics.get("trials", [""] * len(described.members))
+    if len(trials) != len(described.members):  # each trial is itself the mean of its folds
+        trials = [""] * len(described.members)
+    rows = [
+        {
+            "trial": trial,
+            "weight": f"{member.weight:.3f}",
+            "backbone": " + ".join(names[at] for at in member.inputs),
+            "head": f"{member.params.hidden_layers} × {member.params.width}"
+            if member.params.hidden_layers
+            else "linear",
+            "looks at": "poster and mirror image" if member.averages_flips else "poster",
+        }
+        for member, trial in zip(described.members, trials, strict=True)
+    ]
+    return (
+        f"The weighted mean of {len(rows)} classifiers' probabilities, over {_origins(described)}, found by a search "
+        f"for the best {described.metrics['metric']}.{_framings(described)}\n\n{markdown_table(rows)}"
+    )
+
+
+def _origins(described: Description) -> str:
     origins = zip(fused_names(described.backbone), described.backbone_weights, strict=True)
-    named = " and a ".join(f"`{name}` ({origin})" for name, origin in origins)
+    return " and a ".join(f"`{name}` ({origin})" for name, origin in origins)
+
+
+def _backbones(described: Description) -> str:
+    named = _origins(described)
     if described.metrics.get("phase", "frozen") == "frozen":  # bundles of format 1 do not say
         return f"A frozen {named}"
     return f"A {named}, fine-tuned ({described.params.unfreeze.replace('_', ' ')}),"

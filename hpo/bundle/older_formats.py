@@ -1,7 +1,8 @@
 """Bundles of earlier formats, read as if they had been written today.
 
 Format 1 knew one backbone: its preprocessing and the origin of its weights stood alone, and the names of its tensors
-began with ``backbone.``. Since format 2 there is a list, with one entry for each of the backbones that are fused.
+began with ``backbone.``. Since format 2 there is a list, with one entry for each of the backbones that are fused. Since
+format 3 there are ensembles and ``min_labels``, whose defaults mean what there was before.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ _ONLY_BACKBONE, _FIRST_BACKBONE = "backbone.", "backbones.0."
 
 def read_description(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return what an older ``bundle.json`` holds in the words of the present format."""
-    if content["format_version"] > 1:
-        return dict(content)
-    listed = {key: [content[key]] for key in _ONE_EACH if key in content}
-    return {**content, **listed, "format_version": 2}
+    listed = {}
+    if content["format_version"] == 1:
+        listed = {key: [content[key]] for key in _ONE_EACH if key in content}
+    return {**content, **listed, "format_version": 3}
 
 
 def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from hpo.data.decoding import Framing, Source, decode
 from hpo.data.images import Progress
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
-from hpo.model.classifier import Classifier
+from hpo.model.ensemble import Network
 from hpo.model.forward import Forward, fastest_forward, torch_forward
 
 _BLOCK_POSTERS = 128  # decoded at once
@@ -38,7 +38,7 @@ class Predicted:
 class Predictor:
     """The classifier of a bundle, ready to answer."""
 
-    def __init__(self, description: Description, classifier: Classifier) -> None:
+    def __init__(self, description: Description, classifier: Network) -> None:
         self.description = description
         self.classifier = classifier
         self.framings = tuple(preprocessing.framing for preprocessing in description.preprocessing)  # one a backbone
@@ -73,7 +73,7 @@ class Predictor:
     def labels(self, probabilities: Array) -> list[tuple[str, ...]]:
         """Return the predicted label names of each row of ``probabilities`` (N, L)."""
         names = self.description.label_names
-        chosen = predict(probabilities, np.array(self.description.thresholds))
+        chosen = predict(probabilities, np.array(self.description.thresholds), self.description.min_labels)
         return [tuple(name for name, yes in zip(names, row, strict=True) if yes) for row in chosen]
 
     def answers(self, predicted: Predicted, names: Sequence[str]) -> list[dict[str, Any]]:

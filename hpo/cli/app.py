@@ -15,7 +15,7 @@ from types import FrameType
 import typer
 
 from hpo import __version__
-from hpo.cli import bundles, data, doctor, results, search, space
+from hpo.cli import bundles, compare, data, doctor, results, search, space
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -31,8 +31,10 @@ app.command("space")(space.space)
 app.command("doctor")(doctor.doctor)
 app.command("status")(results.status)
 app.command("leaderboard")(results.leaderboard)
+app.command("ensemble")(results.ensemble)
 app.command("export-best")(results.export_best)
 app.command("evaluate")(bundles.evaluate)
+app.command("compare")(compare.compare)
 app.command("predict")(bundles.predict)
 app.command("ui")(results.ui)
 app.add_typer(data.app, name="data")

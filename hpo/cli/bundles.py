@@ -29,12 +29,15 @@ def evaluate(
     labels_column: LabelsColumn = None,
     image_column: ImageColumn = None,
     label_separator: LabelSeparator = None,
+    min_labels: Annotated[
+        int | None, typer.Option(min=0, help="As in hpo export-best. Default: what the bundle says.")
+    ] = None,
 ) -> None:
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
     from hpo.bundle.predictor import Predictor
     from hpo.cli.watch import RichWatch
     from hpo.data.catalogue.catalogue import read_catalogue
-    from hpo.decision.baselines import constant_baselines
+    from hpo.decision.baselines import baseline_averages
     from hpo.report.tables import print_evaluation
     from hpo.search.export import evaluate as judge
 
@@ -45,18 +48,18 @@ def evaluate(
         "image_column": image_column,
         "label_separator": label_separator,
     }
-    catalogue, _ = read_catalogue(data, images, _rules(predictor.description, types, columns))
+    catalogue, _ = read_catalogue(data, images, rules_for(predictor.description, types, columns))
     with RichWatch(0, "") as watch:
-        found, broken = judge(predictor, catalogue, watch.phase)
+        found, broken = judge(predictor, catalogue, watch.phase, min_labels)
         for path in broken:
             watch.notice(f"broken poster left out: {path}")
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:
-        print_evaluation(found, constant_baselines(catalogue.targets, catalogue.targets))
+        print_evaluation(found, baseline_averages(catalogue.targets, catalogue.targets))
 
 
-def _rules(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:
+def rules_for(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:
     """The rules of the search with the columns of this CSV: its names are found anew unless they are given."""
     changed: dict[str, Any] = dict(columns)
     if types is not None:

@@ -68,6 +68,19 @@ Split = Annotated[
     typer.Option(help="Reuse the split in this file, as hpo data check and every search write one."),
 ]
 
+MaxMembers = Annotated[int, typer.Option(min=1, help="Average at most this many trials.")]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(
+        min=0, help="Let the ensemble cost at most so many forward passes of the best trial.", show_default=False
+    ),
+]
+MinLabels = Annotated[
+    int,
+    typer.Option(min=0, help="Give every poster at least this many labels, its likeliest, whatever the thresholds."),
+]
+
+DEFAULT_MAX_MEMBERS = 12  # as hpo.decision.ensemble has it, which takes NumPy to load
 DEFAULT_TYPES = "TV,Movie"
 
 

@@ -1,4 +1,4 @@
-"""``hpo status``, ``hpo leaderboard``, ``hpo export-best`` and ``hpo ui``: what came of a search."""
+"""``hpo status``, ``hpo leaderboard``, ``hpo ensemble``, ``hpo export-best`` and ``hpo ui``: what came of a search."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpo.cli.options import AsJson, CacheDir, Storage, StudyName, TrackingUri
+from hpo.cli.options import (
+    DEFAULT_MAX_MEMBERS,
+    AsJson,
+    CacheDir,
+    MaxCost,
+    MaxMembers,
+    MinLabels,
+    Storage,
+    StudyName,
+    TrackingUri,
+)
 from hpo.errors import HpoError, StudyError
 
 if TYPE_CHECKING:
@@ -61,23 +71,69 @@ def export_best(
     out: Annotated[
         Path | None, typer.Option(help="The folder to write. Default: bundle-<study>.", show_default=False)
     ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average several of the study's trials instead of taking its champion.")
+    ] = False,
+    max_members: MaxMembers = DEFAULT_MAX_MEMBERS,
+    max_cost: MaxCost = None,
+    flip_average: Annotated[
+        bool, typer.Option("--flip-average", help="Members of an ensemble also look at every poster mirrored.")
+    ] = False,
+    min_labels: MinLabels = 0,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write the champion as a bundle, judged once on the test posters that no search has looked at."""
+    """Write the champion, or an ensemble, as a bundle, judged on the test posters that no search has looked at."""
     places = _places(storage, tracking_uri, cache_dir)
     opened = _open(study, places)
     from hpo.cli.watch import RichWatch
     from hpo.report.tables import export_lines
     from hpo.search.export import export_best as export
+    from hpo.search.export import export_ensemble
     from hpo.search.tracking import open_tracking
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
+    folder = out or Path(f"bundle-{opened.name}")
     with RichWatch(0, opened.metric) as watch:
-        exported = export(opened, tracking, places, out or Path(f"bundle-{opened.name}"), watch.phase)
+        if ensemble:
+            exported = export_ensemble(
+                opened, tracking, places, folder, watch.phase, max_members, max_cost, min_labels, flip_average
+            )
+        else:
+            exported = export(opened, tracking, places, folder, watch.phase, min_labels)
     for line in export_lines(exported):
         typer.echo(line)
+
+
+def ensemble(
+    study: StudyName = None,
+    max_members: MaxMembers = DEFAULT_MAX_MEMBERS,
+    max_cost: MaxCost = None,
+    as_json: AsJson = False,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Say which trials of a study are best averaged, what each adds, and what the average may claim."""
+    places = _places(storage, tracking_uri, cache_dir)
+    opened = _open(study, places)
+    from hpo.cli.watch import RichWatch
+    from hpo.report.ensemble import ensemble_account, print_ensemble
+    from hpo.search.ensemble import select_members
+    from hpo.search.export import reopen_data
+    from hpo.search.tracking import open_tracking
+    from hpo.search.trainer import Trainer
+
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    with RichWatch(0, opened.metric) as watch:
+        data = reopen_data(opened, places, watch.phase)
+        trainer = Trainer.of(opened.attributes, data, places.cache_dir, watch.phase)
+        selected = select_members(opened, tracking, data, trainer, max_members, max_cost)
+    if as_json:
+        typer.echo(json.dumps(ensemble_account(opened, selected), ensure_ascii=False))
+    else:
+        print_ensemble(opened, selected)
 
 
 def ui(
@@ -107,6 +163,7 @@ def _places(storage: str | None, tracking_uri: str | None, cache_dir: Path | Non
 
 def _open(name: str | None, places: Places) -> Study:
     """Open the study of that name; without one the only one, or the latest."""
-    from hpo.search.study import latest_study_name, open_study
+    from hpo.search.storage import latest_study_name
+    from hpo.search.study import open_study
 
     return open_study(places.storage, name or latest_study_name(places.storage), places.locks, seed=0, create=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -52,6 +52,23 @@ def search(
     metric: Annotated[
         str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
+    objective: Annotated[
+        Literal["calibrated", "cross_fitted"],
+        typer.Option(help="The metric at thresholds fitted on the posters that are scored, or on the others."),
+    ] = "calibrated",
+    thresholds: Annotated[
+        str, typer.Option(help="How thresholds are chosen: calibrated, per_label, global, shrunk ...")
+    ] = "calibrated",
+    folds: Annotated[
+        int, typer.Option(min=1, help="Judge each trial by that many folds of train + val; 1: on val alone.")
+    ] = 1,
+    fold_model: Annotated[
+        Literal["average", "refit"],
+        typer.Option(help="With --folds, the model is the average of the folds, or trained again on all posters."),
+    ] = "average",
+    confirm: Annotated[
+        bool, typer.Option("--confirm/--no-confirm", help="Run the top trials on fresh seeds before one is crowned.")
+    ] = True,
     timeout: Annotated[
         str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")
     ] = None,
@@ -89,14 +106,19 @@ def search(
         from hpo.data.options import DataOptions
         from hpo.data.splits.splits import parse_size
         from hpo.decision.metrics import METRICS
+        from hpo.decision.thresholds import STRATEGIES
         from hpo.model.architectures import check_known
         from hpo.report.tables import print_outcome
+        from hpo.search.objective import Objective
         from hpo.search.options import SearchOptions
         from hpo.search.places import Places
         from hpo.search.search import search as run_search
         from hpo.search.space.space import load_space
     if metric not in METRICS:
         raise HpoError(f"--metric expects one of {', '.join(METRICS)}, got {metric!r}{did_you_mean(metric, METRICS)}.")
+    if thresholds not in STRATEGIES:
+        known = f"{', '.join(STRATEGIES)}, got {thresholds!r}{did_you_mean(thresholds, STRATEGIES)}"
+        raise HpoError(f"--thresholds expects one of {known}.")
     loaded = load_space(space, check_known)
     places = Places.of(storage, tracking_uri, cache_dir)
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
@@ -125,7 +147,10 @@ def search(
             ),
             space=loaded,
             study=study or default_study_name(data, loaded.name),
-            metric=metric,
+            objective=Objective(metric, objective, thresholds),
+            n_folds=folds,
+            fold_model=fold_model,
+            confirm=confirm,
             trials=trials,
             timeout_seconds=timeout_seconds,
             places=places,

@@ -36,6 +36,21 @@ class Part:
     targets: npt.NDArray[np.bool_]  # (N, L)
     groups: Rows | None = None  # (N,) posters of one number stay in one fold; None: each is on its own
 
+    def take(self, rows: Rows) -> Part:
+        """Return the posters at ``rows`` (M,) alone."""
+        return Part(self.posters.take(rows), self.targets[rows], None if self.groups is None else self.groups[rows])
+
+    def __add__(self, other: Part) -> Part:
+        """Return the posters of both; groups of one number are one group."""
+        posters = Posters(self.posters.paths + other.posters.paths, self.posters.digests + other.posters.digests)
+        groups = None
+        if self.groups is not None and other.groups is not None:
+            groups = np.concatenate([self.groups, other.groups])
+        return Part(posters, np.concatenate([self.targets, other.targets]), groups)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
 
 @dataclass(frozen=True, eq=False)
 class PreparedData:

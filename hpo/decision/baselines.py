@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hpo.decision.averages import LOWER_IS_BETTER, averages, decided
 from hpo.decision.counts import Bools, Floats, f1
 from hpo.decision.metrics import METRICS, Scores, checked_targets, known_metric, score
 from hpo.errors import DataError
@@ -33,6 +34,30 @@ def constant_baselines(reference_targets: ArrayLike, targets: ArrayLike) -> dict
         "every label": _constant_score(np.ones(actual.shape[1], dtype=bool), actual).headline(),
         "best constant set": chosen,
         "prior sampling": _prior_sampling(reference.mean(axis=0), actual),
+    }
+
+
+def baseline_averages(reference_targets: ArrayLike, targets: ArrayLike) -> dict[str, dict[str, float]]:
+    """Return the same three ways by all of `averages`; the best constant set is the best for each, but as above.
+
+    Sets are the k commonest labels. Arguments and errors are those of `constant_baselines`.
+    """
+    constant = constant_baselines(reference_targets, targets)
+    reference, actual = checked_targets(reference_targets), checked_targets(targets)
+    order = np.argsort(-reference.sum(axis=0), kind="stable")
+    sets = [np.isin(np.arange(actual.shape[1]), order[: k + 1]) for k in range(actual.shape[1])]
+    everywhere = [decided(np.broadcast_to(one, reference.shape), reference) for one in sets]
+    reached = {}
+    for name in everywhere[0]:
+        values = [row[name] for row in everywhere]
+        best = sets[int(np.argmin(values) if name in LOWER_IS_BETTER else np.argmax(values))]
+        reached[name] = decided(np.broadcast_to(best, actual.shape), actual)[name]
+    rates = reference.mean(axis=0)
+    drawn = np.random.default_rng(0).random(actual.shape)
+    return {
+        "every label": {**decided(np.ones_like(actual), actual), **constant["every label"]},
+        "best constant set": {**reached, **constant["best constant set"]},
+        "prior sampling": {**averages(drawn, actual, 1 - rates), **constant["prior sampling"]},
     }
 
 

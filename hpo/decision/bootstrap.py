@@ -12,14 +12,15 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hpo.decision.counts import Bools, Floats
-from hpo.decision.metrics import METRICS, checked, predict, tally
+from hpo.decision.counts import Bools, Floats, f1
+from hpo.decision.metrics import METRICS, Tally, checked, predict, tally
 from hpo.errors import DataError
 
 _CHUNK_ENTRIES = 1 << 23  # of an (N, B) weighting: 32 MB in float32
@@ -60,8 +61,8 @@ def bootstrap_ci95(
         DataError: see `checked` and `predict`.
     """
     table = _Table.of(Decided(probabilities, thresholds, min_labels), targets)
-    resampled = _resampled([table], groups, n_resamples, seed)
-    return {metric: _interval(resampled[metric][0]) for metric in METRICS}
+    [resampled] = _resampled([table], groups, n_resamples, seed, _headline)
+    return {metric: _interval(values) for metric, values in zip(METRICS, resampled, strict=True)}
 
 
 def paired_differences(
@@ -77,13 +78,53 @@ def paired_differences(
     Raises:
         DataError: see `checked` and `predict`.
     """
+    differences = _differences(first, second, targets, groups, n_resamples, seed, _headline)
+    return dict(zip(METRICS, differences, strict=True))
+
+
+def paired_label_differences(
+    first: Decided,
+    second: Decided,
+    targets: ArrayLike,
+    groups: ArrayLike | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> list[Difference]:
+    """Return the same for the F1 of each of L labels.
+
+    Raises:
+        DataError: see `checked` and `predict`.
+    """
+    return _differences(first, second, targets, groups, n_resamples, seed, _f1_by_label)
+
+
+Measure: TypeAlias = Callable[[Tally], Floats]  # → (M, B): M figures under B weightings
+
+
+def _headline(counted: Tally) -> Floats:
+    return np.stack([counted.headline()[metric] for metric in METRICS])
+
+
+def _f1_by_label(counted: Tally) -> Floats:
+    return f1(counted.hits, counted.predicted, counted.actual)
+
+
+def _differences(
+    first: Decided,
+    second: Decided,
+    targets: ArrayLike,
+    groups: ArrayLike | None,
+    n_resamples: int,
+    seed: int,
+    measure: Measure,
+) -> list[Difference]:
     tables = [_Table.of(decided, targets) for decided in (first, second)]
-    resampled = _resampled(tables, groups, n_resamples, seed)
-    before, after = (table.scores(np.ones((len(table.targets), 1))) for table in tables)
-    return {
-        metric: _difference(float((after[metric] - before[metric])[0]), resampled[metric][1] - resampled[metric][0])
-        for metric in METRICS
-    }
+    once = np.ones((len(tables[0].targets), 1))
+    before, after = (measure(table.tally(once))[:, 0] for table in tables)
+    resampled = _resampled(tables, groups, n_resamples, seed, measure)
+    return [
+        _difference(float(gain), drawn) for gain, drawn in zip(after - before, resampled[1] - resampled[0], strict=True)
+    ]
 
 
 def _difference(value: float, resampled: Floats) -> Difference:
@@ -108,19 +149,16 @@ class _Table:
         probabilities, actual = checked(decided.probabilities, targets)
         return cls(probabilities, actual, predict(probabilities, decided.thresholds, decided.min_labels))
 
-    def scores(self, weights: Floats) -> dict[str, Floats]:
-        """Return {metric: (B,)} under weights (N, B)."""
-        return tally(self.probabilities, self.targets, self.predictions, weights).headline()
+    def tally(self, weights: Floats) -> Tally:
+        """Count under weights (N, B)."""
+        return tally(self.probabilities, self.targets, self.predictions, weights)
 
 
-def _resampled(tables: list[_Table], groups: ArrayLike | None, n_resamples: int, seed: int) -> dict[str, Floats]:
-    """Return {metric: (D, B)}: the scores of each of D under the same B resamples."""
+def _resampled(tables: list[_Table], groups: ArrayLike | None, n_resamples: int, seed: int, measure: Measure) -> Floats:
+    """Return (D, M, B): M figures of each of D tables under the same B resamples."""
     weightings = _weights(len(tables[0].targets), groups, n_resamples, seed)
-    chunks = [[table.scores(weights) for table in tables] for weights in weightings]
-    return {
-        metric: np.concatenate([np.stack([scores[metric] for scores in chunk]) for chunk in chunks], axis=1)
-        for metric in METRICS
-    }
+    chunks = [np.stack([measure(table.tally(weights)) for table in tables]) for weights in weightings]
+    return np.concatenate(chunks, axis=2)
 
 
 def _weights(n_posters: int, groups: ArrayLike | None, n_resamples: int, seed: int) -> Iterator[Floats]:

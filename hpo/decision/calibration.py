@@ -26,6 +26,7 @@ _LOGIT_MARGIN = 2.0**-25
 PRIOR_POSTERS = 30.0  # precision of the prior on slope and intercept, in units of the logits' spread
 _NEWTON_STEPS = 100
 _RIDGE = 1e-12  # keeps Newton's equations solvable where every fitted probability is nearly 0 or 1
+_LEAST_SLOPE = 1e-6  # in units of the logits' spread; a slope of rounding errors is none
 _CONVERGED = 1e-10  # nats a poster still to be gained
 _HALVINGS = 0.5 ** np.arange(40)
 
@@ -68,7 +69,7 @@ def fit_calibration(probabilities: Floats, targets: Bools) -> Calibration:
     ]
     can_be_fitted = targets.any(axis=0) & ~targets.all(axis=0) & (np.ptp(logits, axis=0) > 0)
     slopes, offsets = np.transpose(maps)
-    rises = can_be_fitted & (slopes > 0)
+    rises = can_be_fitted & (slopes > _LEAST_SLOPE)
     slopes = np.where(rises, slopes / spread, 0.0)
     return Calibration(slopes, np.where(rises, offsets - slopes * centre, logit(smoothed.mean(axis=0))))
 

@@ -14,6 +14,7 @@ Sources:
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,8 @@ from hpo.decision.metrics import predict
 
 FIXED_THRESHOLD = 0.5
 NOTHING = 1.0  # the cut that predicts no poster that is short of certain
+
+_WORTH_THREADS = 1 << 20  # decisions, below which starting threads costs more than they save
 
 # Sums of F1 that differ by less, relatively, are equal: their order of summation is the posters' order.
 _ROUNDING = 1e-12
@@ -68,7 +71,7 @@ def _between(low: float, high: float) -> float:
 
 
 def _highest_of_best(totals: Floats) -> int:
-    """Return the first index whose total is the largest up to rounding: the highest of equally good cuts."""
+    """Return the first index whose total is the largest up to rounding: of equally good cuts, the highest."""
     return int(np.argmax(totals >= totals.max() - _ROUNDING * max(1.0, abs(totals.max()))))
 
 
@@ -101,7 +104,10 @@ def _likeliest_first(probabilities: Floats, targets: Bools) -> tuple[Floats, Cou
 def cut_by_label(probabilities: Floats, targets: Bools) -> Floats:
     """Return the cuts (L,) with the best F1 of each label, and so the best f1_macro."""
     by_label = np.ascontiguousarray(probabilities.T), np.ascontiguousarray(targets.T)
-    return np.array([_f1_cut(*label) for label in zip(*by_label, strict=True)])
+    if probabilities.size < _WORTH_THREADS:
+        return np.array([_f1_cut(*label) for label in zip(*by_label, strict=True)])
+    with ThreadPoolExecutor() as pool:  # NumPy sorts without holding up other threads
+        return np.array(list(pool.map(_f1_cut, *by_label)))
 
 
 def global_cut(probabilities: Floats, targets: Bools, metric: str) -> float:
@@ -187,7 +193,8 @@ def _best_samples_start(probabilities: Floats, targets: Bools) -> Floats:
         cut_by_label(probabilities, targets),
         joint_micro_cuts(probabilities, targets),
     ]
-    return max(starts, key=lambda cuts: _f1_samples(predict(probabilities, cuts), targets))
+    values = np.array([_f1_samples(predict(probabilities, cuts), targets) for cuts in starts])
+    return starts[_highest_of_best(values)]
 
 
 def _f1_samples(predictions: Bools, targets: Bools) -> float:

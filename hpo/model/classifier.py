@@ -18,7 +18,7 @@ class Classifier(nn.Module):
 
     def __init__(self, backbones: Sequence[Backbone], head: Head, chosen: Hyperparameters) -> None:
         super().__init__()
-        self.backbones, self.head = nn.ModuleList(backbones), head
+        self.backbones, self.head, self.chosen = nn.ModuleList(backbones), head, chosen
         self.averages_flips = chosen.flip == "average"
         self._columns = [torch.from_numpy(choose_columns(backbone, chosen)) for backbone in backbones]
         self.eval()

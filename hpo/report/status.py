@@ -12,7 +12,7 @@ from hpo.search.tracking import Tracking
 
 def status_of(study: Study, tracking: Tracking) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
-    counts, best, champion = study.counts(), study.best(), tracking.champion(study.name)
+    counts, best, champion = study.counts(), study.leader(), tracking.champion(study.name)
     return {
         "study": study.name,
         "metric": study.metric,

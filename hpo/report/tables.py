@@ -15,6 +15,7 @@ from hpo.decision.metrics import METRICS
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from hpo.bundle.bundle import Description
     from hpo.data.prepare import PreparedData
     from hpo.search.export import Exported
     from hpo.search.search import Outcome
@@ -64,8 +65,7 @@ def _in_words(chosen: dict[str, Any]) -> str:
 
 def complete_trials(study: Study) -> list[FrozenTrial]:
     """Return the complete trials, best first."""
-    complete = [trial for trial in study.trials() if trial.state.name == "COMPLETE"]
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))
+    return study.top(None)
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -108,18 +108,28 @@ def best_by_backbone(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 def export_lines(exported: Exported) -> list[str]:
     """Say what was exported and what it scores."""
     described, metric = exported.description, exported.description.metrics["metric"]
-    champion = exported.champion
-    lines = [
-        f"Wrote {exported.folder}: version {champion.version}, trial {champion.trial_number}, {described.backbone}."
-    ]
+    lines = [f"Wrote {exported.folder}: {exported.title}, {described.backbone}."]
     lines += [_score_line(part, described.metrics, metric) for part in _PARTS if part in described.metrics]
     if exported.untested is not None:
         lines.append(f"Not judged on other posters than those of the search: {exported.untested}")
+    if described.min_labels:
+        lines.append(_min_labels_line(described, metric))
     return [*lines, f"Next: hpo predict {exported.folder} POSTER.jpg"]
+
+
+def _min_labels_line(described: Description, metric: str) -> str:
+    test = described.metrics.get("test", {})
+    without = test.get("without_min_labels")
+    effect = (
+        "" if without is None else f": {metric} {test[metric]:.3f} on the test posters, {without[metric]:.3f} without"
+    )
+    return f"  every poster gets {described.min_labels} labels or more{effect}"
 
 
 _PARTS = {
     "val": "validation posters, which chose the trial and its thresholds",
+    "out_of_fold": "training and validation posters, out of fold, which chose the trial and its thresholds",
+    "cross_fitted": "posters of the search, each decided by what was chosen without it: the claim",
     "cross_validation": "training posters, cross-validated at its thresholds: the claim",
     "test": "test posters, never looked at by the search",
 }
@@ -140,10 +150,12 @@ def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float
     for name in ("average", "value", "95 %", *baselines):
         whole = name not in baselines  # where the terminal is narrow, the long names of baselines give way
         averages.add_column(name, justify="left" if name == "average" else "right", no_wrap=whole)
-    for metric in METRICS:
-        low, high = found["ci95"][metric]
-        constants = (f"{values[metric]:.3f}" for values in baselines.values())
-        averages.add_row(metric, f"{found[metric]:.3f}", f"{low:.3f} to {high:.3f}", *constants)
+    others = [metric for metric in found["averages"] if metric not in METRICS]
+    for metric in (*METRICS, *others):
+        low, high = found["ci95"].get(metric, (None, None))
+        interval = "" if low is None else f"{low:.3f} to {high:.3f}"
+        constants = (f"{values[metric]:.3f}" if metric in values else "" for values in baselines.values())
+        averages.add_row(metric, f"{found['averages'][metric]:.3f}", interval, *constants)
     labels = Table(title="By label", title_justify="left")
     for name in ("label", "f1", "precision", "recall", "support", "threshold"):
         labels.add_column(name, justify="left" if name == "label" else "right")

@@ -20,6 +20,7 @@ import numpy as np
 from hpo.data.shards import Array
 from hpo.errors import HpoError
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.objective import Objective
 from hpo.search.space.allowed import Scalar, value_mistake
 from hpo.search.space.parameters import Categorical, Parameter
 from hpo.search.space.samples import draw
@@ -184,7 +185,9 @@ class _Examination:
         reports: list[EpochReport] = []
         world = self._world
         try:
-            result = run_trial(small, world.train, world.val, world.source, "mean_ap", self._seed, reports.append)
+            result = run_trial(
+                small, world.train, world.val, world.source, Objective("mean_ap"), self._seed, reports.append
+            )
         except HpoError as error:
             return str(error)
         epochs = [(report.train_loss, *report.scores.headline().values()) for report in reports]

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from hpo.bundle.bundle import Description, installed_versions
+import numpy as np
+
+from hpo.bundle.bundle import Description, installed_versions, made_of, save_bundle
 from hpo.bundle.card import baseline_table, markdown_table
-from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.account import kept_together, split_rows
-from hpo.data.prepare import Part, PreparedData
+from hpo.data.options import DataOptions
+from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
+from hpo.data.splits.leakage import Rows
+from hpo.decision.averages import averages
 from hpo.decision.bootstrap import bootstrap_ci95
 from hpo.decision.counts import Bools, Floats
 from hpo.decision.metrics import score
-from hpo.search.options import SearchOptions
+from hpo.decision.thresholds import Thresholds
+from hpo.model.ensemble import Network
 from hpo.search.study import Study
 from hpo.search.trial import TrialResult
+
+_JUDGED = {"val": "validation posters", "out_of_fold": "training and validation posters, out of fold"}
 
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
@@ -29,6 +38,8 @@ def trial_metrics(result: TrialResult, label_names: tuple[str, ...], forecast_se
         metrics |= {f"val/{strategy}/{name}": value for name, value in judged.scores.headline().items()}
     judged = result.judged
     metrics |= {f"val/{name}": value for name, value in judged.scores.headline().items()}
+    table = result.val_probabilities, result.judged_on.targets, judged.thresholds.values
+    metrics |= {f"val/{name}": value for name, value in averages(*table).items()}
     per_label = judged.scores.per_label(label_names, judged.thresholds.values)
     for label, row in per_label.items():
         metrics |= {f"val/{name}/{label}": row[name] for name in ("f1", "precision", "recall", "support")}
@@ -37,58 +48,92 @@ def trial_metrics(result: TrialResult, label_names: tuple[str, ...], forecast_se
 
 
 def describe(
-    options: SearchOptions, data: PreparedData, baselines: Baselines, result: TrialResult, val: Part
+    attributes: Mapping[str, Any], data: PreparedData, baselines: Baselines, result: TrialResult
 ) -> Description:
-    """Describe a trial's classifier as a bundle does."""
-    thresholds, label_names = result.judged.thresholds, data.catalogue.label_names
-    on_val = measure(result.val_probabilities, val.targets, thresholds.values, label_names)
+    """Describe a trial's network as a bundle does; ``attributes`` are the study's."""
+    part, judged_on, thresholds = judged_part(attributes.get("folds", 1)), result.judged_on, result.judged.thresholds
+    measured = measure(
+        result.val_probabilities,
+        judged_on.targets,
+        thresholds.values,
+        data.catalogue.label_names,
+        groups=judged_on.groups,
+    )
+    metrics = {"phase": result.phase, "claim": claim(part, measured), part: measured, "baselines": {part: baselines}}
+    return describe_network(attributes, data, result.network, thresholds, metrics)
+
+
+def describe_network(
+    attributes: Mapping[str, Any],
+    data: PreparedData,
+    network: Network,
+    thresholds: Thresholds,
+    metrics: Mapping[str, Any],
+) -> Description:
+    """Describe a network of a study with its thresholds, and what is known of it."""
+    label_names = data.catalogue.label_names
+    rules = DataOptions.model_validate(attributes["data"]).rules
     return Description(
+        **made_of(network),
         label_names=label_names,
         thresholds=tuple(float(value) for value in thresholds.values),
         threshold_strategy=thresholds.strategy,
-        backbone=result.chosen.backbone,
-        backbone_weights=tuple(backbone.source for backbone in result.backbones),
-        preprocessing=tuple(Preprocessing.of(backbone, result.chosen.fit) for backbone in result.backbones),
-        params=result.chosen,
-        metrics={
-            "metric": options.metric,
-            "phase": result.phase,
-            "synthetic": options.synthetic,
-            "claim": claim("val", on_val),
-            "val": on_val,
-            "baselines": {"val": baselines},
-        },
-        data=options.data.rules.model_copy(update={"label_names": label_names}),
+        metrics={"metric": attributes["metric"], "synthetic": attributes["synthetic"], **metrics},
+        data=rules.model_copy(update={"label_names": label_names}),
         fingerprints=data.fingerprints,
         versions=installed_versions(),
     )
 
 
-def measure(probabilities: Array, targets: Bools, thresholds: Floats, label_names: tuple[str, ...]) -> dict[str, Any]:
-    """Score probabilities (N, L) as ``hpo evaluate --json`` does: its keys are a contract."""
-    scores = score(probabilities, targets, thresholds)
-    intervals = bootstrap_ci95(probabilities, targets, thresholds)
+def measure(
+    probabilities: Array,
+    targets: Bools,
+    thresholds: Floats,
+    label_names: tuple[str, ...],
+    *,
+    groups: Rows | None = None,
+    min_labels: int = 0,
+) -> dict[str, Any]:
+    """Score probabilities (N, L) as ``hpo evaluate --json`` does: its keys are a contract.
+
+    Thresholds are (L,), or (N, L) where each poster has its own; their mean is then shown. The interval draws whole
+    groups (N,), since posters of one title are not independent.
+    """
+    scores = score(probabilities, targets, thresholds, min_labels=min_labels)
+    intervals = bootstrap_ci95(probabilities, targets, thresholds, groups=groups, min_labels=min_labels)
     return {
         "n_posters": len(targets),
         **scores.headline(),
         "ci95": {name: list(interval) for name, interval in intervals.items()},
-        "per_label": scores.per_label(label_names, thresholds),
+        "averages": averages(probabilities, targets, thresholds, min_labels),
+        "per_label": scores.per_label(label_names, np.atleast_2d(thresholds).mean(axis=0)),
     }
+
+
+def judged_part(n_folds: int) -> str:
+    """Name the posters that a study's trials are judged on, as the metrics of a bundle do."""
+    return "val" if n_folds == 1 else "out_of_fold"
+
+
+def save_trial(folder: Path, described: Description, result: TrialResult, card: str) -> None:
+    """Write a trial's network as a bundle. Raises BundleError."""
+    save_bundle(folder, described, result.network, card)
 
 
 def claim(source: str, measured: dict[str, Any]) -> dict[str, Any]:
     """Return the scores that a bundle claims, and which posters they come from."""
-    return {"from": source, **{key: value for key, value in measured.items() if key != "per_label"}}
+    return {"from": source, **{key: value for key, value in measured.items() if key not in ("per_label", "averages")}}
 
 
 def study_note(study: Study, data: PreparedData, baselines: Baselines, synthetic: bool) -> str:
     """Return the Markdown that heads the study's MLflow run."""
     counts, best, metric = study.counts(), study.best(), study.metric
+    judged_on = _JUDGED[judged_part(study.attributes.get("folds", 1))]
     result = "No trial is complete yet."
     if best is not None:
         result = (
-            f"**Best {metric} on validation posters: {best.value:.3f}** (trial {best.number}, "
-            f"{best.params.get('backbone', '')}, per-label calibrated thresholds)."
+            f"**Best {metric} on {judged_on}: {best.value:.3f}** (trial {best.number}, "
+            f"{best.params.get('backbone', '')}, {study.attributes.get('thresholds', 'calibrated')} thresholds)."
         )
     drawn = "The posters are **synthetic** (the built-in sample), and so are these numbers.\n\n" if synthetic else ""
     return (
@@ -97,7 +142,7 @@ def study_note(study: Study, data: PreparedData, baselines: Baselines, synthetic
         f"for.\n\n## Posters\n\n{_sizes(data)} The largest deviation of a label's share is "
         f"{data.distribution.largest_deviation:.4f}. {kept_together(data)} The split and its picture are among the "
         f"artifacts, under `split`.\n\n{markdown_table(split_rows(data))}\n\n"
-        f"## Constant baselines on validation posters\n\n{baseline_table(baselines)}\n\n"
+        f"## Constant baselines on the same posters\n\n{baseline_table(baselines)}\n\n"
         f"## Go on\n\n```\nhpo leaderboard --study {study.name}\nhpo export-best --study {study.name}\n```\n"
     )
 

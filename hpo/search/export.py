@@ -1,35 +1,52 @@
-"""From the champion to a bundle on disk, with what it may claim: cross-validated, and on the untouched test posters."""
+"""From a study to a bundle on disk, with what it may claim: cross-validated, and on the untouched test posters."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpo.bundle.bundle import CARD_FILE, Description, load_description, replace_folder, write_description
+from hpo.bundle.bundle import (
+    CARD_FILE,
+    Description,
+    load_description,
+    replace_folder,
+    save_bundle,
+    write_description,
+)
 from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
 from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import Phase
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
+from hpo.data.shards import Array
 from hpo.decision.baselines import constant_baselines
+from hpo.decision.metrics import score
+from hpo.decision.thresholds import cross_fit
 from hpo.errors import BundleError, DataError, StudyError
 from hpo.search.confirm import out_of_fold_probabilities
-from hpo.search.describe import claim, measure
+from hpo.search.describe import claim, describe_network, measure
+from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.places import Places
-from hpo.search.source import FeatureSource
+from hpo.search.pool import load_probabilities
 from hpo.search.study import Study
-from hpo.search.tracking import Champion, Tracking
+from hpo.search.tracking import Tracking, Version
+from hpo.search.trainer import Trainer
 
 
-def evaluate(predictor: Predictor, catalogue: Catalogue, phase: Phase) -> tuple[dict[str, Any], list[Path]]:
+def evaluate(
+    predictor: Predictor, catalogue: Catalogue, phase: Phase, min_labels: int | None = None
+) -> tuple[dict[str, Any], list[Path]]:
     """Score a bundle on a catalogue whose label names are the bundle's; also return the posters that are broken.
 
-    The keys are the contract of ``hpo evaluate --json``.
+    The keys are the contract of ``hpo evaluate --json``. ``min_labels`` replaces the bundle's own; where some are
+    asked for, ``without_min_labels`` says what the averages would be otherwise.
     """
     with phase("predicting", len(catalogue)) as progress:
         predicted = predictor.predict(catalogue.image_paths, progress)
@@ -39,9 +56,14 @@ def evaluate(predictor: Predictor, catalogue: Catalogue, phase: Phase) -> tuple[
             f"Expected posters that can be decoded, got {len(broken)} broken ones (the first is {broken[0]}): "
             "check --images."
         )
-    described = predictor.description
-    targets = catalogue.targets[list(predicted.rows)]
-    return measure(predicted.probabilities, targets, np.array(described.thresholds), described.label_names), broken
+    described, rows = predictor.description, list(predicted.rows)
+    at_least = described.min_labels if min_labels is None else min_labels
+    titles = np.unique(np.array(catalogue.title_ids)[rows], return_inverse=True)[1]
+    judged = (predicted.probabilities, catalogue.targets[rows], np.array(described.thresholds))
+    found = measure(*judged, described.label_names, groups=titles, min_labels=at_least)
+    if at_least:
+        found["without_min_labels"] = score(*judged).headline()
+    return found, broken
 
 
 @dataclass(frozen=True)
@@ -49,12 +71,14 @@ class Exported:
     """A bundle on disk, and why it was not judged on test posters if it was not."""
 
     folder: Path
-    champion: Champion
+    title: str  # which version, or how many members
     description: Description
-    untested: str | None
+    untested: str | None = None
 
 
-def export_best(study: Study, tracking: Tracking, places: Places, out: Path, phase: Phase) -> Exported:
+def export_best(
+    study: Study, tracking: Tracking, places: Places, out: Path, phase: Phase, min_labels: int = 0
+) -> Exported:
     """Write the champion of ``study`` to ``out``, with what it scores on the test posters in its description.
 
     Raises StudyError when there is no champion yet, BundleError when ``out`` is something else than a bundle.
@@ -62,14 +86,74 @@ def export_best(study: Study, tracking: Tracking, places: Places, out: Path, pha
     champion = tracking.champion(study.name)
     if champion is None:
         raise StudyError(f"Study {study.name!r} has no complete trial to export yet: go on with hpo search.")
+    title = f"version {champion.version}, trial {champion.trial_number}"
+    with _staged(out) as staged:
+        tracking.download_bundle(study.name, staged)
+        described = load_description(staged)
+        described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
+        _describe(staged, described)
+        untested = None
+        try:
+            data = reopen_data(study, places, phase)
+        except (DataError, StudyError) as error:
+            untested = str(error)
+        else:
+            trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
+            claims = _champion_claims(described, study, champion, tracking, data, trainer, phase)
+            _judge(staged, data, claims, phase)
+    return Exported(out, title, load_description(out), untested)
+
+
+def export_ensemble(
+    study: Study,
+    tracking: Tracking,
+    places: Places,
+    out: Path,
+    phase: Phase,
+    max_members: int = DEFAULT_MAX_MEMBERS,
+    max_cost: float | None = None,
+    min_labels: int = 0,
+    flip_average: bool = False,
+) -> Exported:
+    """Write an ensemble of the study's trials to ``out``, judged like a champion.
+
+    Raises StudyError when no trial kept its probabilities or the posters have changed.
+    """
+    data = reopen_data(study, places, phase)
+    trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
+    with _staged(out) as staged:
+        selected = select_members(study, tracking, data, trainer, max_members, max_cost)
+        assembled = assemble(selected, study, tracking, data, trainer, phase, flip_average)
+        described = describe_network(
+            study.attributes,
+            data,
+            assembled.network,
+            assembled.thresholds,
+            {"phase": "ensemble", "trials": [trial.number for trial in selected.trials], "baselines": {}},
+        )
+        described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
+        save_bundle(staged, described, assembled.network, card="")
+        constants = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
+        _judge(staged, data, {"cross_fitted": (selected.claim, constants)}, phase)
+    return Exported(out, f"an ensemble of {len(selected.trials)} trials", load_description(out))
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[Path]:
+    """Yield a folder that takes the place of ``out`` when all went well."""
     check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
         staged = Path(temporary) / "bundle"
-        tracking.download_bundle(study.name, staged)
-        untested = _judge(staged, study, champion.trial_number, places, phase)
+        yield staged
         replace_folder(staged, out)
-    return Exported(out, champion, load_description(out), untested)
+
+
+def _checked_min(min_labels: int, described: Description) -> int:
+    n_labels = len(described.label_names)
+    if min_labels > n_labels:
+        raise BundleError(f"--min-labels expects at most the {n_labels} labels that there are, got {min_labels}.")
+    return min_labels
 
 
 def check_replaceable(out: Path) -> None:
@@ -78,53 +162,75 @@ def check_replaceable(out: Path) -> None:
         raise BundleError(f"{out} exists and is not a bundle: choose another folder with --out.")
 
 
-def _judge(folder: Path, study: Study, number: int, places: Places, phase: Phase) -> str | None:
-    """Add the honest scores to the bundle in ``folder``; return why not when the posters are not as they were."""
-    try:
-        data = reopen_data(study, places, phase)
-    except (DataError, StudyError) as error:
-        return str(error)
+Claims = Mapping[str, tuple[dict[str, Any], dict[str, dict[str, float]]]]  # part → scores, constant baselines
+
+
+def _judge(folder: Path, data: PreparedData, claims: Claims, phase: Phase) -> None:
+    """Add the honest scores to the bundle in ``folder``: on test posters, and what it claims."""
     predictor = Predictor.load(folder)
     described = predictor.description
-    test, train_targets = data.catalogue.take(data.split.test), data.part("train").targets
-    judged = {"test": evaluate(predictor, test, phase)[0]}
-    baselines = {"test": constant_baselines(train_targets, test.targets)}
-    claimed = "test"
-    if (
-        described.metrics.get("phase", "frozen") == "frozen"
-    ):  # folds of a fine-tuned classifier would take hours: test posters must do
-        claimed = "cross_validation"
-        judged[claimed] = _cross_validated(described, study, number, data, places, phase)
-        baselines[claimed] = constant_baselines(train_targets, train_targets)
+    test = data.catalogue.take(data.split.test)
+    on_test = evaluate(predictor, test, phase)[0], constant_baselines(data.part("train").targets, test.targets)
+    judged = {**claims, "test": on_test}
+    part = next(iter(judged))  # the test posters must do where nothing else is claimed
     metrics = {
         **described.metrics,
-        **judged,
-        "claim": claim(claimed, judged[claimed]),
-        "baselines": {**described.metrics["baselines"], **baselines},
+        **{name: scores for name, (scores, _) in judged.items()},
+        "claim": claim(part, judged[part][0]),
+        "baselines": {
+            **described.metrics["baselines"],
+            **{name: constants for name, (_, constants) in judged.items()},
+        },
     }
-    described = described.model_copy(update={"metrics": metrics})
+    _describe(folder, described.model_copy(update={"metrics": metrics}))
+
+
+def _describe(folder: Path, described: Description) -> None:
     write_description(folder, described)
     (folder / CARD_FILE).write_text(model_card(described), encoding="utf-8")
-    return None
 
 
-def _cross_validated(
-    described: Description, study: Study, number: int, data: PreparedData, places: Places, phase: Phase
-) -> dict[str, Any]:
-    source = FeatureSource(places.cache_dir, study.attributes["weights"], phase)
-    trained_epochs = int(study.trials()[number].user_attrs["best_epoch"])
-    train_part = data.part("train")
-    with phase("cross-validating the champion", len(train_part.targets)) as progress:
+def _champion_claims(
+    described: Description,
+    study: Study,
+    champion: Version,
+    tracking: Tracking,
+    data: PreparedData,
+    trainer: Trainer,
+    phase: Phase,
+) -> Claims:
+    """Return what the champion may claim beside its test posters; folds of a fine-tuned one would take hours."""
+    if trainer.n_folds > 1:
+        probabilities = load_probabilities(tracking, champion.run_id, trainer.judged_on)
+        return {} if probabilities is None else {"cross_fitted": _cross_fitted(described, probabilities, trainer)}
+    if described.metrics.get("phase", "frozen") == "finetune":
+        return {}
+    part = trainer.train
+    constants = constant_baselines(part.targets, part.targets)
+    trained_epochs = int(study.trials()[champion.trial_number].user_attrs["best_epoch"])
+    with phase("cross-validating the champion", len(part)) as progress:
         probabilities = out_of_fold_probabilities(
-            described.params,
-            trained_epochs,
-            train_part,
-            data.part("val"),
-            source,
-            study.attributes["seed"],
-            progress,
+            described.params, trained_epochs, part, trainer.val, trainer.source, study.attributes["seed"], progress
         )
-    return measure(probabilities, train_part.targets, np.array(described.thresholds), described.label_names)
+    scores = measure(
+        probabilities,
+        part.targets,
+        np.array(described.thresholds),
+        described.label_names,
+        groups=part.groups,
+        min_labels=described.min_labels,
+    )
+    return {"cross_validation": (scores, constants)}
+
+
+def _cross_fitted(
+    described: Description, probabilities: Array, trainer: Trainer
+) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Score out-of-fold probabilities at thresholds that did not see the poster either."""
+    part, objective = trainer.judged_on, trainer.objective
+    thresholds = cross_fit(objective.strategy, probabilities, part.targets, objective.metric)
+    scores = measure(probabilities, part.targets, thresholds, described.label_names, groups=part.groups)
+    return scores, constant_baselines(part.targets, part.targets)
 
 
 def reopen_data(study: Study, places: Places, phase: Phase) -> PreparedData:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hpo.data.options import DataOptions
+from hpo.search.folds import FoldModel
+from hpo.search.objective import Objective
 from hpo.search.places import Places
 from hpo.search.space.space import SearchSpace
 
@@ -16,12 +18,20 @@ class SearchOptions:
     data: DataOptions
     space: SearchSpace
     study: str
-    metric: str
+    objective: Objective
     trials: int
     timeout_seconds: float | None
     places: Places
+    n_folds: int = 1  # 1: trials are judged on val; more: on train and val, out of fold
+    fold_model: FoldModel = "average"
+    confirm: bool = True  # run the top trials again on fresh seeds before one of them is crowned
     skip_unavailable: bool = False  # leave out backbones whose weights cannot be had, instead of refusing to begin
     synthetic: bool = False  # the built-in sample: said wherever its numbers stand
+
+    @property
+    def metric(self) -> str:
+        """What is maximised."""
+        return self.objective.metric
 
     @property
     def seed(self) -> int:

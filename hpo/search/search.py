@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.bundle.bundle import save_bundle
 from hpo.bundle.card import model_card
 from hpo.data.account import group_rows, split_rows
 from hpo.data.images import Progress
@@ -26,15 +25,19 @@ from hpo.decision.baselines import constant_baselines
 from hpo.errors import BackboneError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.describe import describe, study_note, trial_metrics
+from hpo.search.coronation import Coronation
+from hpo.search.describe import describe, save_trial, study_note, trial_metrics
+from hpo.search.figures.decisions import decision_figures
+from hpo.search.figures.progress import progress_figure
 from hpo.search.forecast import Work, predict_seconds
 from hpo.search.interrupt import Interruptible
 from hpo.search.options import SearchOptions
-from hpo.search.source import FeatureSource
+from hpo.search.pool import BUNDLE, POOL, is_worth_keeping, load_probabilities, save_probabilities
 from hpo.search.space.search_space import SearchSpace
 from hpo.search.study import Counts, OutOfTime, Pruned, RunningTrial, Study, open_study
 from hpo.search.tracking import Tracking, TrialRun, open_tracking
-from hpo.search.trial import EpochReport, TrialResult, run_trial
+from hpo.search.trainer import Trainer
+from hpo.search.trial import EpochReport, TrialResult
 from hpo.search.work import WorkCounter
 
 
@@ -91,7 +94,9 @@ def _search(options: SearchOptions, watch: Watch, interruptible: Interruptible) 
     phase = interruptible.watching(watch.phase)
     data = prepare_data(options.data, options.places.cache_dir, phase)
     saved = save_split(data, options.places.splits)
-    study = open_study(options.places.storage, options.study, options.places.locks, options.seed, create=True)
+    study = open_study(
+        options.places.storage, options.study, options.places.locks, options.seed, create=True, n_folds=options.n_folds
+    )
     study.bind(_identity(options, data), _memory(options, data, saved))
     study.enqueue_recipes(options.space)
     tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
@@ -106,6 +111,8 @@ def _identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
         "split": fingerprints["split"],
         "search space": options.space.fingerprint,
         "metric": options.metric,
+        "objective": f"{options.objective.kind} at {options.objective.strategy} thresholds",
+        "folds": f"{options.n_folds} {options.fold_model if options.n_folds > 1 else ''}".strip(),
     }
 
 
@@ -118,6 +125,10 @@ def _memory(options: SearchOptions, data: PreparedData, saved: SavedSplit) -> di
     posters = options.data.model_copy(update={"split_file": saved.file}) if given else options.data
     return {
         "metric": options.metric,
+        "objective": options.objective.kind,
+        "thresholds": options.objective.strategy,
+        "folds": options.n_folds,
+        "fold_model": options.fold_model,
         "space": options.space.name,
         "weights": dict(options.space.weights),
         "data": posters.model_dump(mode="json"),
@@ -143,12 +154,12 @@ class _Searching:
     ) -> None:
         self.options, self.data, self.saved, self.study, self.tracking = options, data, saved, study, tracking
         self.watch, self.interruptible = watch, interruptible
-        self.train, self.val = data.part("train"), data.part("val")
-        self.baselines = constant_baselines(self.train.targets, self.val.targets)
-        self.source = FeatureSource(
-            options.places.cache_dir, options.space.weights, interruptible.watching(watch.phase)
-        )
-        self.work = WorkCounter(self.source, self.train, self.val)
+        phase = interruptible.watching(watch.phase)
+        self.trainer = Trainer.of(_memory(options, data, saved), data, options.places.cache_dir, phase)
+        train, judged_on = self.trainer.train, self.trainer.judged_on
+        self.baselines = constant_baselines(train.targets, judged_on.targets)
+        self.work = WorkCounter(self.trainer.source, train, self.trainer.val)
+        self.coronation = Coronation(data, self.baselines, study, tracking, self.trainer)
         self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
         self.parent_run_id = self._open_parent_run()
 
@@ -169,13 +180,20 @@ class _Searching:
             trials = self.study.run(self.options.trials, self.options.space, self._objective, self._in_time)
             for trial in trials:
                 self.watch.trial_ended(trial, self.study.counts(), self.study.best())
+            self._confirm()
         except KeyboardInterrupt:
             interrupted = True
         except OutOfTime as out_of_time:
             self.watch.notice(str(out_of_time))
         self._mend()
+        self._draw()
         self._close_parent_run(interrupted)
         return Outcome(self.study, self.data, self.parent_run_id, interrupted)
+
+    def _confirm(self) -> None:
+        if self.options.confirm and self.study.counts().finished >= self.options.trials:
+            left = self.deadline - time.monotonic()
+            self.coronation.confirm(self.watch.notice, left, self.interruptible.check)
 
     def _in_time(self) -> bool:
         self.interruptible.check()
@@ -190,7 +208,7 @@ class _Searching:
         try:
             result = self._train(trial, chosen, run)
         except Pruned as pruned:
-            run.prune(pruned.epoch, str(pruned))
+            run.prune(pruned.where, str(pruned))
             raise
         except BaseException as error:
             run.fail(f"{type(error).__name__}: {error}")
@@ -220,14 +238,22 @@ class _Searching:
         return seconds
 
     def _train(self, trial: RunningTrial, chosen: Hyperparameters, run: TrialRun) -> TrialResult:
-        def report(epoch: EpochReport) -> None:
-            val = {f"val/{name}": value for name, value in epoch.scores.headline().items()}
-            run.epoch(epoch.epoch, {"train/loss": epoch.train_loss, "train/learning_rate": epoch.learning_rate, **val})
+        n_folds = self.options.n_folds
+
+        def report(fold: int, epoch: EpochReport) -> None:
+            under = "" if n_folds == 1 else f"fold_{fold + 1}/"
+            val = {f"{under}val/{name}": value for name, value in epoch.scores.headline().items()}
+            rates = {f"{under}train/loss": epoch.train_loss, f"{under}train/learning_rate": epoch.learning_rate}
+            run.epoch(epoch.epoch, {**rates, **val})
             self.watch.epoch(epoch)
             self.interruptible.check()
-            trial.report(epoch.value, epoch.step, epoch.epoch)
+            if n_folds == 1:
+                trial.report(epoch.value, epoch.step, f"epoch {epoch.epoch}")
 
-        return run_trial(chosen, self.train, self.val, self.source, self.options.metric, self.options.seed, report)
+        def report_fold(fold: int, value: float) -> None:
+            trial.report(value, fold, f"fold {fold + 1}")
+
+        return self.trainer.run(chosen, self.options.seed, report, report_fold)
 
     def _record(self, trial: RunningTrial, run: TrialRun, result: TrialResult, forecast_seconds: float) -> None:
         trial.note(
@@ -237,44 +263,47 @@ class _Searching:
             seconds=result.seconds,
             scores={name: judged.scores.headline() for name, judged in result.strategies.items()},
         )
+        self._keep(run, result)
         run.complete(trial_metrics(result, self.data.catalogue.label_names, forecast_seconds))
         best = self.study.best()
         if best is None or result.value > (best.value or 0.0):
-            self._crown(trial.number, run.run_id, result)
+            self.coronation.lead(trial.number, run.run_id, result)
 
-    def _crown(self, number: int, run_id: str, result: TrialResult) -> None:
-        """Register a trial's model and give it the alias."""
-        described = describe(self.options, self.data, self.baselines, result, self.val)
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = Path(folder) / "bundle"
-            save_bundle(bundle, described, result.classifier, model_card(described))
-            self.tracking.register(
-                self.study.name,
-                run_id,
-                number,
-                bundle,
-                tags={
-                    "hpo.study": self.study.name,
-                    "hpo.metric": self.options.metric,
-                    "hpo.value": f"{result.value:.6f}",
-                    "hpo.data": self.data.fingerprints["labels"],
-                },
-                description=model_card(described),
-            )
+    def _keep(self, run: TrialRun, result: TrialResult) -> None:
+        """Leave what ensembles and comparisons need of this trial."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            save_probabilities(folder, result)
+            run.keep(folder, POOL)
+            if is_worth_keeping(result):
+                described = describe(self.study.attributes, self.data, self.baselines, result)
+                save_trial(folder / "bundle", described, result, model_card(described))
+                run.keep(folder / "bundle", BUNDLE)
 
     def _mend(self) -> None:
-        """Make MLflow agree with Optuna: no stale runs, and the best trial is the champion."""
+        """Make MLflow agree with Optuna: no stale runs, and the study's leader is the champion."""
         self.study.requeue_lost()
         states = {trial.number: _state_name(trial) for trial in self.study.trials() if trial.state.is_finished()}
         self.tracking.close_stale(self.parent_run_id, states)
-        best, champion = self.study.best(), self.tracking.champion(self.study.name)
-        if best is None or (champion is not None and champion.trial_number == best.number):
+        self.coronation.settle()
+
+    def _draw(self) -> None:
+        """Log how the study went, and how its leader decides."""
+        leader = self.study.leader()
+        if leader is None:
             return
-        chosen = self.options.space.rebuild(best.params)
-        result = run_trial(
-            chosen, self.train, self.val, self.source, self.options.metric, self.options.seed
-        )  # deterministic: the same trial again
-        self._crown(best.number, best.user_attrs["run_id"], result)
+        judged_on, metric = self.trainer.judged_on, self.options.metric
+        constant = {name: values[metric] for name, values in self.baselines.items()}
+        ended = [trial for trial in self.study.trials() if trial.state.is_finished()]
+        figure = progress_figure([trial.value for trial in ended], [_state_name(t) for t in ended], metric, constant)
+        self.tracking.show(self.parent_run_id, {"progress": figure})
+        run_id = leader.user_attrs["run_id"]
+        probabilities = load_probabilities(self.tracking, run_id, judged_on)
+        if probabilities is not None:
+            _, judged = self.trainer.objective.judge(probabilities, judged_on.targets)
+            names = self.data.catalogue.label_names
+            figures = decision_figures(probabilities, judged_on.targets, judged.thresholds, names)
+            self.tracking.show(run_id, figures)
 
     def _close_parent_run(self, interrupted: bool) -> None:
         counts, best = self.study.counts(), self.study.best()

@@ -14,26 +14,27 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.space.space import SearchSpace
+from hpo.search.storage import open_storage, study_names
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 STARTUP_TRIALS = 10  # random before TPE has something to model, and never pruned
 _PRUNER_WARMUP_EPOCHS = 3
+_CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 _MAX_FAILURES_IN_A_ROW = 3
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -68,14 +69,15 @@ class RunningTrial:
         """Sample the space."""
         return self._space.sample(self._trial)
 
-    def report(self, value: float, step: int, epoch: int) -> None:
+    def report(self, value: float, step: int, where: str) -> None:
         """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
 
-        ``step`` is what trials are compared at: the same for equal epochs of the same phase.
+        ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
+        ``where`` is that in words.
         """
         self._trial.report(value, step)
         if self.recipe is None and self._trial.should_prune():
-            raise Pruned(epoch)
+            raise Pruned(where)
 
     def note(self, **attributes: Any) -> None:
         """Keep JSON values with the trial."""
@@ -84,11 +86,11 @@ class RunningTrial:
 
 
 class Pruned(optuna.TrialPruned):
-    """The study stopped a trial after ``epoch``."""
+    """The study stopped a trial ``where`` it was clearly behind: after epoch 7, or after fold 3."""
 
-    def __init__(self, epoch: int) -> None:
-        super().__init__(f"behind the median after epoch {epoch}")
-        self.epoch = epoch
+    def __init__(self, where: str) -> None:
+        super().__init__(f"clearly behind other trials after {where}")
+        self.where = where
 
 
 class OutOfTime(Exception):
@@ -129,19 +131,53 @@ class Study:
 
     def counts(self) -> Counts:
         """Count the trials by state."""
-        states = Counter(trial.state for trial in self.trials())
+        trials = self.trials()
+        states = Counter(trial.state for trial in trials)
+        n_queued_again = len({trial.user_attrs["retry_of"] for trial in trials if "retry_of" in trial.user_attrs})
         return Counts(
             states[TrialState.COMPLETE],
             states[TrialState.PRUNED],
-            states[TrialState.FAIL],
+            states[TrialState.FAIL] - n_queued_again,  # stopped or lost, and not for a reason of their own
             states[TrialState.RUNNING],
             states[TrialState.WAITING],
         )
 
     def best(self) -> FrozenTrial | None:
         """Return the complete trial of the highest value (the earliest of equals), or None."""
+        return next(iter(self.top(1)), None)
+
+    def top(self, n: int | None) -> list[FrozenTrial]:
+        """Return the ``n`` complete trials of the highest values, or all of them, best first."""
         complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+        return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:n]
+
+    def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
+        """Remember what a complete trial's recipe is worth on a fresh seed."""
+        recorded = self._confirmed()
+        recorded.setdefault(str(trial.number), {})[str(seed)] = value
+        self._study.set_user_attr("confirmed", recorded)
+
+    def is_confirmed(self, trial: FrozenTrial, seed: int) -> bool:
+        """Say whether a trial was run on that seed."""
+        return str(seed) in self._confirmed().get(str(trial.number), {})
+
+    def confirmed_values(self, trial: FrozenTrial) -> list[float]:
+        """Return a trial's values: its own, then those on fresh seeds."""
+        return [trial.value or 0.0, *self._confirmed().get(str(trial.number), {}).values()]
+
+    def _confirmed(self) -> dict[str, dict[str, float]]:
+        return dict(self._study.user_attrs.get("confirmed", {}))
+
+    def leader(self) -> FrozenTrial | None:
+        """Return the trial that should be champion.
+
+        That is the best mean over seeds, once the best trial was run on fresh ones; the best trial until then.
+        """
+        best = self.best()
+        if best is None or str(best.number) not in self._confirmed():
+            return best
+        confirmed = [trial for trial in self.trials() if str(trial.number) in self._confirmed()]
+        return max(confirmed, key=lambda trial: (fmean(self.confirmed_values(trial)), -trial.number))
 
     def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> None:
         """Bind a new study to what it is about; refuse to go on with another data set, split, space or metric."""
@@ -233,11 +269,14 @@ class Study:
         return FileLock(self._locks / f"{self._worker}.lock")
 
 
-def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: bool) -> Study:
-    """Open a study, or begin it when ``create``. Raises StudyError when it is not there or its storage is unusable."""
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=_PRUNER_WARMUP_EPOCHS)
+def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: bool, n_folds: int = 1) -> Study:
+    """Open a study, or begin it when ``create``. Raises StudyError when it is not there or its storage is unusable.
+
+    Trials of one split are compared epoch by epoch (median rule), those of ``n_folds`` folds fold by fold.
+    """
+    pruner = _pruner(n_folds)
     try:
-        with _storage(storage_url) as storage:
+        with open_storage(storage_url) as storage:
             if create:
                 study = optuna.create_study(
                     storage=storage,
@@ -258,63 +297,13 @@ def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: b
     return Study(study, locks)
 
 
-def study_names(storage_url: str) -> list[str]:
-    """Return the names of the studies in a storage. Raises StudyError when it is unusable."""
-    with _storage(storage_url) as storage:
-        return list(optuna.get_all_study_names(storage=storage))
-
-
-def latest_study_name(storage_url: str) -> str:
-    """Return the study that was begun last. Raises StudyError when there is none."""
-    with _storage(storage_url) as storage:
-        summaries = optuna.get_all_study_summaries(storage=storage)
-    if not summaries:
-        raise StudyError(f"There is no study in {_without_password(storage_url)} yet: begin one with hpo search.")
-    return str(max(summaries, key=lambda summary: summary._study_id).study_name)
+def _pruner(n_folds: int) -> optuna.pruners.BasePruner:
+    if n_folds > 1:  # the same folds for every trial: a signed-rank test against the best trial (Wilcoxon 1945)
+        return optuna.pruners.WilcoxonPruner(p_threshold=_CLEARLY_BEHIND, n_startup_steps=2)
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=_PRUNER_WARMUP_EPOCHS)
 
 
 def _no_such_study(storage_url: str, name: str) -> str:
     known = study_names(storage_url)
     there = f"there are {', '.join(known)}" if known else "there is none yet"
     return f"Expected a study called {name!r}, but {there}: choose one with --study, or begin one with hpo search."
-
-
-@contextmanager
-def _storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
-    """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
-    try:
-        yield _open_storage(url)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(
-            f"Expected a database for studies at {_without_password(url)}, which cannot be used ({reason}): "
-            "check --storage."
-        ) from error
-
-
-def _open_storage(url: str) -> optuna.storages.RDBStorage:
-    if not url.startswith("sqlite"):
-        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    file = Path(url.partition("///")[2])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):  # two processes that create the tables of one database at once break both
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    _write_ahead(storage)
-    return storage
-
-
-def _write_ahead(storage: optuna.storages.RDBStorage) -> None:
-    """WAL with synchronous=NORMAL: six times as fast as sqlite's default, and a kill -9 loses nothing."""
-
-    @event.listens_for(storage.engine, "connect")
-    def _set_pragmas(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    storage.engine.dispose()
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
 
@@ -23,6 +23,7 @@ import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import TrackingError
@@ -38,10 +39,13 @@ from hpo.search.mlflow_entities import (
     log_tables,
 )
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 EXPERIMENT = "hpo"
 CHAMPION = "champion"
 KIND_TAG, STUDY_TAG, TRIAL_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.trial", "hpo.state"
-VALUE_TAG, REASON_TAG, PRUNED_TAG = "hpo.value", "hpo.reason", "hpo.pruned_at_epoch"
+VALUE_TAG, REASON_TAG, PRUNED_TAG = "hpo.value", "hpo.reason", "hpo.pruned_after"
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 _NOTE_TAG, _PARENT_TAG = "mlflow.note.content", "mlflow.parentRunId"
@@ -49,8 +53,8 @@ _MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's
 
 
 @dataclass(frozen=True)
-class Champion:
-    """The registered version that has the alias ``champion``."""
+class Version:
+    """A registered version that a search made."""
 
     version: int
     run_id: str
@@ -156,11 +160,12 @@ class Tracking:
         bundle: Path,
         tags: Mapping[str, str],
         description: str,
+        reason: str,
     ) -> int:
         """Make ``bundle`` a version of ``model_name`` with the alias ``champion``, and return the version.
 
-        ``tags`` must hold ``hpo.value``, the trial's value. A run is registered once: after a kill between
-        the version and its alias, the version is found again.
+        ``tags`` must hold ``hpo.value``, the trial's value; ``reason`` is why it takes the alias. A run is registered
+        once: a version that was made before, or whose alias a kill prevented, is found again.
         """
         with asking(self.uri, f"register trial {trial_number} as {model_name!r}"):
             version = self._version_of(model_name, run_id)
@@ -168,10 +173,16 @@ class Tracking:
                 self._upload_model(run_id, bundle)
                 all_tags = {**tags, TRIAL_TAG: str(trial_number)}
                 version = self._create_version(model_name, run_id, all_tags, description)
+            self._client.set_model_version_tag(model_name, str(version), REASON_TAG, reason)
             self._client.set_registered_model_alias(model_name, CHAMPION, str(version))
         return version
 
-    def champion(self, model_name: str) -> Champion | None:
+    def explain(self, model_name: str, version: int, reason: str) -> None:
+        """Say on a version why it has the alias."""
+        with asking(self.uri, f"say why version {version} of {model_name!r} is the champion"):
+            self._client.set_model_version_tag(model_name, str(version), REASON_TAG, cut(reason, MAX_DESCRIPTION))
+
+    def champion(self, model_name: str) -> Version | None:
         """Return the champion, or None before there is one."""
         with asking(self.uri, f"say which version of {model_name!r} is the champion"):
             try:
@@ -180,18 +191,23 @@ class Tracking:
                 if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                     return None  # no such model, or no version of it has the alias
                 raise
-        if TRIAL_TAG not in version.tags or VALUE_TAG not in version.tags:
-            raise TrackingError(
-                f"Expected the champion of the registered model {model_name!r} to come from a search, got "
-                f"version {version.version} without the tags of one: choose another name with --study."
+        return _from_a_search(model_name, version)
+
+    def version(self, model_name: str, alias: str, version: str) -> Version:
+        """Return the version with that alias, or of that number."""
+        with asking(self.uri, f"find version {alias or version} of {model_name!r}"):
+            found = (
+                self._client.get_model_version_by_alias(model_name, alias)
+                if alias
+                else self._client.get_model_version(model_name, version)
             )
-        return Champion(
-            int(version.version),
-            version.run_id,
-            int(version.tags[TRIAL_TAG]),
-            float(version.tags[VALUE_TAG]),
-            dict(version.tags),
-        )
+        return _from_a_search(model_name, found)
+
+    def download_version(self, model_name: str, alias: str, version: str, out: Path) -> Path:
+        """Copy the bundle of a version into the folder ``out``, and return where it is."""
+        found = self.version(model_name, alias, version)
+        with asking(self.uri, f"copy version {found.version} of {model_name!r}"):
+            return Path(self._client.download_artifacts(found.run_id, _BUNDLE, str(out)))
 
     def download_bundle(self, model_name: str, out: Path) -> None:
         """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
@@ -208,6 +224,22 @@ class Tracking:
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=".champion-") as temporary:
                 staged = self._client.download_artifacts(champion.run_id, _BUNDLE, temporary)
                 replace_folder(Path(staged), out)
+
+    def show(self, run_id: str, figures: Mapping[str, Figure]) -> None:
+        """Keep figures among a run's artifacts, by the name of their file."""
+        with asking(self.uri, f"keep the figures of run {run_id}"):
+            for name, figure in figures.items():
+                self._client.log_figure(run_id, figure, f"figures/{name}.png")
+
+    def download(self, run_id: str, path: str, out: Path) -> Path | None:
+        """Copy the file or folder at ``path`` among a run's artifacts into ``out``; None where the run has none."""
+        with asking(self.uri, f"copy {path} of run {run_id}"):
+            parent = path.rpartition("/")[0]
+            if path not in (file.path for file in self._client.list_artifacts(run_id, parent or None)):
+                return None
+            folder = out / run_id
+            folder.mkdir(exist_ok=True)
+            return Path(self._client.download_artifacts(run_id, path, str(folder)))
 
     def _parent_run(self, study_name: str) -> Run | None:
         """The oldest, if two processes made one. MLflow's filters cannot quote every name: compare here."""
@@ -280,14 +312,19 @@ class TrialRun:
         self._metrics += as_metrics(metrics, step=epoch)
         self._last_epoch = epoch
 
+    def keep(self, folder: Path, under: str) -> None:
+        """Keep the files of ``folder`` among the run's artifacts."""
+        with asking(self._uri, f"keep {under} of trial {self._number}"):
+            self._client.log_artifacts(self.run_id, str(folder), under)
+
     def complete(self, metrics: Mapping[str, float], tables: Mapping[str, Table] | None = None) -> None:
         """End the run as complete; ``metrics`` of the whole trial win over an epoch's of the same name."""
         self._metrics += as_metrics(metrics, step=self._last_epoch + 1)
         self._end("complete", {}, tables or {})
 
-    def prune(self, epoch: int, reason: str) -> None:
-        """End the run as pruned after ``epoch``."""
-        self._end("pruned", {PRUNED_TAG: str(epoch), REASON_TAG: reason}, {})
+    def prune(self, where: str, reason: str) -> None:
+        """End the run as pruned after ``where``: epoch 7, or fold 3."""
+        self._end("pruned", {PRUNED_TAG: where, REASON_TAG: reason}, {})
 
     def fail(self, reason: str) -> None:
         """End the run as failed."""
@@ -298,6 +335,21 @@ class TrialRun:
             listed = log_tables(self._client, self.run_id, tables)
             log_batches(self._client, self.run_id, self._metrics, tags={**tags, **listed, STATE_TAG: state})
             self._client.set_terminated(self.run_id, STATUS_OF_STATE[state])
+
+
+def _from_a_search(model_name: str, version: ModelVersion) -> Version:
+    if TRIAL_TAG not in version.tags or VALUE_TAG not in version.tags:
+        raise TrackingError(
+            f"Expected version {version.version} of the registered model {model_name!r} to come from a search, got "
+            "one without the tags of one: choose another name with --study."
+        )
+    return Version(
+        int(version.version),
+        version.run_id,
+        int(version.tags[TRIAL_TAG]),
+        float(version.tags[VALUE_TAG]),
+        dict(version.tags),
+    )
 
 
 def _run_name(number: int, params: Mapping[str, str]) -> str:

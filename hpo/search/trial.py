@@ -2,7 +2,7 @@
 
 Phase one trains a head on cached features of the frozen backbones; phase two, where ``unfreeze`` asks for it, trains
 that head and the unfrozen stages from cached activations. Thresholds are part of the trial. After every epoch the
-objective is the chosen metric at the calibrated cut (``hpo.decision.calibration``), because F1 at 0.5 ranks trials
+objective (``hpo.search.objective``) is the chosen metric at thresholds fitted there, because F1 at 0.5 ranks trials
 almost at random; the best epoch of either phase is kept, and every threshold strategy is scored on it.
 """
 
@@ -20,15 +20,16 @@ from torch import Tensor, nn
 
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
-from hpo.decision.metrics import Scores, score
-from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, Thresholds, fit
+from hpo.decision.metrics import Scores
+from hpo.decision.thresholds import STRATEGIES
 from hpo.model.averaging import greedy_soup
-from hpo.model.backbones import Backbone
 from hpo.model.classifier import Classifier, build_head
+from hpo.model.ensemble import Ensemble, Network
 from hpo.model.finetune import FineTuned
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import EpochResult, finetune_course, train, train_head
+from hpo.search.objective import Judged, Objective, judge
 from hpo.search.source import FeatureSource, predicted_views, train_views
 
 PhaseName = Literal["frozen", "finetune"]
@@ -45,20 +46,13 @@ class EpochReport:
     step: int  # the same for equal epochs of equal phases
     value: float  # the objective after this epoch
     train_loss: float
-    scores: Scores  # on val, at the calibrated thresholds of this epoch
+    scores: Scores  # on val, at the thresholds of this epoch
     learning_rate: float
     micro_batch: int  # posters at once; less than the batch where memory ran out
 
 
 Report = Callable[[EpochReport], None]  # raises to stop the trial, which is how a study prunes
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """One threshold strategy on the validation posters."""
-
-    thresholds: Thresholds
-    scores: Scores
+Epochs = Mapping[PhaseName, int]  # how long each phase is trained; a phase that is not named is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,25 +60,30 @@ class TrialResult:
     """A finished trial: everything that is logged, kept or deployed of it."""
 
     chosen: Hyperparameters
-    value: float  # the metric at the calibrated thresholds, best epoch
+    objective: Objective
+    value: float  # of the objective, best epoch
     phase: PhaseName  # of the best epoch
     best_epoch: int
     n_epochs: int
+    epochs: Epochs  # that lead to the best one
     strategies: dict[str, Judged]
-    val_probabilities: Array  # (N_val, L)
-    classifier: Classifier
+    judged_on: Part  # val; for folds, train and val out of fold
+    val_probabilities: Array  # (N, L) of these posters
+    classifiers: tuple[Classifier, ...]  # several where folds are averaged
     seconds: dict[str, float]  # features, training, activations, finetuning, thresholds
     micro_batch: int
 
     @property
     def judged(self) -> Judged:
         """The strategy that the objective and a bundle use."""
-        return self.strategies[DEFAULT_STRATEGY]
+        return self.strategies[self.objective.strategy]
 
     @property
-    def backbones(self) -> list[Backbone]:
-        """The backbones as they were trained."""
-        return [backbone for backbone in self.classifier.backbones if isinstance(backbone, Backbone)]
+    def network(self) -> Network:
+        """What is deployed: the classifier, or the mean of several."""
+        if len(self.classifiers) == 1:
+            return self.classifiers[0]
+        return Ensemble.of([(classifier, 1.0) for classifier in self.classifiers])
 
 
 @dataclass
@@ -106,12 +105,14 @@ class _Trial:
         train_part: Part,
         val_part: Part,
         source: FeatureSource,
-        metric: str,
+        objective: Objective,
         seed: int,
         report: Report,
+        epochs: Epochs | None,
     ) -> None:
         self.chosen, self.train_part, self.val_part = chosen, train_part, val_part
-        self.source, self.metric, self.seed, self._report = source, metric, seed, report
+        self.source, self.objective, self.seed, self._report = source, objective, seed, report
+        self.fixed_epochs = epochs
         self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
         self.backbones = source.backbones(chosen)
         self.seconds: dict[str, float] = {}
@@ -130,12 +131,20 @@ class _Trial:
         head = _head_of(trained)
         classifier = Classifier(self.backbones, head, self.chosen)
         self._took("training")
-        if self.chosen.unfreeze != "none":
+        lengths: dict[PhaseName, int] = {"frozen": best.epoch}
+        first_epochs = self.n_epochs
+        if self._has_second_phase():
             tuned, network = self._finetune(self._second_head(head), examples.features, val.features)
-            if tuned.value > best.value:
+            if tuned.value > best.value or self.fixed_epochs is not None:
+                lengths["finetune"] = tuned.epoch - first_epochs
                 phase, best, classifier = "finetune", tuned, network.classifier()
             self._took("finetuning")
-        return self._judged(phase, best, classifier)
+        return self._judged(phase, best, lengths, classifier)
+
+    def _has_second_phase(self) -> bool:
+        if self.fixed_epochs is not None:
+            return "finetune" in self.fixed_epochs
+        return self.chosen.unfreeze != "none"
 
     def _second_head(self, trained: Head) -> Head:
         """Return the head that phase two begins with: never the one of phase one itself, which may be the better.
@@ -168,32 +177,35 @@ class _Trial:
         return best, network
 
     def _phase(self, phase: PhaseName, epochs: Iterator[EpochResult]) -> tuple[_Best, nn.Module]:
-        """Run a phase until it ends or patience does; return its best epoch and the network with those weights."""
+        """Run a phase until it ends or patience does; return its best epoch and the network with those weights.
+
+        Where its length is given, the last epoch is what was asked for, whatever it is worth.
+        """
         best, before, candidates = _Best(), self.n_epochs, []
+        length = None if self.fixed_epochs is None else self.fixed_epochs[phase]
         for result in epochs:
-            scores = self._judge(DEFAULT_STRATEGY, result.val_probabilities).scores
-            value = scores.value(self.metric)
-            if value > best.value:
+            value, judged = self.objective.judge(result.val_probabilities, self.val_part.targets)
+            if value > best.value or length is not None:
                 weights = copy.deepcopy(result.evaluated.state_dict())
                 best = _Best(value, before + result.epoch, result.val_probabilities, weights)
-            if self.chosen.averaging == "soup":
+            if self.chosen.averaging == "soup" and length is None:
                 candidates.append((value, copy.deepcopy(result.evaluated.state_dict())))
                 candidates = sorted(candidates, key=lambda pair: -pair[0])[:_SOUP_EPOCHS]
             self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
-            self._report(self._told(phase, result, scores))
-            if self.n_epochs - best.epoch >= self.chosen.patience:
+            self._report(self._told(phase, result, value, judged.scores))
+            if result.epoch == length or self.n_epochs - best.epoch >= self.chosen.patience:
                 break
         if candidates:
             best = self._soup(best, candidates, result)
         result.evaluated.load_state_dict(best.weights)
         return best, result.evaluated.cpu()  # where backbones and bundles are
 
-    def _told(self, phase: PhaseName, result: EpochResult, scores: Scores) -> EpochReport:
+    def _told(self, phase: PhaseName, result: EpochResult, value: float, scores: Scores) -> EpochReport:
         return EpochReport(
             phase,
             self.n_epochs,
             result.epoch + (FINETUNE_STEP if phase == "finetune" else 0),
-            scores.value(self.metric),
+            value,
             result.train_loss,
             scores,
             result.learning_rate,
@@ -205,35 +217,39 @@ class _Trial:
 
         def value_of(weights: Mapping[str, Tensor]) -> float:
             last.evaluated.load_state_dict(weights)
-            return self._judge(DEFAULT_STRATEGY, last.predict_val()).scores.value(self.metric)
+            return self.objective.judge(last.predict_val(), self.val_part.targets)[0]
 
         value, weights, _ = greedy_soup(candidates, value_of)
         last.evaluated.load_state_dict(weights)
         return _Best(value, best.epoch, last.predict_val(), weights)
 
-    def _judge(self, strategy: str, probabilities: Array) -> Judged:
-        thresholds = fit(strategy, probabilities, self.val_part.targets, self.metric)
-        return Judged(thresholds, score(probabilities, self.val_part.targets, thresholds.values))
-
-    def _judged(self, phase: PhaseName, best: _Best, classifier: Classifier) -> TrialResult:
-        strategies = {name: self._judge(name, best.probabilities) for name in STRATEGIES}
-        self._took("thresholds")
-        return TrialResult(
-            self.chosen,
-            best.value,
-            phase,
-            best.epoch,
-            self.n_epochs,
-            strategies,
-            best.probabilities,
-            classifier,
-            self.seconds,
-            self.micro_batch,
+    def _judged(self, phase: PhaseName, best: _Best, lengths: Epochs, classifier: Classifier) -> TrialResult:
+        result = TrialResult(
+            chosen=self.chosen,
+            objective=self.objective,
+            value=best.value,
+            phase=phase,
+            best_epoch=best.epoch,
+            n_epochs=self.n_epochs,
+            epochs=lengths,
+            strategies=judge_all(best.probabilities, self.val_part, self.objective.metric),
+            judged_on=self.val_part,
+            val_probabilities=best.probabilities,
+            classifiers=(classifier,),
+            seconds=self.seconds,
+            micro_batch=self.micro_batch,
         )
+        self._took("thresholds")
+        return result
 
     def _took(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage], self._clock = now - self._clock, now
+
+
+def judge_all(probabilities: Array, part: Part, metric: str) -> dict[str, Judged]:
+    """Return every threshold strategy on the posters of ``part``, by name."""
+    return {name: judge(name, probabilities, part.targets, metric) for name in STRATEGIES}
 
 
 def _head_of(trained: nn.Module) -> Head:
@@ -248,9 +264,13 @@ def run_trial(
     train_part: Part,
     val_part: Part,
     source: FeatureSource,
-    metric: str,
+    objective: Objective,
     seed: int,
     report: Report = lambda _: None,
+    epochs: Epochs | None = None,
 ) -> TrialResult:
-    """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here."""
-    return _Trial(chosen, train_part, val_part, source, metric, seed, report).run()
+    """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here.
+
+    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop.
+    """
+    return _Trial(chosen, train_part, val_part, source, objective, seed, report, epochs).run()

@@ -33,7 +33,7 @@ class WorkCounter:
             features, activations = self._source.missing(chosen, backbone, self._train_part, self._val_part)
             passes += features + activations
             if features + activations:
-                gflop += (features + activations) * self._forward_gflop(backbone)
+                gflop += (features + activations) * self.forward_gflop(backbone)
         return PhaseWork(gflop=gflop, pieces=passes, network=chosen.backbone)
 
     def _training(self, chosen: Hyperparameters) -> PhaseWork:
@@ -69,7 +69,8 @@ class WorkCounter:
         n_val = len(self._val_part.posters) * len(predicted_views(chosen))
         return PASSES_PER_STEP * len(self._train_part.posters) + n_val
 
-    def _forward_gflop(self, backbone: Backbone) -> float:
+    def forward_gflop(self, backbone: Backbone) -> float:
+        """Return what one poster's pass through all of ``backbone`` costs."""
         key = backbone.name, backbone.image_size, "all"
         if key not in self._gflop:
             self._gflop[key] = count_gflop(backbone, _blank(backbone))
@@ -77,7 +78,7 @@ class WorkCounter:
 
     def _tail_gflop(self, backbone: Backbone, point: FreezePoint | None, chosen: Hyperparameters) -> float:
         if point is None:
-            return self._forward_gflop(backbone)
+            return self.forward_gflop(backbone)
         key = backbone.name, backbone.image_size, chosen.unfreeze
         if key not in self._gflop:
             self._gflop[key] = count_gflop(Tail(backbone, point), torch.zeros(1, *point.activation_shape))

@@ -35,7 +35,7 @@ def test_a_bundle_is_json_safetensors_and_a_card(bundle, description):
     assert sorted(file.name for file in bundle.iterdir()) == ["README.md", "bundle.json", "model.safetensors"]
     assert (bundle / "README.md").read_text() == "# A card"
     content = json.loads((bundle / "bundle.json").read_text())
-    assert content["format_version"] == 2
+    assert content["format_version"] == 3
     assert content["label_names"] == ["Warm", "Moon", "Bars"]
     assert content["fingerprints"].keys() == {"images", "model"}
 
@@ -50,12 +50,12 @@ def test_the_loaded_classifier_answers_exactly_as_the_saved_one(bundle, result):
     loaded = load_classifier(bundle, load_description(bundle))
     images = torch.randint(0, 256, (4, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(loaded(images), result.classifier(images))
+        assert torch.equal(loaded(images), result.network(images))
 
 
 def test_saving_again_replaces_the_bundle(bundle, result, description):
     (bundle / "leftover").touch()
-    save_bundle(bundle, description, result.classifier, card="# Another")
+    save_bundle(bundle, description, result.network, card="# Another")
     assert (bundle / "README.md").read_text() == "# Another"
     assert not (bundle / "leftover").exists()
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
@@ -95,10 +95,10 @@ def test_a_folder_that_is_no_bundle(bundle, missing):
         Predictor.load(bundle)
 
 
-@pytest.mark.parametrize("version", [3, "one", [1]])
+@pytest.mark.parametrize("version", [4, "one", [1]])
 def test_another_format_asks_for_another_hpo(bundle, version):
     rewrite(bundle, format_version=version)
-    with pytest.raises(BundleError, match=r"format 2 or older, got .* in .*bundle\.json: upgrade hpo"):
+    with pytest.raises(BundleError, match=r"format 3 or older, got .* in .*bundle\.json: upgrade hpo"):
         load_description(bundle)
 
 
@@ -145,7 +145,7 @@ def test_a_bundle_of_format_1_that_is_saved_again_is_of_todays(bundle, descripti
     write_in_format_1(bundle, {key: getattr(description.params, key) for key in PARAMS_OF_FORMAT_1})
     old = Predictor.load(bundle)
     save_bundle(tmp_path / "again", old.description, old.classifier, card="")
-    assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 2
+    assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 3
     Predictor.load(tmp_path / "again")
 
 
@@ -200,7 +200,7 @@ except BundleError as error:
 def in_another_process(tmp_path_factory, result, description):
     """The imports of a process that loads a bundle, its words when the disk is full, and what it leaves there."""
     folder = tmp_path_factory.mktemp("bundles")
-    save_bundle(folder / "bundle", description, result.classifier, card="")
+    save_bundle(folder / "bundle", description, result.network, card="")
     command = [sys.executable, "-c", DISK_IS_FULL, str(folder / "bundle"), str(folder / "copies" / "copy")]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -13,6 +13,7 @@ from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.decoding import Fit, Framing, decode
 from hpo.decision.metrics import predict
 from hpo.model.forward import precision
+from hpo.search.objective import Objective
 from hpo.search.trial import run_trial
 
 TOLERANCE = 1e-4 if precision() == "fp32" else 2e-2  # bfloat16 shows in the third decimal
@@ -117,7 +118,11 @@ def test_it_sees_what_is_on_the_posters(predictor, parts):
 def fused(chosen, parts, source):
     """A trial of two backbones whose posters are interpolated differently."""
     return run_trial(
-        chosen.model_copy(update={"backbone": "test_efficientnet+test_resnet"}), *parts, source, "f1_macro", 0
+        chosen.model_copy(update={"backbone": "test_efficientnet+test_resnet"}),
+        *parts,
+        source,
+        Objective("f1_macro"),
+        0,
     )
 
 
@@ -126,13 +131,13 @@ def fused_bundle(fused, description, tmp_path_factory):
     described = description.model_copy(
         update={
             "backbone": fused.chosen.backbone,
-            "backbone_weights": tuple(backbone.source for backbone in fused.backbones),
-            "preprocessing": tuple(Preprocessing.of(backbone, "squash") for backbone in fused.backbones),
+            "backbone_weights": tuple(backbone.source for backbone in fused.network.backbones),
+            "preprocessing": tuple(Preprocessing.of(backbone, "squash") for backbone in fused.network.backbones),
             "params": fused.chosen,
         }
     )
     folder = tmp_path_factory.mktemp("fused") / "bundle"
-    save_bundle(folder, described, fused.classifier, card="")
+    save_bundle(folder, described, fused.network, card="")
     return folder
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpo.decision.bootstrap import Decided, bootstrap_ci95, paired_differences
+from hpo.decision.bootstrap import Decided, bootstrap_ci95, paired_differences, paired_label_differences
 from hpo.decision.metrics import METRICS, score
 from hpo.errors import DataError
 
@@ -14,6 +14,18 @@ def case():
     targets = rng.random((200, 4)) < 0.3
     good, poor = (np.clip(0.3 + 0.4 * targets + rng.normal(0, s, targets.shape), 0, 1) for s in (0.2, 0.5))
     return good, poor, targets, np.full(4, 0.5)
+
+
+def test_a_labels_difference_is_that_of_its_f1(case):
+    good, poor, targets, thresholds = case
+    first, second = Decided(poor, thresholds), Decided(good, thresholds)
+    found = paired_label_differences(first, second, targets, n_resamples=200)
+    gained = score(good, targets, thresholds).f1 - score(poor, targets, thresholds).f1
+    assert [difference.value for difference in found] == pytest.approx(gained.tolist())
+    assert all(difference.low <= difference.value <= difference.high for difference in found)
+    whole = paired_differences(first, second, targets, n_resamples=200)["f1_macro"]
+    assert whole.value == pytest.approx(gained.mean())
+    assert whole.high - whole.low < max(difference.high - difference.low for difference in found)
 
 
 def test_groups_of_one_poster_change_nothing(case):

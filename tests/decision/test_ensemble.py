@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from hpo.decision.ensemble import claimed, mean_average_precision, select
+from hpo.decision.ensemble import Limits, claimed, mean_average_precision, select
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, fit, stratified_folds
 from hpo.errors import DataError
@@ -41,7 +41,7 @@ def test_an_average_beats_the_best_trial_on_new_posters_and_its_claim_is_honest(
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 5))
 def test_weights_are_shares_of_few_members(n_trials, max_members, seed):
     candidates, targets = trials(n_trials, 60, seed)
-    chosen = select(candidates, targets, max_members=max_members)
+    chosen = select(candidates, targets, limits=Limits(max_members))
     weights = [member.weight for member in chosen.members]
     assert sum(weights) == pytest.approx(1)
     assert weights == sorted(weights, reverse=True)
@@ -59,6 +59,23 @@ def test_a_trial_of_noise_gets_no_weight():
     candidates, targets = trials(4, 600, noise=0.5)
     candidates[2] = np.random.default_rng(1).random(candidates[2].shape)
     assert 2 not in [member.candidate for member in select(candidates, targets).members]
+
+
+def test_an_ensemble_keeps_to_its_cost_and_pays_shared_parts_once():
+    candidates, targets = trials(6, 300)
+    own = tuple({"shared": 1.0, f"own {at}": 1.0} for at in range(6))
+    free = select(candidates, targets, limits=Limits(costs=own))
+    assert len(free.members) > 3
+    limits = Limits(max_cost=3.0, costs=own)
+    chosen = [member.candidate for member in select(candidates, targets, limits=limits).members]
+    assert len(chosen) == 2
+    assert limits.cost(chosen) == 3.0
+    shared = tuple({"shared": 3.0} for _ in range(6))
+    assert select(candidates, targets, limits=Limits(max_cost=3.0, costs=shared)).members == free.members
+    with pytest.raises(
+        DataError, match="costs at most 1 was asked for, and the cheapest trial alone costs 2: allow more"
+    ):
+        select(candidates, targets, limits=Limits(max_cost=1.0, costs=own))
 
 
 def test_a_poster_has_no_say_in_what_decides_it():

@@ -139,6 +139,19 @@ def test_the_order_of_the_posters_does_not_matter(strategy, table, metric, seed)
     assert there.fallback_labels == here.fallback_labels
 
 
+def test_starts_that_are_equally_good_up_to_rounding_are_taken_in_their_order():
+    """The mean F1 of these posters is summed in their order, and two starts are equal but for its rounding."""
+    low, high = 1 / 6, 1 / 3
+    probabilities = np.array([[0, 0], [0, high], [low, high], [0, high], [low, high], [0, 0], [0, 0]])
+    targets = np.ones((7, 2), dtype=bool)
+    targets[2, 0] = False
+    here = fit("per_label", probabilities, targets, "f1_samples").values
+    for seed in range(20):
+        shuffled = np.random.default_rng(seed).permutation(7)
+        there = fit("per_label", probabilities[shuffled], targets[shuffled], "f1_samples").values
+        np.testing.assert_allclose(there, here, rtol=1e-5)
+
+
 @pytest.mark.parametrize("metric", F1_METRICS)
 @settings(deadline=None, max_examples=60)
 @given(table=tables(lowest=1, highest=GRID - 1))

@@ -32,7 +32,6 @@ from hpo.search.describe import measure
 from hpo.search.export import Exported
 from hpo.search.search import Outcome
 from hpo.search.study import Study
-from hpo.search.tracking import Champion
 
 WIDTH = 80
 LONG_NAME = "mobilenetv4_hybrid_large.e600_r384_in1k"
@@ -166,16 +165,15 @@ def test_an_evaluation_fits_a_terminal_with_every_number_whole(data, measured, c
 def test_an_export_names_its_scores_from_the_flattering_to_the_honest(measured, description: Description):
     baselines = {part: {"always": dict.fromkeys(METRICS, 0.125)} for part in ("val", "test")}
     metrics = {"metric": "f1_macro", "test": measured, "val": measured, "baselines": baselines}
-    champion = Champion(3, "a run", 17, 0.5, {})
     described = description.model_copy(update={"metrics": metrics})
-    wrote, val, test, following = export_lines(Exported(Path("best"), champion, described, None))
+    wrote, val, test, following = export_lines(Exported(Path("best"), "version 3, trial 17", described, None))
     assert wrote == "Wrote best: version 3, trial 17, test_efficientnet."
     low, high = measured["ci95"]["f1_macro"]
     score = f"f1_macro {measured['f1_macro']:.3f} [{low:.3f}, {high:.3f}], best constant 0.125, on 12 "
     assert val.strip().startswith(f"{score}validation posters")
     assert test.strip().startswith(f"{score}test posters, never looked at")
     assert following == "Next: hpo predict best POSTER.jpg"
-    unjudged = export_lines(Exported(Path("best"), champion, described, "The posters have changed."))
+    unjudged = export_lines(Exported(Path("best"), "version 3, trial 17", described, "The posters have changed."))
     assert unjudged[-2].endswith("than those of the search: The posters have changed.")
 
 

@@ -7,6 +7,7 @@ import pytest
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.options import DataOptions
 from hpo.errors import BackboneError, SpaceError
+from hpo.search.objective import Objective
 from hpo.search.options import SearchOptions
 from hpo.search.places import Places
 from hpo.search.search import available_space
@@ -39,7 +40,7 @@ def options_for(folder: Path, text: str, *, skip: bool) -> SearchOptions:
         data=DataOptions(csv=folder, images=folder, rules=CatalogueRules(), val_size=0.1, test_size=0.1, seed=0),
         space=load_space(folder / "space.yaml"),
         study="s",
-        metric="f1_macro",
+        objective=Objective("f1_macro"),
         trials=1,
         timeout_seconds=None,
         places=Places.of(f"sqlite:///{folder}/o.db", f"sqlite:///{folder}/m.db", folder),

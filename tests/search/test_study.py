@@ -10,7 +10,8 @@ from filelock import FileLock
 
 from hpo.errors import StudyError
 from hpo.search.space.space import SearchSpace, load_space
-from hpo.search.study import OutOfTime, RunningTrial, Study, latest_study_name, open_study
+from hpo.search.storage import latest_study_name
+from hpo.search.study import OutOfTime, RunningTrial, Study, open_study
 
 
 def forever() -> bool:
@@ -95,6 +96,27 @@ def lost_trial(house: House, worker: str) -> None:
     trial.set_user_attr("worker", worker)
 
 
+def test_the_leader_is_the_best_mean_once_the_best_was_run_again(house: House) -> None:
+    values = iter([0.4, 0.5, 0.45, 0.1])
+
+    def objective(trial: RunningTrial) -> float:
+        trial.choose()
+        return next(values)
+
+    house.run(4, objective)
+    study = house.open()
+    assert [trial.number for trial in study.top(2)] == [1, 2]
+    assert study.leader().number == 1
+    for trial, value in zip(study.top(2), (0.3, 0.44), strict=True):
+        study.confirm(trial, 7, value)
+    assert house.open().leader().number == 2
+    assert house.open().confirmed_values(study.top(2)[1]) == [0.45, 0.44]
+    assert study.is_confirmed(study.top(1)[0], 7)
+    assert not study.is_confirmed(study.top(1)[0], 8)
+    house.run(5, lambda trial: trial.choose() and 0.6)  # a new best one leads until it was run again as well
+    assert house.open().leader().number == 4
+
+
 def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> None:
     study = house.open()
     lost_trial(house, "alive")
@@ -102,7 +124,7 @@ def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> 
     (house.folder / "locks").mkdir()
     with FileLock(house.folder / "locks" / "alive.lock"):
         assert study.requeue_lost() == [1]
-    assert (study.counts().running, study.counts().failed, study.counts().waiting) == (1, 1, 1)
+    assert (study.counts().running, study.counts().failed, study.counts().waiting) == (1, 0, 1)
 
 
 def test_recipes_come_first_once_and_are_never_pruned(house: House, space: SearchSpace) -> None:
@@ -116,7 +138,7 @@ def test_recipes_come_first_once_and_are_never_pruned(house: House, space: Searc
         recipes.append(trial.recipe)
         trial.choose()
         for epoch in range(1, 20):
-            trial.report(0.0 if trial.recipe else 0.5, epoch, epoch)
+            trial.report(0.0 if trial.recipe else 0.5, epoch, f"epoch {epoch}")
         return 0.1
 
     house.run(2, hopeless)
@@ -129,7 +151,7 @@ def test_a_trial_behind_the_median_is_pruned(house: House) -> None:
         trial.choose()
         value = 0.1 if trial.number == 14 else 0.5
         for epoch in range(1, 8):
-            trial.report(value, epoch, epoch)
+            trial.report(value, epoch, f"epoch {epoch}")
         return value
 
     house.run(15, learning)

@@ -100,7 +100,7 @@ def test_the_three_ends_of_a_trial_are_told_apart(tracking, client):
         for epoch in (1, 2, 3):
             run.epoch(epoch, {"val/f1_macro": epoch / 10})
     runs["complete"].complete({"val/f1_macro": 0.25}, {"labels": [{"label": "Drama", "f1": 0.5}]})
-    runs["pruned"].prune(3, "below the median of 5 trials")
+    runs["pruned"].prune("epoch 3", "below the median of 5 trials")
     runs["failed"].fail("RuntimeError: out of memory")
 
     logged = {state: client.get_run(run.run_id) for state, run in runs.items()}
@@ -108,7 +108,7 @@ def test_the_three_ends_of_a_trial_are_told_apart(tracking, client):
     assert {state: run.data.tags["hpo.state"] for state, run in logged.items()} == {s: s for s in runs}
     assert {run.data.tags["mlflow.parentRunId"] for run in logged.values()} == {parent}
     assert {run.data.tags["hpo.study"] for run in logged.values()} == {"posters"}
-    assert logged["pruned"].data.tags["hpo.pruned_at_epoch"] == "3"
+    assert logged["pruned"].data.tags["hpo.pruned_after"] == "epoch 3"
     assert logged["failed"].data.tags["hpo.reason"] == "RuntimeError: out of memory"
     assert logged["complete"].info.run_name == "#0 lite0 · 224"
     assert logged["complete"].data.metrics == {"val/f1_macro": 0.25}  # the trial's, not the last epoch's
@@ -157,12 +157,18 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
     runs = [tracking.start_trial(parent, number, {}, {}) for number in (3, 8)]
     assert tracking.champion("posters") is None
     tags = {"hpo.study": "posters", "hpo.value": "0.41"}
-    assert tracking.register("posters", runs[0].run_id, 3, bundle, tags, "# Card\n" * 2000) == 1
-    assert tracking.register("posters", runs[1].run_id, 8, bundle, tags | {"hpo.value": "0.43"}, "# Card") == 2
+    assert tracking.register("posters", runs[0].run_id, 3, bundle, tags, "# Card\n" * 2000, "the first") == 1
+    assert (
+        tracking.register(
+            "posters", runs[1].run_id, 8, bundle, tags | {"hpo.value": "0.43"}, "# Card", "ahead of trial 3"
+        )
+        == 2
+    )
 
     champion = tracking.champion("posters")
     assert champion is not None
     assert (champion.version, champion.trial_number, champion.value) == (2, 8, 0.43)
+    assert champion.tags["hpo.reason"] == "ahead of trial 3"
     assert (champion.run_id, champion.tags["hpo.study"]) == (runs[1].run_id, "posters")
     assert len(client.get_model_version("posters", "1").description) <= 5000
     assert client.search_logged_models([tracking.experiment_id]) == []
@@ -176,7 +182,7 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
 
 def test_a_kill_between_version_and_alias_is_mended(tracking, client, bundle):
     run = tracking.start_trial(start_study(tracking), 5, {}, {})
-    registered = "posters", run.run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card"
+    registered = "posters", run.run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card", "the first"
     version = tracking.register(*registered)
     client.delete_registered_model_alias("posters", "champion")
     assert tracking.champion("posters") is None
@@ -213,7 +219,7 @@ def test_a_deleted_experiment_is_not_brought_back_silently(folder, tracking, cli
 def test_names_that_the_registry_cannot_use(tracking, client, bundle, tmp_path):
     run_id = start_study(tracking)
     with pytest.raises(TrackingError, match=r"Invalid model name 'a/b'.*choose another name with --study"):
-        tracking.register("a/b", run_id, 0, bundle, {"hpo.value": "0"}, "")
+        tracking.register("a/b", run_id, 0, bundle, {"hpo.value": "0"}, "", "")
     with pytest.raises(TrackingError, match="got none: run hpo search"):
         tracking.download_bundle("posters", tmp_path / "out")
     client.create_registered_model("posters")

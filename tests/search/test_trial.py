@@ -13,6 +13,7 @@ from hpo.decision.metrics import METRICS, score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, fit
 from hpo.errors import BackboneError
 from hpo.model.backbones import load_backbone
+from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource, predicted_views, train_views
 from hpo.search.trial import FINETUNE_STEP, EpochReport, TrialResult, run_trial
 
@@ -23,8 +24,8 @@ def assert_same(one: TrialResult, other: TrialResult) -> None:
 
 
 def test_the_same_values_and_seed_give_the_same_result(chosen, parts, source, result):
-    assert_same(run_trial(chosen, *parts, source, "f1_macro", seed=0), result)
-    other = run_trial(chosen, *parts, source, "f1_macro", seed=1)
+    assert_same(run_trial(chosen, *parts, source, Objective("f1_macro"), seed=0), result)
+    other = run_trial(chosen, *parts, source, Objective("f1_macro"), seed=1)
     assert not np.array_equal(other.val_probabilities, result.val_probabilities)
 
 
@@ -49,7 +50,7 @@ def test_every_threshold_strategy_is_judged_on_the_best_epoch(result, parts):
 def test_the_best_epoch_is_kept_not_the_last(chosen, parts, source, metric):
     reports: list[EpochReport] = []
     overfits = chosen.model_copy(update={"epochs": 12, "patience": 12, "learning_rate": 0.05})
-    result = run_trial(overfits, *parts, source, metric, 0, reports.append)
+    result = run_trial(overfits, *parts, source, Objective(metric), 0, reports.append)
     values = [report.value for report in reports]
     assert [report.epoch for report in reports] == list(range(1, 13))
     assert result.value == max(values) == result.judged.scores.value(metric)
@@ -59,7 +60,7 @@ def test_the_best_epoch_is_kept_not_the_last(chosen, parts, source, metric):
 
 def test_a_trial_ends_when_its_patience_does(chosen, parts, source):
     impatient = chosen.model_copy(update={"epochs": 100, "patience": 3, "learning_rate": 0.02})
-    result = run_trial(impatient, *parts, source, "f1_macro", 0)
+    result = run_trial(impatient, *parts, source, Objective("f1_macro"), 0)
     assert result.n_epochs == result.best_epoch + 3 < 100
 
 
@@ -67,7 +68,7 @@ def test_the_deployable_network_gives_the_probabilities_of_the_best_epoch(tmp_pa
     images = DecodedImages(tmp_path, Framing(64))
     images.ensure(parts[1].posters)
     with torch.inference_mode():
-        logits = result.classifier(torch.from_numpy(images.load(parts[1].posters)))
+        logits = result.network(torch.from_numpy(images.load(parts[1].posters)))
     np.testing.assert_allclose(torch.sigmoid(logits).numpy(), result.val_probabilities, atol=2e-2)
 
 
@@ -80,7 +81,7 @@ def test_whatever_the_report_raises_stops_the_trial_there(chosen, parts, source)
             raise StopAsking
 
     with pytest.raises(StopAsking):
-        run_trial(chosen, *parts, source, "f1_macro", 0, prune)
+        run_trial(chosen, *parts, source, Objective("f1_macro"), 0, prune)
     assert seen == [1, 2]
 
 
@@ -172,7 +173,7 @@ FINETUNE = {"unfreeze": "last_stage", "finetune_epochs": 3, "finetune_batch_size
 def test_a_fine_tuned_classifier_predicts_from_posters_what_phase_two_saw(tmp_path, chosen, parts, source, more):
     tuned = chosen.model_copy(update={"epochs": 1, "finetune_start": "fresh", **FINETUNE, **more})
     reports: list[EpochReport] = []
-    result = run_trial(tuned, *parts, source, "mean_ap", 0, reports.append)
+    result = run_trial(tuned, *parts, source, Objective("mean_ap"), 0, reports.append)
     assert [report.phase for report in reports] == ["frozen"] + ["finetune"] * 3
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert reports[1].step == FINETUNE_STEP + 1
@@ -180,22 +181,22 @@ def test_a_fine_tuned_classifier_predicts_from_posters_what_phase_two_saw(tmp_pa
     for decoded in images:
         decoded.ensure(parts[1].posters)
     with torch.inference_mode():
-        logits = result.classifier(*(torch.from_numpy(decoded.load(parts[1].posters)) for decoded in images))
+        logits = result.network(*(torch.from_numpy(decoded.load(parts[1].posters)) for decoded in images))
     np.testing.assert_allclose(torch.sigmoid(logits).numpy(), result.val_probabilities, atol=2e-3)
 
 
 def test_phase_two_that_is_worse_leaves_the_model_of_phase_one(chosen, parts, source):
     broken = chosen.model_copy(update={**FINETUNE, "finetune_head_learning_rate": 1.0, "finetune_learning_rate": 1.0})
-    alone = run_trial(chosen, *parts, source, "f1_macro", 0)
-    result = run_trial(broken, *parts, source, "f1_macro", 0)
+    alone = run_trial(chosen, *parts, source, Objective("f1_macro"), 0)
+    result = run_trial(broken, *parts, source, Objective("f1_macro"), 0)
     assert result.value >= alone.value
     if result.phase == "frozen":
         assert np.array_equal(result.val_probabilities, alone.val_probabilities)
-        assert result.backbones[0].fingerprint() == source.backbones(chosen)[0].fingerprint()
+        assert result.network.backbones[0].fingerprint() == source.backbones(chosen)[0].fingerprint()
 
 
 def test_fine_tuning_leaves_the_backbone_of_other_trials_alone(chosen, parts, source):
     before = source.backbones(chosen)[0].fingerprint()
-    result = run_trial(chosen.model_copy(update={"epochs": 1, **FINETUNE}), *parts, source, "mean_ap", 0)
+    result = run_trial(chosen.model_copy(update={"epochs": 1, **FINETUNE}), *parts, source, Objective("mean_ap"), 0)
     assert source.backbones(chosen)[0].fingerprint() == before
-    assert (result.backbones[0].fingerprint() != before) == (result.phase == "finetune")
+    assert (result.network.backbones[0].fingerprint() != before) == (result.phase == "finetune")

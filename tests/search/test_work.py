@@ -7,6 +7,7 @@ import pytest
 
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.forecast import PHASES, PhaseWork, Work
+from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource, train_views
 from hpo.search.trial import run_trial
 from hpo.search.work import WorkCounter
@@ -124,9 +125,9 @@ def test_a_trial_that_is_stopped_in_phase_one_never_asks_for_activations(fresh, 
         raise StopIteration
 
     with pytest.raises(StopIteration):
-        run_trial(tuned, *parts, fresh, "f1_macro", 0, prune)
+        run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0, prune)
     assert fresh.asked == ["features", "features"]  # of train and of val
     assert not (tmp_path / "cache" / "activations").exists()
-    run_trial(tuned, *parts, fresh, "f1_macro", 0)
+    run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0)
     assert fresh.asked[2:] == ["features", "features", "activations", "activations"]
     assert (tmp_path / "cache" / "activations").exists()

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from hpo.data.prepare import Part
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource
 from hpo.search.space.space import load_space
 from hpo.search.trial import EpochReport, TrialResult, run_trial
@@ -37,7 +38,7 @@ def recipe(name: str) -> Hyperparameters:
 def run(chosen: Hyperparameters, weights: Mapping[str, str], few: tuple[Part, Part], cache: Path) -> TrialResult:
     reports: list[EpochReport] = []
     source = FeatureSource(cache, weights, lambda *_: nullcontext(lambda _: None))
-    result = run_trial(chosen, *few, source, "f1_macro", 0, reports.append)
+    result = run_trial(chosen, *few, source, Objective("f1_macro"), 0, reports.append)
     assert [report.phase for report in reports] == ["frozen", "finetune"]
     assert all(np.isfinite(report.train_loss) for report in reports)
     assert np.isfinite(result.val_probabilities).all()
@@ -63,4 +64,4 @@ def test_each_backbone_runs_from_a_file_of_weights(tmp_path, few, name):
     save_file(timm.create_model(chosen.backbone).state_dict(), file)
     (tmp_path / "mine.yaml").write_text(yaml.dump({"include": "write_up", "weights": {chosen.backbone: str(file)}}))
     result = run(chosen, load_space(tmp_path / "mine.yaml").weights, few, tmp_path)
-    assert [backbone.source for backbone in result.backbones] == [f"file {file.name}"]
+    assert [backbone.source for backbone in result.network.backbones] == [f"file {file.name}"]

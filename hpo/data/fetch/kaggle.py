@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import Future, wait
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from textwrap import shorten
 from threading import Thread
@@ -32,10 +32,10 @@ def download_catalogue(reached_seconds: float = REACHED_SECONDS) -> Path:
 
         folder = Path(kagglehub.config.get_cache_folder(), "datasets", DATASET)
         Thread(target=_ask, args=(answer,), daemon=True).start()  # which does not keep the process from ending
-        n_bytes, patience = _n_bytes(folder), reached_seconds
+        arrived, patience = _arrived(folder), reached_seconds
         while not wait([answer], patience).done:
-            before, n_bytes = n_bytes, _n_bytes(folder)
-            if n_bytes == before:
+            before, arrived = arrived, _arrived(folder)
+            if arrived == before:
                 raise _not_had(f"nothing came for {patience:g} s")
             patience = STALLED_SECONDS
     failure = answer.exception()
@@ -53,15 +53,16 @@ def _ask(answer: Future[Path]) -> None:
         answer.set_exception(error)
 
 
-def _n_bytes(folder: Path) -> int:
-    """Return how much lies under a folder in which files come and go, folders included."""
-    n_bytes = 0
+def _arrived(folder: Path) -> dict[Path, int]:
+    """Return each file under a folder in which files come and go, with its bytes.
+
+    A file is opened once the server answers, and stays empty until the first mebibyte is there.
+    """
+    sizes = {}
     for path in folder.rglob("*"):
-        try:
-            n_bytes += path.stat().st_size
-        except FileNotFoundError:
-            continue
-    return n_bytes
+        with suppress(FileNotFoundError):
+            sizes[path] = path.stat().st_size
+    return sizes
 
 
 def _not_had(why: str) -> DataError:

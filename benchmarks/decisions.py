@@ -1,0 +1,207 @@
+"""What ranks trials, which thresholds hold, what averaging adds: `python -m benchmarks.decisions movie-posters`.
+
+A hundred random trials of the default space, each stopped on val as in a search. The quarter of the posters that none
+of them has seen is then halved again and again, groups kept whole: on one half objectives choose, thresholds are fitted
+and ensembles selected, as a search does on val; the other says what that is worth. `HPO_CACHE_DIR` keeps features, and
+a second argument names a file that keeps the trials' probabilities for another look.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from benchmarks.machine import log, shared_posters
+from hpo.data.catalogue.rules import CatalogueRules
+from hpo.data.images import Progress
+from hpo.data.options import DataOptions
+from hpo.data.prepare import Part, PreparedData, prepare_data
+from hpo.data.shards import Array
+from hpo.data.splits.splits import deal_folds
+from hpo.decision import ensemble
+from hpo.decision.metrics import score
+from hpo.decision.thresholds import STRATEGIES, claimed, fit
+from hpo.model.architectures import check_known
+from hpo.model.training import predict_probabilities
+from hpo.search.objective import Objective
+from hpo.search.source import FeatureSource, predicted_views
+from hpo.search.space.samples import draw
+from hpo.search.space.space import load_space
+from hpo.search.trial import run_trial
+
+METRIC = "f1_macro"
+TRIALS, HALVINGS, THRESHOLD_HALVINGS, BEST = 100, 20, 200, 10
+OBJECTIVES: dict[str, Callable[[Array, Array], float]] = {
+    "0.5, the same posters": lambda p, t: score(p, t, fit("fixed", p, t).values).f1_macro,
+    "exact, the same posters": lambda p, t: score(p, t, fit("per_label", p, t).values).f1_macro,
+    "calibrated, the same posters": lambda p, t: Objective(METRIC).judge(p, t)[0],
+    "calibrated, cross-fitted": lambda p, t: claimed("calibrated", p, t).f1_macro,
+    "exact, cross-fitted": lambda p, t: claimed("per_label", p, t).f1_macro,
+    "shrunk, cross-fitted": lambda p, t: claimed("shrunk", p, t).f1_macro,
+    "mean AP": lambda p, t: score(p, t, fit("fixed", p, t).values).mean_ap,
+}
+
+
+def main() -> None:
+    """Measure and log."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "movie-posters"
+    with tempfile.TemporaryDirectory() as folder:
+        cache_dir = Path(os.environ.get("HPO_CACHE_DIR", folder))
+        data = _prepare(name, cache_dir)
+        unseen = data.part("test")
+        tables, values = _kept(data, cache_dir)
+    best_first = np.argsort(-values)
+    lines = [
+        f"{TRIALS} random trials of the default space; {len(unseen)} posters that none has seen, halved.\n",
+        *_objectives(tables, unseen),
+        "",
+        *_strategies(tables[best_first[:BEST]], unseen),
+        "",
+        *_ensembles(tables[best_first], unseen),
+    ]
+    log(f"decisions on {name}", f"python -m benchmarks.decisions {name}", lines)
+
+
+def _prepare(name: str, cache_dir: Path) -> PreparedData:
+    csv, images = shared_posters(name)
+    options = DataOptions(csv=csv, images=images, rules=CatalogueRules(), val_size=0.1, test_size=0.25, seed=0)
+    return prepare_data(options, cache_dir, _phase)
+
+
+@contextmanager
+def _phase(what: str, n_posters: int) -> Iterator[Progress]:
+    print(f"{what}: {n_posters:,}", file=sys.stderr, flush=True)
+    yield lambda _: None
+
+
+def _kept(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
+    """Return what `_trained` does, from the file of an earlier run where one is named and there."""
+    file = Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    if file is None:
+        return _trained(data, cache_dir)
+    if not file.is_file():
+        part = data.part("test")
+        tables, values = _trained(data, cache_dir)
+        np.savez(file, tables=tables, values=values, targets=part.targets, groups=part.groups)
+    with np.load(file, allow_pickle=False) as kept:
+        return kept["tables"], kept["values"]
+
+
+def _trained(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
+    """Return the probabilities (K, N, L) of the test posters and each trial's value on val (K,)."""
+    space = load_space(Path("default"), check_known)
+    source = FeatureSource(cache_dir, {}, _phase)
+    train, val, test = (data.part(name) for name in ("train", "val", "test"))
+    tables, values = [], []
+    for at, params in enumerate(draw(space, TRIALS, seed=0)):
+        chosen = space.rebuild(params)
+        result = run_trial(chosen, train, val, source, Objective(METRIC), seed=0)
+        asked = source.examples(chosen, test, predicted_views(chosen))
+        tables.append(predict_probabilities(result.classifiers[0].head, asked))
+        values.append(result.value)
+        print(f"trial {at}: {result.value:.4f}", file=sys.stderr, flush=True)
+    return np.stack(tables), np.array(values)
+
+
+def _halves(part: Part, seed: int) -> tuple[Array, Array]:
+    groups = np.arange(len(part)) if part.groups is None else part.groups
+    fold = deal_folds(part.targets, groups, 2, seed)
+    return np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
+
+
+def _reached(probabilities: Array, targets: Array, seen: Array, new: Array, strategy: str = "calibrated") -> float:
+    thresholds = fit(strategy, probabilities[seen], targets[seen]).values
+    return score(probabilities[new], targets[new], thresholds).f1_macro
+
+
+def _objectives(tables: Array, part: Part) -> list[str]:
+    """Rank correlation with what trials reach on new posters, and what the trial that each objective selects does."""
+    found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in OBJECTIVES}
+    luckiest = []
+    for seed in range(HALVINGS):
+        seen, new = _halves(part, seed)
+        reached = np.array([_reached(table, part.targets, seen, new) for table in tables])
+        luckiest.append(reached.max())
+        for name, objective in OBJECTIVES.items():
+            values = np.array([objective(table[seen], part.targets[seen]) for table in tables])
+            chosen = int(np.argmax(values))
+            rank = float(spearmanr(values, reached).statistic)
+            found[name].append((rank, float(reached[chosen]), float(values[chosen] - reached[chosen])))
+    return [
+        f"| objective | rank correlation with {METRIC} on new posters | {METRIC} of the selected trial "
+        "| claimed less reached |",
+        "| --- | --- | --- | --- |",
+        *(_row(name, rows, ".3f", ".4f", "+.4f") for name, rows in found.items()),
+        f"\nThe best trial of each half reaches {np.mean(luckiest):.4f}. "
+        f"Mean ± standard error over {HALVINGS} halvings.",
+    ]
+
+
+def _strategies(tables: Array, part: Part) -> list[str]:
+    """What each threshold strategy reaches on new posters, and how far its cross-fitted claim is from that."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in STRATEGIES}
+    for seed in range(THRESHOLD_HALVINGS):
+        seen, new = _halves(part, seed)
+        table = tables[seed % len(tables)]
+        for strategy in STRATEGIES:
+            reached = _reached(table, part.targets, seen, new, strategy)
+            claim = claimed(strategy, table[seen], part.targets[seen]).f1_macro
+            found[strategy].append((reached, claim - reached))
+    return [
+        f"| thresholds | {METRIC} on new posters | claimed less reached |",
+        "| --- | --- | --- |",
+        *(_row(name, rows, ".4f", "+.4f") for name, rows in found.items()),
+        f"\nMean ± standard error over {THRESHOLD_HALVINGS} halvings of the {BEST} best trials.",
+    ]
+
+
+def _ensembles(tables: Array, part: Part) -> list[str]:
+    """What averages of trials reach; ``tables`` come best on val first."""
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for seed in range(HALVINGS):
+        seen, new = _halves(part, seed)
+        candidates, targets = tables[:, seen], part.targets[seen]
+
+        def keep(name: str, average: Array, seen: Array = seen, new: Array = new) -> None:
+            found.setdefault(name, []).append((_reached(average, part.targets, seen, new),))
+
+        keep("the best trial by the calibrated objective", tables[_best(candidates, targets)])
+        keep("the mean of the 8 best on val", tables[:8].mean(axis=0))
+        keep("the mean of all", tables.mean(axis=0))
+        for size in (2, 4, 8, 16, 32):
+            limits = ensemble.Limits(max_members=size)
+            chosen = ensemble.select(candidates, targets, METRIC, limits=limits)
+            keep(f"selected, at most {size}", chosen.probabilities(tables))
+            if size == ensemble.MAX_MEMBERS and seed < HALVINGS // 4:
+                claim = ensemble.claimed(candidates, targets, METRIC, limits=limits).scores(targets).f1_macro
+                reached = _reached(chosen.probabilities(tables), part.targets, seen, new)
+                found.setdefault(f"claimed less reached, at most {size}", []).append((claim - reached,))
+    return [
+        f"| average | {METRIC} on new posters |",
+        "| --- | --- |",
+        *(_row(name, rows, ".4f") for name, rows in found.items()),
+    ]
+
+
+def _best(candidates: Array, targets: Array) -> int:
+    return int(np.argmax([Objective(METRIC).judge(table, targets)[0] for table in candidates]))
+
+
+def _row(name: str, rows: list[tuple[float, ...]], *formats: str) -> str:
+    columns = np.array(rows).T
+    cells = [
+        f"{column.mean():{form}} ± {column.std(ddof=1) / len(column) ** 0.5:.4f}"
+        for column, form in zip(columns, formats, strict=True)
+    ]
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()

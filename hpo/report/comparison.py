@@ -1,0 +1,59 @@
+"""``hpo compare`` as tables: averages, labels, and the posters that two models see most differently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+_SURE = 0.975  # of the resamples on one side: the interval excludes 0
+
+
+def print_comparison(account: dict[str, Any]) -> None:
+    """Print what ``Comparison.account`` found."""
+    console = Console()
+    console.print(f"A is {account['a']}, B is {account['b']}, on {account['n_posters']:,} posters:", highlight=False)
+    console.print(f"  {account['where']}", highlight=False)
+    console.print(_table("Averages", account["metrics"], "average"))
+    console.print(_table("F1 by label", account["per_label"], "label"))
+    others = {name: row for name, row in account["averages"].items() if name not in account["metrics"]}
+    console.print(_plain_table(others))
+    if account["posters"]:
+        console.print(_poster_table(account["posters"]))
+
+
+def _table(title: str, rows: dict[str, Any], what: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(what)
+    for name in ("A", "B", "B - A", "95 %"):
+        table.add_column(name, justify="right")
+    table.add_column("better")
+    for name, row in rows.items():
+        low, high = row["ci95"]
+        share = row["share_above_zero"]
+        sure = "B" if share >= _SURE else "A" if share <= 1 - _SURE and high < 0 else "cannot tell"
+        cells = f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
+        table.add_row(name, *cells, sure)
+    return table
+
+
+def _plain_table(rows: dict[str, Any]) -> Table:
+    table = Table(title="Other averages", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("average")
+    for name in ("A", "B"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, f"{row['a']:.3f}", f"{row['b']:.3f}")
+    return table
+
+
+def _poster_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Posters that they see most differently", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("poster", "truth", "A", "B"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(Path(row["image"]).name, *(", ".join(row[key]) or "none" for key in ("truth", "a", "b")))
+    return table

@@ -1,0 +1,251 @@
+"""Two models on the same posters, paired: bundles, registered versions or trials of a study.
+
+On posters that are given, both predict them anew with their own thresholds. Without, two trials of one study (or the
+versions made of them) are compared on the posters that the study judged them on, by the probabilities that they kept
+and thresholds that are cross-fitted, so that neither profits from having seen the labels.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from hpo.bundle.bundle import Description
+from hpo.bundle.predictor import Predictor
+from hpo.data.catalogue.catalogue import Catalogue
+from hpo.data.images import Phase
+from hpo.data.shards import Array
+from hpo.data.splits.leakage import Rows
+from hpo.decision.averages import averages
+from hpo.decision.baselines import constant_baselines
+from hpo.decision.bootstrap import Decided, paired_differences, paired_label_differences
+from hpo.decision.counts import Bools
+from hpo.decision.metrics import predict, score
+from hpo.decision.thresholds import cross_fit
+from hpo.errors import BundleError, DataError, StudyError
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.describe import describe
+from hpo.search.export import reopen_data
+from hpo.search.places import Places
+from hpo.search.pool import BUNDLE, load_probabilities
+from hpo.search.study import Study
+from hpo.search.tracking import Tracking
+from hpo.search.trainer import Trainer
+
+_TRIAL = re.compile(r"#?(\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What two models say of the same N posters, with L labels."""
+
+    names: tuple[str, str]
+    where: str  # which posters, and how thresholds came about
+    images: tuple[str, ...]  # (N,)
+    label_names: tuple[str, ...]
+    targets: Bools  # (N, L)
+    groups: Rows | None
+    decided: tuple[Decided, Decided]
+
+    def account(self, n_posters: int) -> dict[str, Any]:
+        """Return what ``hpo compare --json`` prints: differences are B less A; ``n_posters`` are listed."""
+        first, second = self.decided
+        differences = paired_differences(first, second, self.targets, self.groups)
+        by_label = paired_label_differences(first, second, self.targets, self.groups)
+        scores = [score(one.probabilities, self.targets, one.thresholds, one.min_labels) for one in self.decided]
+        every = [averages(one.probabilities, self.targets, one.thresholds, one.min_labels) for one in self.decided]
+        return {
+            "a": self.names[0],
+            "b": self.names[1],
+            "where": self.where,
+            "n_posters": len(self.targets),
+            "metrics": {
+                name: {"a": scores[0].value(name), "b": scores[1].value(name), **_plain(difference)}
+                for name, difference in differences.items()
+            },
+            "averages": {name: {"a": every[0][name], "b": every[1][name]} for name in every[0]},
+            "per_label": {
+                name: {
+                    "support": int(scores[0].support[at]),
+                    "a": float(scores[0].f1[at]),
+                    "b": float(scores[1].f1[at]),
+                    **_plain(by_label[at]),
+                }
+                for at, name in enumerate(self.label_names)
+            },
+            "posters": self._most_different(n_posters),
+        }
+
+    def _most_different(self, n_posters: int) -> list[dict[str, Any]]:
+        """The posters whose probabilities differ most, summed over labels."""
+        tables = [np.asarray(one.probabilities) for one in self.decided]
+        distance = np.abs(tables[0] - tables[1]).sum(axis=1)
+        decisions = [predict(one.probabilities, one.thresholds, one.min_labels) for one in self.decided]
+        return [
+            {
+                "image": self.images[row],
+                "distance": float(distance[row]),
+                "truth": self._named(self.targets[row]),
+                "a": self._named(decisions[0][row]),
+                "b": self._named(decisions[1][row]),
+            }
+            for row in np.argsort(-distance, kind="stable")[:n_posters].tolist()
+        ]
+
+    def _named(self, chosen: Bools) -> list[str]:
+        return [name for name, yes in zip(self.label_names, chosen, strict=True) if yes]
+
+
+def _plain(difference: Any) -> dict[str, Any]:
+    parts = asdict(difference)
+    return {
+        "difference": parts["value"],
+        "ci95": [parts["low"], parts["high"]],
+        "share_above_zero": parts["share_above_zero"],
+    }
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Where the models of a comparison come from."""
+
+    tracking: Tracking
+    places: Places
+    study: Study | None  # of which trials are meant by their number
+    phase: Phase
+
+    def on_posters(self, names: tuple[str, str], read: Callable[[Description], Catalogue]) -> Comparison:
+        """Let both models predict the posters that ``read`` finds for the first.
+
+        Raises BundleError where the second has other labels, DataError where no poster can be decoded.
+        """
+        predictors = [self.predictor(name) for name in names]
+        catalogue = read(predictors[0].description)
+        labels = [predictor.description.label_names for predictor in predictors]
+        if set(labels[0]) != set(labels[1]):
+            differing = sorted(set(labels[0]) ^ set(labels[1]))
+            raise BundleError(
+                f"Expected two models of the same labels, got {names[0]} and {names[1]}, which differ in "
+                f"{', '.join(differing[:5])}: compare models of one set of labels."
+            )
+        answered = []
+        for predictor in predictors:
+            with self.phase("predicting", len(catalogue)) as progress:
+                answered.append(predictor.predict(catalogue.image_paths, progress))
+        rows = list(answered[0].rows)
+        if not rows:
+            raise DataError("Expected posters that can be decoded, got broken ones only: check --images.")
+        order = [labels[1].index(name) for name in labels[0]]
+        tables = answered[0].probabilities, answered[1].probabilities[:, order]
+        thresholds = [np.array(predictor.description.thresholds) for predictor in predictors]
+        at_least = [predictor.description.min_labels for predictor in predictors]
+        return Comparison(
+            names,
+            "the given posters, each model at its own thresholds",
+            tuple(f"{catalogue.image_paths[row]}" for row in rows),
+            labels[0],
+            catalogue.targets[rows],
+            np.unique(np.array(catalogue.title_ids)[rows], return_inverse=True)[1],
+            (Decided(tables[0], thresholds[0], at_least[0]), Decided(tables[1], thresholds[1][order], at_least[1])),
+        )
+
+    def on_the_study(self, names: tuple[str, str]) -> Comparison:
+        """Compare two trials, or versions, of the study on the posters that it judged them on. Raises StudyError."""
+        study = self._study_of(names)
+        data = reopen_data(study, self.places, self.phase)
+        trainer = Trainer.of(study.attributes, data, self.places.cache_dir, self.phase)
+        part, objective = trainer.judged_on, trainer.objective
+        tables = [self._kept(study, name, trainer) for name in names]
+        first, second = (
+            Decided(table, cross_fit(objective.strategy, table, part.targets, objective.metric)) for table in tables
+        )
+        return Comparison(
+            names,
+            f"the posters that study {study.name!r} judged on, thresholds cross-fitted",
+            tuple(f"{path}" for path in part.posters.paths),
+            data.catalogue.label_names,
+            part.targets,
+            part.groups,
+            (first, second),
+        )
+
+    def _study_of(self, names: Sequence[str]) -> Study:
+        bundles = [name for name in names if self._is_bundle(name)]
+        if bundles:
+            raise DataError(
+                f"Expected --data and --images to compare {bundles[0]} on, since a bundle on disk keeps no posters: "
+                "name a table and its posters."
+            )
+        if self.study is None:
+            raise StudyError("Expected a study whose trials are compared, got none: begin one with hpo search.")
+        return self.study
+
+    def _kept(self, study: Study, name: str, trainer: Trainer) -> Array:
+        number = self._trial_number(name)
+        if number is None:
+            model, _, _ = _parsed(name)
+            if model != study.name:
+                raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
+            number = self.tracking.version(*_parsed(name)).trial_number
+        probabilities = load_probabilities(self.tracking, _run_id(self._trial(study, number)), trainer.judged_on)
+        if probabilities is None:
+            raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
+        return probabilities
+
+    def _trial(self, study: Study, number: int) -> FrozenTrial:
+        complete = {trial.number: trial for trial in study.top(None)}
+        if number not in complete:
+            raise StudyError(
+                f"Expected a complete trial of study {study.name!r}, got {number}: see hpo leaderboard for those."
+            )
+        return complete[number]
+
+    def predictor(self, name: str) -> Predictor:
+        """Return the model that ``name`` means: a folder, ``models:/name@alias``, ``models:/name/3`` or a trial."""
+        if self._is_bundle(name):
+            return Predictor.load(Path(name))
+        number = self._trial_number(name)
+        with tempfile.TemporaryDirectory() as folder:
+            if number is None:
+                return Predictor.load(self.tracking.download_version(*_parsed(name), Path(folder)))
+            study = self._study_of([name])
+            trial = self._trial(study, number)
+            kept = self.tracking.download(_run_id(trial), BUNDLE, Path(folder))
+            return Predictor.load(kept) if kept is not None else self._trained_again(study, trial)
+
+    def _trained_again(self, study: Study, trial: FrozenTrial) -> Predictor:
+        data = reopen_data(study, self.places, self.phase)
+        trainer = Trainer.of(study.attributes, data, self.places.cache_dir, self.phase)
+        result = trainer.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), study.attributes["seed"])
+        baselines = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
+        return Predictor(describe(study.attributes, data, baselines, result), result.network)
+
+    def _is_bundle(self, name: str) -> bool:
+        return not name.startswith("models:/") and self._trial_number(name) is None
+
+    def _trial_number(self, name: str) -> int | None:
+        found = _TRIAL.fullmatch(name)
+        return None if found is None or Path(name).is_dir() else int(found[1])
+
+
+def _run_id(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs["run_id"])
+
+
+def _parsed(name: str) -> tuple[str, str, str]:
+    """Split ``models:/name@alias`` or ``models:/name/3`` into name, alias and version, one of which is empty."""
+    rest = name.removeprefix("models:/")
+    if "@" in rest:
+        model, _, alias = rest.rpartition("@")
+        return model, alias, ""
+    model, _, version = rest.rpartition("/")
+    if not version.isdecimal() or not model:
+        raise DataError(f"Expected models:/NAME@ALIAS or models:/NAME/VERSION, got {name}: write it so.")
+    return model, "", version

@@ -1,0 +1,160 @@
+"""Who is champion, and why: a lead that is compared pairwise, and confirmed on fresh seeds before it is believed.
+
+The best of many trials is partly the luckiest. While a search runs, the best so far is champion, so that a search that
+is killed leaves a usable model. At its end the top trials are trained again on fresh seeds, and the best *mean* wins.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, stdev
+
+from optuna.trial import FrozenTrial
+
+from hpo.bundle.card import model_card
+from hpo.data.prepare import PreparedData
+from hpo.data.shards import Array
+from hpo.decision.bootstrap import Decided, paired_differences
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.describe import Baselines, describe, save_trial
+from hpo.search.pool import load_probabilities
+from hpo.search.study import Study
+from hpo.search.tracking import Tracking, Version
+from hpo.search.trainer import Trainer
+from hpo.search.trial import TrialResult
+
+TOP_TRIALS = 3
+FRESH_SEEDS = 2
+_SHARE_OF_SEARCH = 0.25  # of the time that the study's trials took, for confirming at most,
+_ALWAYS_SECONDS = 60.0  # or so much, where a search is short
+_DATA_TAG = "hpo.data"
+
+
+class Coronation:
+    """Decides which trial of a study has the alias ``champion``. Methods raise TrackingError."""
+
+    def __init__(
+        self, data: PreparedData, baselines: Baselines, study: Study, tracking: Tracking, trainer: Trainer
+    ) -> None:
+        self._data, self._baselines, self._study = data, baselines, study
+        self._tracking, self._trainer = tracking, trainer
+
+    def lead(self, number: int, run_id: str, result: TrialResult) -> None:
+        """Make a trial that is better than all before it the champion, until the end of the search."""
+        self._crown(number, run_id, result, f"{self._lead_over_champion(number, result)}; to be confirmed")
+
+    def settle(self) -> None:
+        """Give the alias to the study's leader, if another version has it, and say why: after a kill or confirming."""
+        leader, champion = self._study.leader(), self._tracking.champion(self._study.name)
+        if leader is None:
+            return
+        reason = self._lead_over_others(leader)
+        if champion is None or champion.trial_number != leader.number or not self._same_data(champion):
+            result = self._trainer.run(_chosen(leader), self._study.attributes["seed"])  # the same trial again
+            self._crown(leader.number, leader.user_attrs["run_id"], result, reason)
+        elif len(self._study.confirmed_values(leader)) > 1:
+            self._tracking.explain(self._study.name, champion.version, reason)
+
+    def confirm(self, notice: Callable[[str], None], seconds_left: float, check: Callable[[], None]) -> None:
+        """Run the top trials again on fresh seeds, unless that takes more than a quarter of the search's time.
+
+        What was run before is not run again. ``check`` is called between trainings and may raise to stop.
+        """
+        share = _SHARE_OF_SEARCH * sum(map(_seconds, self._study.top(None)))
+        seconds_left = min(seconds_left, max(_ALWAYS_SECONDS, share))
+        top = self._study.top(TOP_TRIALS)
+        if len(top) < 2:
+            return
+        seed = self._study.attributes["seed"]
+        for fresh in range(seed + 1, seed + 1 + FRESH_SEEDS):
+            todo = [trial for trial in top if not self._study.is_confirmed(trial, fresh)]
+            seconds_left -= sum(map(_seconds, todo))
+            if seconds_left < 0:
+                notice("The top trials are not run again on fresh seeds: that would take longer than there is time.")
+                break
+            for trial in todo:
+                check()
+                notice(f"Running trial {trial.number} again on seed {fresh}, before a champion is crowned.")
+                self._study.confirm(trial, fresh, self._trainer.run(_chosen(trial), fresh).value)
+        leader = self._study.leader()
+        if leader is not None and len(self._study.confirmed_values(leader)) > 1:
+            notice(f"Champion: {self._mean_in_words(leader)}.")
+
+    def _crown(self, number: int, run_id: str, result: TrialResult, reason: str) -> None:
+        described = describe(self._study.attributes, self._data, self._baselines, result)
+        card = model_card(described)
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = Path(folder) / "bundle"
+            save_trial(bundle, described, result, card)
+            self._tracking.register(
+                self._study.name,
+                run_id,
+                number,
+                bundle,
+                tags={
+                    "hpo.study": self._study.name,
+                    "hpo.metric": self._study.metric,
+                    "hpo.value": f"{result.value:.6f}",
+                    _DATA_TAG: self._data.fingerprints["labels"],
+                },
+                description=card,
+                reason=reason,
+            )
+
+    def _same_data(self, champion: Version) -> bool:
+        return champion.tags.get(_DATA_TAG) == self._data.fingerprints["labels"]
+
+    def _lead_over_champion(self, number: int, result: TrialResult) -> str:
+        champion = self._tracking.champion(self._study.name)
+        if champion is None:
+            return f"trial {number} is the first complete trial"
+        if not self._same_data(champion):
+            return f"trial {number} was trained on other data than version {champion.version}"
+        compared = self._compared(result.val_probabilities, champion.run_id)
+        return f"trial {number} is ahead of trial {champion.trial_number}, the champion before{compared}"
+
+    def _lead_over_others(self, leader: FrozenTrial) -> str:
+        others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
+        if not others:
+            return f"trial {leader.number} is the first complete trial"
+        mine = load_probabilities(self._tracking, leader.user_attrs["run_id"], self._trainer.judged_on)
+        compared = "" if mine is None else self._compared(mine, others[0].user_attrs["run_id"])
+        return f"{self._mean_in_words(leader)}; against trial {others[0].number}, the runner-up{compared}"
+
+    def _mean_in_words(self, trial: FrozenTrial) -> str:
+        values = self._study.confirmed_values(trial)
+        if len(values) == 1:
+            return f"trial {trial.number} has the best {self._study.metric}, {values[0]:.3f}"
+        return (
+            f"trial {trial.number} has the best mean {self._study.metric}, {fmean(values):.3f} over {len(values)} "
+            f"seeds (spread {stdev(values):.3f}) of {len(self._study.top(TOP_TRIALS))} trials that were run again"
+        )
+
+    def _compared(self, probabilities: Array, run_id: str) -> str:
+        """Say how far ahead of another trial one is on the same posters, where that one kept its probabilities."""
+        part, metric = self._trainer.judged_on, self._study.metric
+        other = load_probabilities(self._tracking, run_id, part)
+        if other is None:
+            return ""
+        mine, theirs = self._decided(probabilities), self._decided(other)
+        lead = paired_differences(theirs, mine, part.targets, part.groups)[metric]
+        return (
+            f": {metric} {lead.value:+.3f} [{lead.low:+.3f}, {lead.high:+.3f}] on the same posters, "
+            f"better in {100 * lead.share_above_zero:.0f} % of resamples"
+        )
+
+    def _decided(self, probabilities: Array) -> Decided:
+        _, judged = self._trainer.objective.judge(probabilities, self._trainer.judged_on.targets)
+        return Decided(probabilities, judged.thresholds.values)
+
+
+def _chosen(trial: FrozenTrial) -> Hyperparameters:
+    return Hyperparameters.model_validate(trial.user_attrs["chosen"])
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    """What training a trial again costs: its features are cached."""
+    seconds: dict[str, float] = trial.user_attrs["seconds"]
+    return sum(taken for stage, taken in seconds.items() if stage not in ("features", "activations"))

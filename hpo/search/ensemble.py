@@ -1,0 +1,164 @@
+"""An ensemble of a study's trials: chosen by the probabilities that they kept, put together as one network.
+
+What it may claim is cross-fitted: each poster is decided by members and thresholds that were chosen without it.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from hpo.bundle.bundle import load_classifier, load_description
+from hpo.bundle.predictor import Predictor
+from hpo.data.images import Phase
+from hpo.data.prepare import PreparedData
+from hpo.data.shards import Array
+from hpo.decision.ensemble import MAX_MEMBERS, Limits, Step, claimed, select
+from hpo.decision.thresholds import Thresholds, fit
+from hpo.model.classifier import Classifier
+from hpo.model.ensemble import Ensemble, Network
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.describe import describe_network, measure
+from hpo.search.pool import BUNDLE, load_pool, load_probabilities
+from hpo.search.source import predicted_views
+from hpo.search.study import Study
+from hpo.search.tracking import Tracking
+from hpo.search.trainer import Trainer
+from hpo.search.work import WorkCounter
+
+DEFAULT_MAX_MEMBERS = MAX_MEMBERS
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """The trials that are averaged, heaviest first, and what their average is worth."""
+
+    trials: tuple[FrozenTrial, ...]
+    weights: tuple[float, ...]  # sum to 1
+    steps: tuple[Step, ...]  # the metric as each is added, thresholds fitted on the same posters
+    costs_gflop: tuple[float, ...]  # of a poster's forward pass, as each is added
+    n_pool: int  # trials that there were to choose from
+    claim: dict[str, Any]  # as `hpo evaluate --json`, cross-fitted
+    best_single: dict[str, Any]  # the same for the best trial, its thresholds cross-fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """The network of an ensemble, and thresholds fitted on its own probabilities."""
+
+    network: Ensemble
+    thresholds: Thresholds
+
+
+def select_members(
+    study: Study,
+    tracking: Tracking,
+    data: PreparedData,
+    trainer: Trainer,
+    max_members: int = DEFAULT_MAX_MEMBERS,
+    max_cost: float | None = None,
+) -> Selected:
+    """Choose trials by the posters that they were judged on; ``max_cost`` is in forward passes of the best trial.
+
+    Raises StudyError where no trial kept its probabilities, DataError where none is cheap enough.
+    """
+    part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
+    pool = load_pool(study, tracking, part)
+    counter = WorkCounter(trainer.source, trainer.train, trainer.val)
+    costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
+    most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
+    limits = Limits(max_members, most, costs)
+    ensemble = select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
+    order = [member.candidate for member in ensemble.members]
+    return Selected(
+        trials=tuple(pool.trials[at] for at in order),
+        weights=tuple(member.weight for member in ensemble.members),
+        steps=ensemble.steps,
+        costs_gflop=tuple(limits.cost(order[: n + 1]) for n in range(len(order))),
+        n_pool=len(pool.trials),
+        claim=_claim(pool.probabilities, data, trainer, limits),
+        best_single=_claim(pool.probabilities[:1], data, trainer, Limits(max_members=1)),
+    )
+
+
+def _claim(candidates: Array, data: PreparedData, trainer: Trainer, limits: Limits) -> dict[str, Any]:
+    part, objective = trainer.judged_on, trainer.objective
+    found = claimed(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
+    names = data.catalogue.label_names
+    return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
+
+
+def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> Mapping[str, float]:
+    """Return what a poster's forward pass through each backbone costs; heads are left out, a thousandth of it.
+
+    Frozen backbones go by name, as trials share them; a fine-tuned one is its trial's own, and each fold's.
+    """
+    chosen = Hyperparameters.model_validate(trial.user_attrs["chosen"])
+    n_copies, owner = 1, ""
+    if trial.user_attrs["phase"] == "finetune":
+        n_copies = trainer.n_folds if trainer.fold_model == "average" else 1
+        owner = f" of trial {trial.number}"
+    n_looks = len(predicted_views(chosen))
+    return {
+        f"{backbone.name} {backbone.image_size} {chosen.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
+        for backbone in trainer.source.backbones(chosen)
+        for copy in range(n_copies)
+        for look in range(n_looks)
+    }
+
+
+def assemble(
+    selected: Selected,
+    study: Study,
+    tracking: Tracking,
+    data: PreparedData,
+    trainer: Trainer,
+    phase: Phase,
+    flip_average: bool = False,
+) -> Assembled:
+    """Put the chosen trials together; those whose network was not kept are trained again, and come out the same.
+
+    With ``flip_average`` every member looks at posters mirrored as well, and thresholds are fitted on what that gives
+    (in folds, where no poster is unseen by all of a trial's networks, on the probabilities without).
+    """
+    members: list[tuple[Classifier, float]] = []
+    mean = np.zeros(trainer.judged_on.targets.shape)
+    with phase("putting the ensemble together", len(selected.trials)) as progress:
+        for trial, weight in zip(selected.trials, selected.weights, strict=True):
+            network, probabilities = _trained(trial, study, tracking, trainer)
+            alone = network.members() if isinstance(network, Ensemble) else [(network, 1.0)]
+            members += [(classifier, weight * share) for classifier, share in alone]
+            mean += weight * probabilities
+            progress(1)
+    together = Ensemble.of(members, flip_average)
+    fitted = _thresholds(mean, trainer)
+    if flip_average and trainer.n_folds == 1:
+        described = describe_network(study.attributes, data, together, fitted, {})
+        paths = trainer.judged_on.posters.paths
+        with phase("looking at both sides", len(paths)) as progress:
+            fitted = _thresholds(Predictor(described, together).predict(paths, progress).probabilities, trainer)
+    return Assembled(together, fitted)
+
+
+def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
+    objective, targets = trainer.objective, trainer.judged_on.targets
+    return fit(objective.strategy, np.clip(probabilities, 0.0, 1.0), targets, objective.metric)
+
+
+def _trained(trial: FrozenTrial, study: Study, tracking: Tracking, trainer: Trainer) -> tuple[Network, Array]:
+    """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
+    run_id = trial.user_attrs["run_id"]
+    probabilities = load_probabilities(tracking, run_id, trainer.judged_on)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = tracking.download(run_id, BUNDLE, Path(folder))
+        if kept is not None and probabilities is not None:
+            return load_classifier(kept, load_description(kept)), probabilities
+    result = trainer.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), study.attributes["seed"])
+    return result.network, result.val_probabilities

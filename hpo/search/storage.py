@@ -1,0 +1,72 @@
+"""Optuna's storage: a database that is there, in a state to be used, or one sentence about why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.errors import StudyError
+
+
+def study_names(storage_url: str) -> list[str]:
+    """Return the names of the studies in a storage. Raises StudyError when it is unusable."""
+    with open_storage(storage_url) as storage:
+        return list(optuna.get_all_study_names(storage=storage))
+
+
+def latest_study_name(storage_url: str) -> str:
+    """Return the study that was begun last. Raises StudyError when there is none."""
+    with open_storage(storage_url) as storage:
+        summaries = optuna.get_all_study_summaries(storage=storage)
+    if not summaries:
+        raise StudyError(f"There is no study in {without_password(storage_url)} yet: begin one with hpo search.")
+    return str(max(summaries, key=lambda summary: summary._study_id).study_name)
+
+
+@contextmanager
+def open_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
+    """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
+    try:
+        yield _connect(url)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise StudyError(
+            f"Expected a database for studies at {without_password(url)}, which cannot be used ({reason}): "
+            "check --storage."
+        ) from error
+
+
+def _connect(url: str) -> optuna.storages.RDBStorage:
+    if not url.startswith("sqlite"):
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    file = Path(url.partition("///")[2])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock"):  # two processes that create the tables of one database at once break both
+        storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+    _write_ahead(storage)
+    return storage
+
+
+def _write_ahead(storage: optuna.storages.RDBStorage) -> None:
+    """WAL with synchronous=NORMAL: six times as fast as sqlite's default, and a kill -9 loses nothing."""
+
+    @event.listens_for(storage.engine, "connect")
+    def _set_pragmas(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()
+
+
+def without_password(url: str) -> str:
+    """Return a database's URL as it may be shown."""
+    scheme, separator, rest = url.partition("://")
+    user, at, host = rest.rpartition("@")
+    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"

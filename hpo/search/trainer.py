@@ -1,0 +1,74 @@
+"""How a study trains and judges a trial: on one split, or in folds. Searches and exports share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hpo.data.images import Phase
+from hpo.data.prepare import Part, PreparedData
+from hpo.decision.thresholds import DEFAULT_STRATEGY
+from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.folds import FoldModel, run_folds
+from hpo.search.objective import Objective
+from hpo.search.source import FeatureSource
+from hpo.search.trial import EpochReport, TrialResult, run_trial
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Posters, features and objective of one study."""
+
+    train: Part
+    val: Part
+    source: FeatureSource
+    objective: Objective
+    n_folds: int = 1
+    fold_model: FoldModel = "average"
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
+        """Return the trainer of the study that remembers ``attributes``; studies of before there were folds have none.
+
+        Caches are filled when a trial first asks, and ``phase`` shows it.
+        """
+        strategy = attributes.get("thresholds", DEFAULT_STRATEGY)
+        return cls(
+            data.part("train"),
+            data.part("val"),
+            FeatureSource(cache_dir, attributes["weights"], phase),
+            Objective(attributes["metric"], attributes.get("objective", "calibrated"), strategy),
+            attributes.get("folds", 1),
+            attributes.get("fold_model", "average"),
+        )
+
+    @cached_property
+    def judged_on(self) -> Part:
+        """The posters whose probabilities a trial keeps: val, or train and val out of fold."""
+        return self.val if self.n_folds == 1 else self.train + self.val
+
+    def run(
+        self,
+        chosen: Hyperparameters,
+        seed: int,
+        report: Callable[[int, EpochReport], None] = lambda *_: None,
+        report_fold: Callable[[int, float], None] = lambda *_: None,
+    ) -> TrialResult:
+        """Run one trial. Equal values and seeds give equal results on one machine; what a report raises stops it."""
+        if self.n_folds == 1:
+            train, val = self.train, self.val
+            return run_trial(chosen, train, val, self.source, self.objective, seed, lambda epoch: report(0, epoch))
+        return run_folds(
+            chosen,
+            self.judged_on,
+            self.source,
+            self.objective,
+            seed,
+            self.n_folds,
+            self.fold_model,
+            report,
+            report_fold,
+        )
