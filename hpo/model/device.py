@@ -1,6 +1,7 @@
 """Where a network trains and in which arithmetic: CUDA, then Apple's MPS, then the CPU.
 
-Half precision is used only where the hardware has it: bfloat16 on a CPU without it is ten times slower than fp32.
+Half precision is used on GPUs alone: bfloat16 is ten times slower than fp32 on a CPU without it, and no faster on one
+that has it (``benchmarks/LOG.md``).
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-
-from hpo.model.forward import precision
 
 
 @dataclass(frozen=True)
@@ -44,4 +43,4 @@ def best_device() -> Device:
         return Device(torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
     if torch.backends.mps.is_available():
         return Device(torch.device("mps"), None)
-    return Device(torch.device("cpu"), torch.bfloat16 if precision() == "bf16" else None)
+    return Device(torch.device("cpu"), None)
