@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hpo.data.images import Posters, read_posters
+from tests.postgres import Postgres, find_binaries
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FORMATS = ("jpg", "png", "webp")
@@ -27,6 +29,21 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"shared posters absent: {folder} (set HPO_SHARED_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL: take a database of your own from it, and leave it running."""
+    binaries = find_binaries()
+    if binaries is None:
+        absent = pytest.fail if os.environ.get("CI") else pytest.skip
+        absent("PostgreSQL absent: install it (Debian: apt-get install postgresql)")
+    server = Postgres(binaries)
+    server.start()
+    yield server
+    if server.running:
+        server.stop()
+    server.remove()
 
 
 @dataclass(frozen=True)
