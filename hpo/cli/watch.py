@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hpo.data.images import Progress as Advance
     from hpo.data.prepare import PreparedData
     from hpo.model.hyperparameters import Hyperparameters
-    from hpo.search.study import Counts
+    from hpo.search.claims import Counts
     from hpo.search.trial import EpochReport
 
 

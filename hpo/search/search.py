@@ -25,6 +25,7 @@ from hpo.decision.baselines import constant_baselines
 from hpo.errors import BackboneError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.claims import Counts
 from hpo.search.coronation import Coronation
 from hpo.search.describe import describe, save_trial, study_note, trial_metrics
 from hpo.search.figures.decisions import decision_figures
@@ -34,7 +35,7 @@ from hpo.search.interrupt import Interruptible
 from hpo.search.options import SearchOptions
 from hpo.search.pool import BUNDLE, POOL, is_worth_keeping, load_probabilities, save_probabilities
 from hpo.search.space.search_space import SearchSpace
-from hpo.search.study import Counts, OutOfTime, Pruned, RunningTrial, Study, open_study
+from hpo.search.study import OutOfTime, Pruned, RunningTrial, Study, open_study
 from hpo.search.tracking import Tracking, TrialRun, open_tracking
 from hpo.search.trainer import Trainer
 from hpo.search.trial import EpochReport, TrialResult
@@ -177,7 +178,7 @@ class _Searching:
         interrupted = False
         try:
             self._mend()
-            trials = self.study.run(self.options.trials, self.options.space, self._objective, self._in_time)
+            trials = self.study.run(self.options.space, self._objective, self._in_time)
             for trial in trials:
                 self.watch.trial_ended(trial, self.study.counts(), self.study.best())
             self._confirm()

@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from filelock import FileLock
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
+from hpo.search.patience import PatientStorage
+
+SUPPORTED = ("sqlite", "postgresql")
 
 
 def study_names(storage_url: str) -> list[str]:
@@ -31,10 +35,10 @@ def latest_study_name(storage_url: str) -> str:
 
 
 @contextmanager
-def open_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
+def open_storage(url: str) -> Iterator[PatientStorage]:
     """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
     try:
-        yield _connect(url)
+        yield PatientStorage(_connect(url))
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
@@ -44,14 +48,32 @@ def open_storage(url: str) -> Iterator[optuna.storages.RDBStorage]:
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
-    if not url.startswith("sqlite"):
-        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    dialect = sqlalchemy.make_url(url).get_backend_name()
+    if dialect not in SUPPORTED:
+        raise StudyError(
+            f"Expected a {' or '.join(SUPPORTED)} database for studies, got {without_password(url)}: use --storage "
+            "postgresql+psycopg://USER:PASSWORD@HOST/optuna, or leave it out for a file in ./mlruns."
+        )
+    return _connect_file(url) if dialect == "sqlite" else _connect_server(url)
+
+
+# Two processes that create the tables of one database at once break both, so they take turns.
+
+
+def _connect_file(url: str) -> optuna.storages.RDBStorage:
     file = Path(url.partition("///")[2])
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):  # two processes that create the tables of one database at once break both
+    with FileLock(f"{file}.lock"):
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     _write_ahead(storage)
     return storage
+
+
+def _connect_server(url: str) -> optuna.storages.RDBStorage:
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(hashtextextended('hpo tables', 0))"))
+        return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 def _write_ahead(storage: optuna.storages.RDBStorage) -> None:

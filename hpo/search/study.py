@@ -1,31 +1,27 @@
-"""The study: the one door to Optuna. Storage, sampler, pruner, an exact budget, and what a killed process left.
+"""The study: the one door to Optuna. What a study remembers, its best trials, and the loop that runs new ones.
 
-Optuna counts ``n_trials`` per process and leaves the trials of a killed one RUNNING for ever. Here the budget is the
-study's: trials that finished (complete or pruned) count towards it, whoever ran them; a trial that was lost is failed
-and its parameters are queued again. A worker holds a lock file while it lives, which the operating system lets go
-when it dies, so a lost trial is recognised at once and never mistaken for one that is still running.
+The budget is the study's: trials that finished (complete or pruned) count towards it, whoever ran them. Who may run the
+next one, and what becomes of those that were lost, is in ``claims.py``.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import uuid
+import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.errors import StudyError
+from hpo.errors import HpoError, StudyError
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.claims import Claims, Counts
+from hpo.search.patience import Held, PatientStorage
 from hpo.search.space.space import SearchSpace
 from hpo.search.storage import open_storage, study_names
 
@@ -36,25 +32,9 @@ STARTUP_TRIALS = 10  # random before TPE has something to model, and never prune
 _PRUNER_WARMUP_EPOCHS = 3
 _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 _MAX_FAILURES_IN_A_ROW = 3
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+_POLL_SECONDS = 0.5
 
 Objective = Callable[["RunningTrial"], float]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """How many trials of a study are in which state."""
-
-    complete: int
-    pruned: int
-    failed: int
-    running: int
-    waiting: int
-
-    @property
-    def finished(self) -> int:
-        """Trials that count towards the budget."""
-        return self.complete + self.pruned
 
 
 class RunningTrial:
@@ -100,10 +80,9 @@ class OutOfTime(Exception):
 class Study:
     """A study in its storage, bound to one set of posters, one space and one metric."""
 
-    def __init__(self, study: optuna.Study, locks: Path) -> None:
-        self._study, self._locks = study, locks
-        self._worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._current = -1  # the trial in hand
+    def __init__(self, study: optuna.Study, storage: PatientStorage, locks: Path) -> None:
+        self._study, self._storage = study, storage
+        self._claims = Claims(study, storage, locks)
 
     @property
     def name(self) -> str:
@@ -131,16 +110,7 @@ class Study:
 
     def counts(self) -> Counts:
         """Count the trials by state."""
-        trials = self.trials()
-        states = Counter(trial.state for trial in trials)
-        n_queued_again = len({trial.user_attrs["retry_of"] for trial in trials if "retry_of" in trial.user_attrs})
-        return Counts(
-            states[TrialState.COMPLETE],
-            states[TrialState.PRUNED],
-            states[TrialState.FAIL] - n_queued_again,  # stopped or lost, and not for a reason of their own
-            states[TrialState.RUNNING],
-            states[TrialState.WAITING],
-        )
+        return Counts.of(self.trials())
 
     def best(self) -> FrozenTrial | None:
         """Return the complete trial of the highest value (the earliest of equals), or None."""
@@ -200,73 +170,75 @@ class Study:
             self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
 
     def run(
-        self, budget: int, space: SearchSpace, objective: Objective, keep_going: Callable[[], bool]
+        self,
+        space: SearchSpace,
+        objective: Objective,
+        keep_going: Callable[[], bool],
     ) -> Iterator[FrozenTrial]:
-        """Run trials until ``budget`` of them have finished or ``keep_going`` says no, and yield each as it ends.
+        """Run trials until the study's budget has finished or ``keep_going`` says no, and yield each as it ends.
 
-        Failed trials are yielded too and do not count. Raises what a trial raised once three have failed in a row:
-        something is wrong that more trials will not mend.
+        Where all that is left is in the hands of other workers, wait for them, since one may die. Failed trials are
+        yielded too and do not count. Raises what a trial raised once three have failed in a row: something is wrong
+        that more trials will not mend.
         """
-        self._study.set_user_attr("budget", budget)
         failures_in_a_row = 0
-        with self._alive():
-            self.requeue_lost()
-            while self.counts().finished < budget and keep_going():
-                error = self._run_one(space, objective)
+        with self._claims.alive():
+            while keep_going() and self.counts().finished < self.budget:
+                trial = self._claims.claim(self.budget)
+                if trial is None:
+                    time.sleep(_POLL_SECONDS)
+                    continue
+                error = self._run_one(trial, space, objective)
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
                 if error and failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
                     raise error
-                yield self.trials()[self._current]
+                yield self.trials()[trial.number]
 
-    def _run_one(self, space: SearchSpace, objective: Objective) -> Exception | None:
-        def attempt(trial: optuna.Trial) -> float:
-            self._current = trial.number
-            trial.set_user_attr("worker", self._worker)
-            return objective(RunningTrial(trial, space))
-
-        self._current = -1
-        try:
-            self._study.optimize(attempt, n_trials=1)
-        except (KeyboardInterrupt, OutOfTime):
-            if self._current >= 0:
-                self._requeue(self.trials()[self._current])
-            raise
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
-            raise
-        except Exception as error:
-            return error
+    def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: Objective) -> Exception | None:
+        """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""
+        with self._claims.heartbeat(trial):
+            try:
+                value = objective(RunningTrial(trial, space))
+            except (KeyboardInterrupt, OutOfTime) as stop:
+                self._claims.give_back(trial.number, str(stop) or "interrupted")
+                raise
+            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+                raise
+            except Pruned:
+                self._end(trial, None, TrialState.PRUNED)
+            except Exception as error:
+                self._fail(trial, error)
+                return error
+            else:
+                self._end(trial, value, TrialState.COMPLETE)
         return None
+
+    def _end(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
+        """Tell how a trial ended; one that was taken for dead meanwhile is another worker's now."""
+        self._study.tell(trial, value, state, skip_if_finished=True)
+
+    def _fail(self, trial: optuna.Trial, error: Exception) -> None:
+        """Fail a trial. What we refuse in a sentence of our own would be refused again; anything else may be chance."""
+        why = f"{type(error).__name__}: {error}"
+        with suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial.set_user_attr("error", why)
+        self._end(trial, None, TrialState.FAIL)
+        if not isinstance(error, HpoError):
+            self._claims.retry(trial.number, why)
 
     def requeue_lost(self) -> list[int]:
         """Fail the trials of dead workers, queue their parameters again, and return their numbers."""
-        lost = [trial for trial in self.trials() if trial.state == TrialState.RUNNING and self._is_lost(trial)]
-        for trial in lost:
-            self._requeue(trial)
-        return [trial.number for trial in lost]
+        return self._claims.sweep()
 
-    def _is_lost(self, trial: FrozenTrial) -> bool:
-        """A trial is lost when the lock of its worker can be had."""
-        worker = trial.user_attrs.get("worker")
-        if worker == self._worker:
-            return False
-        if worker is None:
-            return True  # killed between asking for parameters and the first word about itself
-        try:
-            with FileLock(self._locks / f"{worker}.lock", timeout=0):
-                return True
-        except Timeout:
-            return False
+    def set_budget(self, trials: int, *, more: bool = False) -> int:
+        """Ask for so many finished trials in all, or for so many more than now; return how many in all."""
+        budget = trials + (self.counts().finished if more else 0)
+        self._study.set_user_attr("budget", budget)
+        return budget
 
-    def _requeue(self, trial: FrozenTrial) -> None:
-        storage = self._study._storage
-        if trial.state == TrialState.RUNNING:
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-        attributes = {key: trial.user_attrs[key] for key in ("recipe",) if key in trial.user_attrs}
-        self._study.enqueue_trial(trial.params, user_attrs={**attributes, "retry_of": trial.number})
-
-    def _alive(self) -> FileLock:
-        self._locks.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._locks / f"{self._worker}.lock")
+    def locked(self, what: str) -> AbstractContextManager[Held]:
+        """Hold a lock that all workers of this study respect."""
+        return self._storage.locked(f"{what} of {self._study._study_id}")
 
 
 def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: bool, n_folds: int = 1) -> Study:
@@ -294,7 +266,7 @@ def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: b
     study.sampler = optuna.samplers.TPESampler(
         seed=sampler_seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
     )
-    return Study(study, locks)
+    return Study(study, storage, locks)
 
 
 def _pruner(n_folds: int) -> optuna.pruners.BasePruner:

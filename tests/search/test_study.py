@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
 from filelock import FileLock
 
-from hpo.errors import StudyError
+from hpo.errors import ResourceError, StudyError
+from hpo.search import claims
 from hpo.search.space.space import SearchSpace, load_space
 from hpo.search.storage import latest_study_name
 from hpo.search.study import OutOfTime, RunningTrial, Study, open_study
@@ -34,7 +38,9 @@ class House:
         return open_study(self.url, name, self.folder / "locks", 0, create=create)
 
     def run(self, budget: int, objective=lambda trial: trial.choose().learning_rate) -> list[int]:
-        return [trial.number for trial in self.open().run(budget, self.space, objective, forever)]
+        study = self.open()
+        study.set_budget(budget)
+        return [trial.number for trial in study.run(self.space, objective, forever)]
 
 
 @pytest.fixture
@@ -58,18 +64,38 @@ def test_a_resumed_study_does_not_repeat_its_beginning(house: House) -> None:
 
 def test_failed_trials_do_not_count_and_three_in_a_row_stop_the_search(house: House) -> None:
     def every_other(trial: RunningTrial) -> float:
+        trial.choose()
         if trial.number % 2:
             raise ValueError("odd")
         return 0.5
 
-    assert len(house.run(3, every_other)) == 5
-    assert house.open().counts().failed == 2
+    assert house.run(3, every_other) == [0, 1, 2, 3, 4]
+    counts = house.open().counts()
+    assert (counts.finished, counts.failed, counts.retried) == (3, 0, 2)  # an even number's retry made up for each
+    retried = house.open().trials()[2]
+    assert retried.user_attrs["history"] == [{"trial": 1, "how": "failed", "why": "ValueError: odd"}]
 
-    def always(_: RunningTrial) -> float:
+    def always(trial: RunningTrial) -> float:
+        trial.choose()
         raise ValueError("bad luck")
 
     with pytest.raises(ValueError, match="bad luck"):
         house.run(9, always)
+    counts = house.open().counts()  # one configuration twice and another once, which waits for its second chance
+    assert (counts.failed, counts.retried, counts.waiting) == (1, 4, 1)
+
+
+def test_what_is_refused_in_a_sentence_is_not_tried_again(house: House) -> None:
+    def first_refused(trial: RunningTrial) -> float:
+        trial.choose()
+        if trial.number == 0:
+            raise ResourceError("Expected memory for one poster at once.")
+        return 0.5
+
+    assert house.run(2, first_refused) == [0, 1, 2]
+    study = house.open()
+    assert (study.counts().failed, study.counts().retried) == (1, 0)
+    assert study.trials()[0].user_attrs["error"] == "ResourceError: Expected memory for one poster at once."
 
 
 def test_an_interrupted_trial_is_queued_again_with_its_parameters(house: House) -> None:
@@ -89,11 +115,13 @@ def test_an_interrupted_trial_is_queued_again_with_its_parameters(house: House) 
     assert house.open().trials()[1].user_attrs["retry_of"] == 0
 
 
-def lost_trial(house: House, worker: str) -> None:
+def lost_trial(house: House, worker: str) -> optuna.Trial:
     """Leave a trial RUNNING, as a killed worker does."""
     storage = optuna.storages.RDBStorage(house.url)
     trial = optuna.load_study(study_name="s", storage=storage).ask()
+    trial.suggest_float("x", 0, 1)
     trial.set_user_attr("worker", worker)
+    return trial
 
 
 def test_the_leader_is_the_best_mean_once_the_best_was_run_again(house: House) -> None:
@@ -118,13 +146,44 @@ def test_the_leader_is_the_best_mean_once_the_best_was_run_again(house: House) -
 
 
 def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> None:
-    study = house.open()
-    lost_trial(house, "alive")
-    lost_trial(house, "dead")
-    (house.folder / "locks").mkdir()
-    with FileLock(house.folder / "locks" / "alive.lock"):
+    study, locks = house.open(), house.folder / "locks"
+    locks.mkdir()
+    alive, dead = (f"{socket.gethostname()}-{name}" for name in ("alive", "dead"))
+    lost_trial(house, alive)
+    lost_trial(house, dead)
+    (locks / f"{dead}.lock").touch()
+    with FileLock(locks / f"{alive}.lock"):
         assert study.requeue_lost() == [1]
     assert (study.counts().running, study.counts().failed, study.counts().waiting) == (1, 0, 1)
+    retry = study.trials()[-1]
+    assert retry.user_attrs["history"] == [{"trial": 1, "how": "lost", "why": "its worker died"}]
+    assert retry.system_attrs["fixed_params"] == study.trials()[1].params
+
+
+def test_a_worker_elsewhere_is_dead_when_its_heartbeat_stands_still(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_SILENCE_SECONDS", 0.2)
+    study = house.open()
+    beating, silent = (lost_trial(house, f"elsewhere-{name}") for name in ("beating", "silent"))
+    assert study.requeue_lost() == []  # the first look only remembers
+    time.sleep(0.3)
+    beating.set_user_attr("heartbeat", 1)
+    assert study.requeue_lost() == [silent.number]
+
+
+def test_a_study_ends_with_its_budget_whoever_runs_it(house: House) -> None:
+    def slow(trial: RunningTrial) -> float:
+        trial.choose()
+        time.sleep(0.02)
+        return 0.5
+
+    house.open().set_budget(20)
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(lambda: list(house.open().run(house.space, slow, forever))) for _ in range(4)]
+        ran = [trial.number for run in runs for trial in run.result()]
+    assert sorted(ran) == list(range(20))
+    assert house.open().counts().finished == 20
 
 
 def test_recipes_come_first_once_and_are_never_pruned(house: House, space: SearchSpace) -> None:
