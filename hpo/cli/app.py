@@ -36,6 +36,7 @@ app.command("export-best")(results.export_best)
 app.command("evaluate")(bundles.evaluate)
 app.command("compare")(compare.compare)
 app.command("predict")(bundles.predict)
+app.command("sync")(results.sync)
 app.command("ui")(results.ui)
 app.add_typer(data.app, name="data")
 

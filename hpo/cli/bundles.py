@@ -49,7 +49,7 @@ def evaluate(
         "label_separator": label_separator,
     }
     catalogue, _ = read_catalogue(data, images, rules_for(predictor.description, types, columns))
-    with RichWatch(0, "") as watch:
+    with RichWatch() as watch:
         found, broken = judge(predictor, catalogue, watch.phase, min_labels)
         for path in broken:
             watch.notice(f"broken poster left out: {path}")
@@ -78,7 +78,7 @@ def predict(
     from hpo.report.tables import prediction_table
 
     predictor = Predictor.load(bundle)
-    with RichWatch(0, "") as watch, watch.phase("predicting", len(images)) as progress:
+    with RichWatch() as watch, watch.phase("predicting", len(images)) as progress:
         predicted = predictor.predict(images, progress)
     answers = predictor.answers(predicted, [str(path) for path in images])
     for row, reason in predicted.broken.items():

@@ -81,7 +81,7 @@ def check(
         split_file=split,
     )
     places = Places.of(None, None, cache_dir)
-    with RichWatch(0, "") as watch:
+    with RichWatch() as watch:
         data = prepare_data(options, places.cache_dir, watch.phase)
     saved = save_split(data, places.splits)
     account = account_of(data)

@@ -80,7 +80,7 @@ def compare(
 
     places = Places.of(storage, tracking_uri, cache_dir)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch(0, "") as watch:
+    with RichWatch() as watch:
         contest = Contest(tracking, places, _study(study, places), watch.phase)
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
     account = compared.account(top)

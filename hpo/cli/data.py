@@ -31,7 +31,7 @@ def sample(
     from hpo.cli.watch import RichWatch
     from hpo.data.sample import write_sample
 
-    with RichWatch(0, "") as watch, watch.phase("drawing", posters) as progress:
+    with RichWatch() as watch, watch.phase("drawing", posters) as progress:
         csv = write_sample(out, posters, seed, progress)
     typer.echo(f"Wrote {csv} and {out / 'images'}: {posters} usable posters, synthetic (drawn).")
     typer.echo(f"Next: hpo search --data {csv} --images {out / 'images'}")

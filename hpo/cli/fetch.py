@@ -62,7 +62,7 @@ def fetch(
     csv = csv or _catalogue_for(out)
     wanted = _wanted(csv, rules)[:limit]
     csv = copy_catalogue(csv, out)
-    with RichWatch(0, "") as watch, watch.phase("fetching", len(wanted)) as progress:
+    with RichWatch() as watch, watch.phase("fetching", len(wanted)) as progress:
         report = fetch_posters(wanted, out, options, progress)
     if as_json:
         places = {"csv": str(csv), "images": str(out / "images"), "record": str(out / "fetch.jsonl")}

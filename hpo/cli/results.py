@@ -1,4 +1,4 @@
-"""``hpo status``, ``hpo leaderboard``, ``hpo ensemble``, ``hpo export-best`` and ``hpo ui``: what came of a search."""
+"""``hpo status``, ``leaderboard``, ``ensemble``, ``export-best``, ``sync`` and ``ui``: what came of a search."""
 
 from __future__ import annotations
 
@@ -29,20 +29,25 @@ if TYPE_CHECKING:
 def status(
     study: StudyName = None,
     as_json: AsJson = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again every two seconds, until the budget has finished.")
+    ] = False,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Say how far a study is, what its best trial is, and which version is the champion."""
+    """Say how far a study is, who works on it, what its best trial is, and which version is the champion."""
     places = _places(storage, tracking_uri)
     opened = _open(study, places)
-    from hpo.report.status import print_status, status_of
+    from hpo.report.status import print_status, status_of, watch_status
     from hpo.search.tracking import open_tracking
 
-    found = status_of(opened, open_tracking(places.tracking_uri, places.artifacts))
-    if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    if watch:
+        watch_status(opened, tracking, typer.echo if as_json else None)
+    elif as_json:
+        typer.echo(json.dumps(status_of(opened, tracking), ensure_ascii=False))
     else:
-        print_status(found)
+        print_status(status_of(opened, tracking))
 
 
 def leaderboard(
@@ -95,7 +100,7 @@ def export_best(
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     folder = out or Path(f"bundle-{opened.name}")
-    with RichWatch(0, opened.metric) as watch:
+    with RichWatch(opened.metric) as watch:
         if ensemble:
             exported = export_ensemble(
                 opened, tracking, places, folder, watch.phase, max_members, max_cost, min_labels, flip_average
@@ -126,7 +131,7 @@ def ensemble(
     from hpo.search.trainer import Trainer
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch(0, opened.metric) as watch:
+    with RichWatch(opened.metric) as watch:
         data = reopen_data(opened, places, watch.phase)
         trainer = Trainer.of(opened.attributes, data, places.cache_dir, watch.phase)
         selected = select_members(opened, tracking, data, trainer, max_members, max_cost)
@@ -134,6 +139,30 @@ def ensemble(
         typer.echo(json.dumps(ensemble_account(opened, selected), ensure_ascii=False))
     else:
         print_ensemble(opened, selected)
+
+
+def sync(
+    study: StudyName = None,
+    as_json: AsJson = False,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write every MLflow run that is missing or wrong from Optuna's record; safe at any time, also twice."""
+    places = _places(storage, tracking_uri, cache_dir)
+    opened = _open(study, places)
+    from hpo.cli.watch import RichWatch
+    from hpo.report.status import print_sync, sync_account
+    from hpo.search.sync import sync as run_sync
+    from hpo.search.tracking import open_tracking
+
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    with RichWatch() as watch:
+        done = run_sync(opened, tracking, places, watch.phase, watch.notice)
+    if as_json:
+        typer.echo(json.dumps(sync_account(opened, done), ensure_ascii=False))
+    else:
+        print_sync(opened, done)
 
 
 def ui(

@@ -44,7 +44,12 @@ def search(
         Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
     ] = None,
     space: Annotated[Path, typer.Option(help="A search-space file, or one that ships by name.")] = Path("default"),
-    trials: Annotated[int, typer.Option(min=1, help="The study's budget of finished trials, resumes included.")] = 50,
+    trials: Annotated[
+        str, typer.Option(help="The study's budget of finished trials, resumes included; +20 adds 20 to what there is.")
+    ] = "50",
+    workers: Annotated[
+        str, typer.Option(help="Processes on this machine; auto: as many as cores, memory and GPUs are good for.")
+    ] = "1",
     study: Annotated[
         str | None,
         typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names."),
@@ -99,6 +104,7 @@ def search(
     command goes on.
     """
     timeout_seconds = None if timeout is None else parse_duration(timeout)
+    n_trials, adds_trials = parse_trials(trials)
     from hpo.cli.watch import RichWatch, start_heavy_imports
 
     with start_heavy_imports():
@@ -114,6 +120,8 @@ def search(
         from hpo.search.places import Places
         from hpo.search.search import search as run_search
         from hpo.search.space.space import load_space
+        from hpo.search.workers import parse_workers
+    n_workers = parse_workers(workers)
     if metric not in METRICS:
         raise HpoError(f"--metric expects one of {', '.join(METRICS)}, got {metric!r}{did_you_mean(metric, METRICS)}.")
     if thresholds not in STRATEGIES:
@@ -132,7 +140,7 @@ def search(
         keep_adult=adult,
         top_labels=labels,
     )
-    with RichWatch(trials, metric) as watch:
+    with RichWatch(metric) as watch:
         csv, folder = _posters(data, images, places, watch)
         options = SearchOptions(
             data=DataOptions(
@@ -151,7 +159,9 @@ def search(
             n_folds=folds,
             fold_model=fold_model,
             confirm=confirm,
-            trials=trials,
+            trials=n_trials,
+            adds_trials=adds_trials,
+            workers=n_workers,
             timeout_seconds=timeout_seconds,
             places=places,
             skip_unavailable=skip_unavailable,
@@ -167,6 +177,14 @@ def default_study_name(data: Path | None, space_name: str) -> str:
     """Return a name that the same command gives again, so that typing it twice goes on."""
     stem = "sample" if data is None else re.sub(r"[^\w-]+", "-", data.stem).strip("-")
     return f"{stem}-{space_name}"
+
+
+def parse_trials(text: str) -> tuple[int, bool]:
+    """Read 50 as a budget, +20 as so many more: the number, and whether it is added."""
+    match = re.fullmatch(r"\s*(\+?)\s*(\d+)\s*", text)
+    if match is None or int(match[2]) < 1:
+        raise HpoError(f"--trials expects a number from 1 on, or +20 for 20 more, got {text!r}.")
+    return int(match[2]), bool(match[1])
 
 
 def parse_duration(text: str) -> float:

@@ -39,9 +39,9 @@ def start_heavy_imports() -> Iterator[None]:
 class RichWatch:
     """Progress on stderr; also works where stderr is a file, without the bars."""
 
-    def __init__(self, budget: int, metric: str) -> None:
+    def __init__(self, metric: str = "") -> None:
         self.console = Console(stderr=True)
-        self.budget, self.metric = budget, metric
+        self.metric = metric
         self._started = time.monotonic()
         self._progress = Progress(
             SpinnerColumn(),
@@ -79,7 +79,7 @@ class RichWatch:
         finally:
             self._progress.remove_task(task)
 
-    def prepared(self, data: PreparedData, finished: int) -> None:
+    def prepared(self, data: PreparedData, finished: int, budget: int) -> None:
         """Print how the posters were cleaned and split, and begin the bar of trials."""
         from hpo.data.account import cleaning_lines, kept_together
         from hpo.report.tables import split_table
@@ -87,7 +87,7 @@ class RichWatch:
         for line in (*cleaning_lines(data), kept_together(data)):
             self.notice(line)
         self._progress.console.print(split_table(data))
-        self._trials = self._progress.add_task("trials", total=self.budget, completed=finished, note="")
+        self._trials = self._progress.add_task("trials", total=budget, completed=finished, note="")
 
     def trial_started(self, number: int, chosen: Hyperparameters) -> None:
         """Name the trial in hand."""
@@ -108,6 +108,10 @@ class RichWatch:
         if self._trials is not None:
             self._progress.update(self._trials, completed=counts.finished)
         self._show("")
+
+    def workers(self, alive: int, counts: Counts) -> None:
+        """Say how many workers live, and how many trials they have in hand, on other machines as well."""
+        self._show(f"{alive} workers, {counts.running} running")
 
     def _show(self, current: str) -> None:
         if self._trials is not None:

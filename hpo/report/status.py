@@ -1,18 +1,36 @@
-"""``hpo status``: how far a study is, as JSON and as lines."""
+"""How far a study is and who works on it: once, or again and again."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
+
+if TYPE_CHECKING:
+    from hpo.search.sync import SyncReport
+
+_LOOK_SECONDS = 2.0
+_RECENT = 20  # trials, by whose ends the pace is judged
 
 
 def status_of(study: Study, tracking: Tracking) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
     counts, best, champion = study.counts(), study.leader(), tracking.champion(study.name)
+    trials = study.trials()
+    pace = trials_an_hour(trials)
+    left = max(0, study.budget - counts.finished)
     return {
         "study": study.name,
         "metric": study.metric,
@@ -23,24 +41,98 @@ def status_of(study: Study, tracking: Tracking) -> dict[str, Any]:
             "running": counts.running,
             "waiting": counts.waiting,
         },
+        "retried": counts.retried,
         "budget": study.budget,
+        "workers": len({trial.user_attrs.get("worker") for trial in trials if trial.state == TrialState.RUNNING}),
+        "trials_an_hour": pace,
+        "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "champion": None if champion is None else {"version": champion.version, "run_id": champion.run_id},
     }
 
 
+def trials_an_hour(trials: list[FrozenTrial]) -> float | None:
+    """Return the pace at which the latest trials finished; None where fewer than two have."""
+    ended = sorted(
+        t.datetime_complete
+        for t in trials
+        if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.datetime_complete
+    )
+    recent: list[datetime] = ended[-_RECENT:]
+    if len(recent) < 2 or recent[-1] == recent[0]:
+        return None
+    return 3600 * (len(recent) - 1) / (recent[-1] - recent[0]).total_seconds()
+
+
+def status_lines(status: dict[str, Any]) -> list[str]:
+    """Return the status in words."""
+    trials, best, champion = status["trials"], status["best"], status["champion"]
+    finished = trials["complete"] + trials["pruned"]
+    numbers = {**trials, "retried": status["retried"]}
+    states = ("failed", "running", "waiting", "retried")
+    others = "".join(f", {numbers[state]} {state}" for state in states if numbers[state])
+    lines = [
+        f"Study {status['study']}: {finished} of {status['budget']} trials finished",
+        f"  {trials['complete']} complete, {trials['pruned']} pruned{others}",
+    ]
+    if trials["running"]:
+        lines.append(f"  {status['workers']} workers at it{_pace(status)}")
+    if best is not None:
+        lines.append(f"  best {status['metric']} {best['value']:.4f} on validation posters, trial {best['number']}")
+    if champion is not None:
+        lines.append(f"  champion: models:/{status['study']}@champion, version {champion['version']}")
+    return lines
+
+
+def _pace(status: dict[str, Any]) -> str:
+    if status["trials_an_hour"] is None:
+        return ""
+    left = timedelta(seconds=round(status["left_seconds"]))
+    return f", {status['trials_an_hour']:.0f} trials an hour, about {left} left"
+
+
 def print_status(status: dict[str, Any]) -> None:
     """Print it for a person."""
     console = Console()
-    trials, best, champion = status["trials"], status["best"], status["champion"]
-    finished = trials["complete"] + trials["pruned"]
-    others = ", ".join(f"{trials[state]} {state}" for state in ("failed", "running", "waiting") if trials[state])
-    console.print(f"Study {status['study']}: {finished} of {status['budget']} trials finished", highlight=False)
+    for line in status_lines(status):
+        console.print(line, highlight=False)
+
+
+def watch_status(study: Study, tracking: Tracking, say: Callable[[str], None] | None) -> None:
+    """Look again and again until the budget has finished or Ctrl-C; ``say`` gets one JSON object a look."""
+    if say is not None:
+        for status in _looks(study, tracking):
+            say(json.dumps(status, ensure_ascii=False))
+        return
+    with Live(console=Console(), auto_refresh=False) as live:
+        for status in _looks(study, tracking):
+            live.update(Text("\n".join(status_lines(status))), refresh=True)
+
+
+def _looks(study: Study, tracking: Tracking) -> Iterator[dict[str, Any]]:
+    """Yield the status every two seconds, for the last time when the budget has finished."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            status = status_of(study, tracking)
+            yield status
+            if status["trials"]["complete"] + status["trials"]["pruned"] >= status["budget"]:
+                return
+            time.sleep(_LOOK_SECONDS)
+
+
+def sync_account(study: Study, done: SyncReport) -> dict[str, Any]:
+    """Return what ``hpo sync --json`` prints."""
+    return {"study": study.name, "runs": asdict(done.runs), "requeued": list(done.requeued), "champion": done.champion}
+
+
+def print_sync(study: Study, done: SyncReport) -> None:
+    """Say what was done."""
+    runs, console = done.runs, Console()
+    if runs.nothing and not done.requeued:
+        console.print(f"MLflow agrees with study {study.name}: nothing to do.", highlight=False)
+        return
     console.print(
-        f"  {trials['complete']} complete, {trials['pruned']} pruned" + (f", {others}" if others else ""),
+        f"Study {study.name}: {runs.created} runs written, {runs.mended} mended, {runs.removed} removed, "
+        f"{runs.uploaded} files taken from the spool; {len(done.requeued)} lost trials wait again.",
         highlight=False,
     )
-    if best is not None:
-        console.print(f"  best {status['metric']} {best['value']:.4f} on validation posters, trial {best['number']}")
-    if champion is not None:
-        console.print(f"  champion: models:/{status['study']}@champion, version {champion['version']}", highlight=False)

@@ -194,7 +194,7 @@ class Contest:
             if model != study.name:
                 raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
             number = self.tracking.version(*_parsed(name)).trial_number
-        probabilities = load_probabilities(self.tracking, _run_id(self._trial(study, number)), trainer.judged_on)
+        probabilities = load_probabilities(self.tracking, study.run_id(self._trial(study, number)), trainer.judged_on)
         if probabilities is None:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
         return probabilities
@@ -217,7 +217,8 @@ class Contest:
                 return Predictor.load(self.tracking.download_version(*_parsed(name), Path(folder)))
             study = self._study_of([name])
             trial = self._trial(study, number)
-            kept = self.tracking.download(_run_id(trial), BUNDLE, Path(folder))
+            run_id = study.run_id(trial)
+            kept = None if run_id is None else self.tracking.download(run_id, BUNDLE, Path(folder))
             return Predictor.load(kept) if kept is not None else self._trained_again(study, trial)
 
     def _trained_again(self, study: Study, trial: FrozenTrial) -> Predictor:
@@ -233,10 +234,6 @@ class Contest:
     def _trial_number(self, name: str) -> int | None:
         found = _TRIAL.fullmatch(name)
         return None if found is None or Path(name).is_dir() else int(found[1])
-
-
-def _run_id(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs["run_id"])
 
 
 def _parsed(name: str) -> tuple[str, str, str]:

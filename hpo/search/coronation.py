@@ -43,17 +43,26 @@ class Coronation:
 
     def lead(self, number: int, run_id: str, result: TrialResult) -> None:
         """Make a trial that is better than all before it the champion, until the end of the search."""
-        self._crown(number, run_id, result, f"{self._lead_over_champion(number, result)}; to be confirmed")
+        with self._study.locked("champion"):
+            champion = self._tracking.champion(self._study.name)
+            if champion is not None and self._same_data(champion) and champion.value >= result.value:
+                return  # another worker's trial, which ends in this moment, is better
+            self._crown(number, run_id, result, f"{self._lead_over(champion, number, result)}; to be confirmed")
 
     def settle(self) -> None:
         """Give the alias to the study's leader, if another version has it, and say why: after a kill or confirming."""
+        with self._study.locked("champion"):
+            self._settle()
+
+    def _settle(self) -> None:
         leader, champion = self._study.leader(), self._tracking.champion(self._study.name)
-        if leader is None:
-            return
+        run_id = None if leader is None else self._study.run_id(leader)
+        if leader is None or run_id is None:
+            return  # no trial is complete, or hpo sync has yet to write its run
         reason = self._lead_over_others(leader)
         if champion is None or champion.trial_number != leader.number or not self._same_data(champion):
             result = self._trainer.run(_chosen(leader), self._study.attributes["seed"])  # the same trial again
-            self._crown(leader.number, leader.user_attrs["run_id"], result, reason)
+            self._crown(leader.number, run_id, result, reason)
         elif len(self._study.confirmed_values(leader)) > 1:
             self._tracking.explain(self._study.name, champion.version, reason)
 
@@ -106,8 +115,7 @@ class Coronation:
     def _same_data(self, champion: Version) -> bool:
         return champion.tags.get(_DATA_TAG) == self._data.fingerprints["labels"]
 
-    def _lead_over_champion(self, number: int, result: TrialResult) -> str:
-        champion = self._tracking.champion(self._study.name)
+    def _lead_over(self, champion: Version | None, number: int, result: TrialResult) -> str:
         if champion is None:
             return f"trial {number} is the first complete trial"
         if not self._same_data(champion):
@@ -119,8 +127,8 @@ class Coronation:
         others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
         if not others:
             return f"trial {leader.number} is the first complete trial"
-        mine = load_probabilities(self._tracking, leader.user_attrs["run_id"], self._trainer.judged_on)
-        compared = "" if mine is None else self._compared(mine, others[0].user_attrs["run_id"])
+        mine = load_probabilities(self._tracking, self._study.run_id(leader), self._trainer.judged_on)
+        compared = "" if mine is None else self._compared(mine, self._study.run_id(others[0]))
         return f"{self._mean_in_words(leader)}; against trial {others[0].number}, the runner-up{compared}"
 
     def _mean_in_words(self, trial: FrozenTrial) -> str:
@@ -132,7 +140,7 @@ class Coronation:
             f"seeds (spread {stdev(values):.3f}) of {len(self._study.top(TOP_TRIALS))} trials that were run again"
         )
 
-    def _compared(self, probabilities: Array, run_id: str) -> str:
+    def _compared(self, probabilities: Array, run_id: str | None) -> str:
         """Say how far ahead of another trial one is on the same posters, where that one kept its probabilities."""
         part, metric = self._trainer.judged_on, self._study.metric
         other = load_probabilities(self._tracking, run_id, part)

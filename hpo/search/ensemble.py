@@ -154,10 +154,10 @@ def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
 
 def _trained(trial: FrozenTrial, study: Study, tracking: Tracking, trainer: Trainer) -> tuple[Network, Array]:
     """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
-    run_id = trial.user_attrs["run_id"]
+    run_id = study.run_id(trial)
     probabilities = load_probabilities(tracking, run_id, trainer.judged_on)
     with tempfile.TemporaryDirectory() as folder:
-        kept = tracking.download(run_id, BUNDLE, Path(folder))
+        kept = None if run_id is None else tracking.download(run_id, BUNDLE, Path(folder))
         if kept is not None and probabilities is not None:
             return load_classifier(kept, load_description(kept)), probabilities
     result = trainer.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), study.attributes["seed"])

@@ -6,6 +6,7 @@ tears a write apart or is swallowed. Here the first signal only leaves a note; a
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,10 +19,14 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruptible:
-    """While entered, Ctrl-C and SIGTERM make the next ``check`` raise KeyboardInterrupt."""
+    """While entered, Ctrl-C and SIGTERM make the next ``check`` raise KeyboardInterrupt.
 
-    def __init__(self) -> None:
+    So does the end of the process ``parent_pid``, where one is given: a worker does not outlive the search it is of.
+    """
+
+    def __init__(self, parent_pid: int | None = None) -> None:
         self._asked = False
+        self._parent_pid = parent_pid
         self._handlers: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interruptible:
@@ -41,7 +46,7 @@ class Interruptible:
 
     def check(self) -> None:
         """Raise KeyboardInterrupt, once, when somebody has asked to stop."""
-        if self._asked:
+        if self._asked or self._parent_pid not in (None, os.getppid()):
             self._asked = False
             raise KeyboardInterrupt
 

@@ -65,12 +65,12 @@ def _jsonable(cell: Any) -> Any:
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def as_metrics(values: Mapping[str, float], step: int) -> list[Metric]:
-    """Return metrics of ``step``, stamped now.
+def as_metrics(values: Mapping[str, float], step: int, at_ms: int | None = None) -> list[Metric]:
+    """Return metrics of ``step``, stamped now, or at a time since 1970: equal stamps are one entry, written twice.
 
     Infinity becomes NaN: MLflow stores it as 1.8e308, which flattens every chart it is on.
     """
-    now = int(time.time() * 1000)
+    now = int(time.time() * 1000) if at_ms is None else at_ms
     finite = {key: float(value) if math.isfinite(value) else math.nan for key, value in values.items()}
     return [Metric(_key(key), value, now, step) for key, value in finite.items()]
 

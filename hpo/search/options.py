@@ -19,9 +19,11 @@ class SearchOptions:
     space: SearchSpace
     study: str
     objective: Objective
-    trials: int
+    trials: int  # finished ones, of the whole study
     timeout_seconds: float | None
     places: Places
+    adds_trials: bool = False  # so many more than have finished
+    workers: int = 1  # processes on this machine
     n_folds: int = 1  # 1: trials are judged on val; more: on train and val, out of fold
     fold_model: FoldModel = "average"
     confirm: bool = True  # run the top trials again on fresh seeds before one of them is crowned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Places:
     def splits(self) -> Path:
         """The folder of the splits that were made, each under its fingerprint."""
         return self.state_dir / "splits"
+
+    def spool(self, study: str) -> Path:
+        """The folder of files that wait for MLflow to take them."""
+        return self.state_dir / "spool" / re.sub(r"[^\w-]+", "-", study)
 
     @property
     def locks(self) -> Path:

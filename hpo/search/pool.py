@@ -58,7 +58,7 @@ def load_pool(study: Study, tracking: Tracking, judged_on: Part) -> Pool:
     found = [
         (trial, probabilities)
         for trial in study.top(None)
-        if (probabilities := load_probabilities(tracking, trial.user_attrs["run_id"], judged_on)) is not None
+        if (probabilities := load_probabilities(tracking, study.run_id(trial), judged_on)) is not None
     ]
     if not found:
         raise StudyError(
@@ -68,8 +68,13 @@ def load_pool(study: Study, tracking: Tracking, judged_on: Part) -> Pool:
     return Pool(tuple(trial for trial, _ in found), np.stack([probabilities for _, probabilities in found]))
 
 
-def load_probabilities(tracking: Tracking, run_id: str, part: Part) -> Array | None:
-    """Return a trial's probabilities (N, L) of the posters of ``part``; None where its run has none, or of others."""
+def load_probabilities(tracking: Tracking, run_id: str | None, part: Part) -> Array | None:
+    """Return a trial's probabilities (N, L) of the posters of ``part``; None where its run has none, or of others.
+
+    A trial that ended while MLflow was away has no run until ``hpo sync``.
+    """
+    if run_id is None:
+        return None
     with tempfile.TemporaryDirectory() as folder:
         file = tracking.download(run_id, f"{POOL}/{_FILE}", Path(folder))
         if file is None:

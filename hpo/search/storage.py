@@ -38,7 +38,7 @@ def latest_study_name(storage_url: str) -> str:
 def open_storage(url: str) -> Iterator[PatientStorage]:
     """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
     try:
-        yield PatientStorage(_connect(url))
+        yield PatientStorage(_connect(url))  # type: ignore[abstract]  # its methods are made in a loop
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(

@@ -33,6 +33,8 @@ _PRUNER_WARMUP_EPOCHS = 3
 _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 _MAX_FAILURES_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
+_CHANGING = ("identity", "budget", "confirmed", "code", "late_runs")
+_RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
 Objective = Callable[["RunningTrial"], float]
 
@@ -58,6 +60,11 @@ class RunningTrial:
         self._trial.report(value, step)
         if self.recipe is None and self._trial.should_prune():
             raise Pruned(where)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Everything that was noted with the trial."""
+        return dict(self._trial.user_attrs)
 
     def note(self, **attributes: Any) -> None:
         """Keep JSON values with the trial."""
@@ -104,6 +111,11 @@ class Study:
         """Everything that the study remembers of itself."""
         return dict(self._study.user_attrs)
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What the study was begun with: attributes less those that change while it goes on."""
+        return {key: value for key, value in self.attributes.items() if key not in _CHANGING}
+
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in order of number."""
         return self._study.get_trials(deepcopy=False)
@@ -111,6 +123,16 @@ class Study:
     def counts(self) -> Counts:
         """Count the trials by state."""
         return Counts.of(self.trials())
+
+    def run_id(self, trial: FrozenTrial) -> str | None:
+        """Return the MLflow run of a trial: the one that it noted, or that was written for it later."""
+        later = self._study.user_attrs.get(_RUNS, {})
+        noted = later.get(str(trial.number), trial.user_attrs.get("run_id"))
+        return None if noted is None else str(noted)
+
+    def note_run(self, number: int, run_id: str) -> None:
+        """Remember the run that was written for a trial after it had ended."""
+        self._study.set_user_attr(_RUNS, {**self._study.user_attrs.get(_RUNS, {}), str(number): run_id})
 
     def best(self) -> FrozenTrial | None:
         """Return the complete trial of the highest value (the earliest of equals), or None."""
@@ -168,6 +190,21 @@ class Study:
         """Queue the space's recipes, once in a study's life."""
         for name in space.recipes:
             self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
+
+    def take_code(self, code: str, notice: Callable[[str], None]) -> None:
+        """Go on with this code; refuse it while other workers run trials with another one. Raises StudyError."""
+        known = self._study.user_attrs.get("code")
+        if known == code:
+            return
+        if known is not None:
+            self._claims.sweep()
+            if self.counts().running:
+                raise StudyError(
+                    f"Study {self.name!r} is being searched by workers with other code, hpo {known}, and this is hpo "
+                    f"{code}: install theirs here, or let them finish first."
+                )
+            notice(f"Study {self.name!r} was begun with other code, hpo {known}; it goes on with hpo {code}.")
+        self._study.set_user_attr("code", code)
 
     def run(
         self,

@@ -4,7 +4,7 @@ One study is one parent run, one trial is one child run. A trial's state stands 
 for whoever reads only that, in its run's status: complete FINISHED, pruned KILLED, failed FAILED. Everything
 goes through an MlflowClient with explicit run ids, so there is no ambient run.
 
-A trial's epochs are kept back until it ends, since one ``log_batch`` of 120 metrics costs no more than three
+A trial's metrics are written when it has ended, since one ``log_batch`` of 120 metrics costs no more than three
 metrics one by one; the price is a trial that shows no curves while it runs. A registered version is a bundle
 as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
 """
@@ -22,7 +22,7 @@ import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
 # isort: split
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -42,13 +42,15 @@ from hpo.search.mlflow_entities import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from hpo.search.record import TrialRecord
+
 EXPERIMENT = "hpo"
 CHAMPION = "champion"
 KIND_TAG, STUDY_TAG, TRIAL_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.trial", "hpo.state"
-VALUE_TAG, REASON_TAG, PRUNED_TAG = "hpo.value", "hpo.reason", "hpo.pruned_after"
+VALUE_TAG, REASON_TAG = "hpo.value", "hpo.reason"
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
-_NOTE_TAG, _PARENT_TAG = "mlflow.note.content", "mlflow.parentRunId"
+_NOTE_TAG, _PARENT_TAG, _NAME_TAG = "mlflow.note.content", "mlflow.parentRunId", "mlflow.runName"
 _MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
 
 
@@ -61,6 +63,15 @@ class Version:
     trial_number: int
     value: float
     tags: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """The run of a trial as it stands in MLflow."""
+
+    run_id: str
+    state: str  # running, complete, pruned or failed
+    has_ended: bool  # with the status of that state
 
 
 def open_tracking(uri: str, artifact_root: Path | None) -> Tracking:
@@ -120,9 +131,9 @@ class Tracking:
             self._client.set_terminated(run_id, status)
 
     def start_trial(
-        self, parent_run_id: str, number: int, params: Mapping[str, Any], tags: Mapping[str, str]
-    ) -> TrialRun:
-        """Open the child run of trial ``number``, named after it and its backbone and image size."""
+        self, parent_run_id: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+    ) -> str:
+        """Open the child run of trial ``number`` and return its id."""
         with asking(self.uri, f"open the run of trial {number}"):
             named = {
                 _PARENT_TAG: parent_run_id,
@@ -131,26 +142,47 @@ class Tracking:
                 TRIAL_TAG: str(number),
                 STATE_TAG: "running",
             }
-            chosen = as_params(params)
-            run = self._client.create_run(
-                self.experiment_id, tags=as_tags({**tags, **named}), run_name=_run_name(number, chosen)
-            )
-            log_batches(self._client, run.info.run_id, params=chosen)
-        return TrialRun(self._client, self.uri, str(run.info.run_id), number)
+            run = self._client.create_run(self.experiment_id, tags=as_tags({**tags, **named}), run_name=name)
+            log_batches(self._client, run.info.run_id, params=as_params(params))
+        return str(run.info.run_id)
 
-    def close_stale(self, parent_run_id: str, states: Mapping[int, str]) -> None:
-        """Give every child run the state that its trial really ended with: ``states`` by trial number.
+    def log_trial(self, run_id: str, record: TrialRecord) -> None:
+        """Write everything that is known of a trial that has ended, and end its run; twice does no harm."""
+        with asking(self.uri, f"write the run of trial {record.number}"):
+            stamp = record.ended_ms
+            metrics = [
+                metric
+                for key, points in record.curve.items()
+                for epoch, value in points
+                for metric in as_metrics({key: value}, epoch, stamp)
+            ]
+            last = max((points[-1][0] for points in record.curve.values() if points), default=0)
+            metrics += as_metrics(record.metrics, last + 1, stamp)
+            tags = {**record.tags, _NAME_TAG: record.name, STATE_TAG: record.state}
+            log_batches(self._client, run_id, metrics, tags=tags)
+            self._client.set_terminated(run_id, STATUS_OF_STATE[record.state], record.ended_ms)
 
-        States are complete, pruned or failed; the runs of trials that are not named stay as they are. A
-        killed search leaves runs that seem to go on, or that ended before Optuna knew of it.
-        """
-        with asking(self.uri, "close the runs that a killed search left"):
-            for run in self._trial_runs(parent_run_id):
-                state = states.get(int(run.data.tags[TRIAL_TAG]))
-                shown = (run.data.tags.get(STATE_TAG), run.info.status)
-                if state is not None and shown != (state, STATUS_OF_STATE[state]):
-                    self._client.set_tag(run.info.run_id, STATE_TAG, state)
-                    self._client.set_terminated(run.info.run_id, STATUS_OF_STATE[state])
+    def keep(self, run_id: str, folder: Path) -> None:
+        """Keep the files of ``folder`` among the artifacts of a run, under their names."""
+        with asking(self.uri, f"keep the files of run {run_id}"):
+            self._client.log_artifacts(run_id, str(folder))
+
+    def trial_runs(self, parent_run_id: str) -> dict[int, list[LoggedRun]]:
+        """Return the child runs of a study by the number of their trial, the oldest first."""
+        with asking(self.uri, "look through the runs of the study"):
+            found = list(self._search(f"tags.`{_PARENT_TAG}` = '{parent_run_id}'"))
+        by_number: dict[int, list[LoggedRun]] = {}
+        for run in sorted(found, key=lambda run: (run.info.start_time, run.info.run_id)):
+            if TRIAL_TAG in run.data.tags:
+                state = run.data.tags.get(STATE_TAG, "")
+                logged = LoggedRun(str(run.info.run_id), state, run.info.status == STATUS_OF_STATE.get(state))
+                by_number.setdefault(int(run.data.tags[TRIAL_TAG]), []).append(logged)
+        return by_number
+
+    def delete_run(self, run_id: str) -> None:
+        """Delete a run, as MLflow does: it can be restored."""
+        with asking(self.uri, f"delete run {run_id}"):
+            self._client.delete_run(run_id)
 
     def register(
         self,
@@ -260,10 +292,6 @@ class Tracking:
             self._study_names[parent_run_id] = self._client.get_run(parent_run_id).data.tags[STUDY_TAG]
         return self._study_names[parent_run_id]
 
-    def _trial_runs(self, parent_run_id: str) -> list[Run]:
-        found = self._search(f"tags.`{_PARENT_TAG}` = '{parent_run_id}'")
-        return [run for run in found if TRIAL_TAG in run.data.tags]
-
     def _search(self, condition: str) -> Iterator[Run]:
         token = None
         while True:
@@ -298,45 +326,6 @@ class Tracking:
         return int(version.version)
 
 
-class TrialRun:
-    """The child run of one trial: ``epoch`` remembers, each way to end writes it, or raises TrackingError."""
-
-    def __init__(self, client: MlflowClient, uri: str, run_id: str, number: int) -> None:
-        self.run_id = run_id
-        self._client, self._uri, self._number = client, uri, number
-        self._metrics: list[Metric] = []
-        self._last_epoch = 0
-
-    def epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Remember the ``metrics`` of an epoch, counted from 1."""
-        self._metrics += as_metrics(metrics, step=epoch)
-        self._last_epoch = epoch
-
-    def keep(self, folder: Path, under: str) -> None:
-        """Keep the files of ``folder`` among the run's artifacts."""
-        with asking(self._uri, f"keep {under} of trial {self._number}"):
-            self._client.log_artifacts(self.run_id, str(folder), under)
-
-    def complete(self, metrics: Mapping[str, float], tables: Mapping[str, Table] | None = None) -> None:
-        """End the run as complete; ``metrics`` of the whole trial win over an epoch's of the same name."""
-        self._metrics += as_metrics(metrics, step=self._last_epoch + 1)
-        self._end("complete", {}, tables or {})
-
-    def prune(self, where: str, reason: str) -> None:
-        """End the run as pruned after ``where``: epoch 7, or fold 3."""
-        self._end("pruned", {PRUNED_TAG: where, REASON_TAG: reason}, {})
-
-    def fail(self, reason: str) -> None:
-        """End the run as failed."""
-        self._end("failed", {REASON_TAG: reason}, {})
-
-    def _end(self, state: str, tags: Mapping[str, str], tables: Mapping[str, Table]) -> None:
-        with asking(self._uri, f"close the run of trial {self._number}"):
-            listed = log_tables(self._client, self.run_id, tables)
-            log_batches(self._client, self.run_id, self._metrics, tags={**tags, **listed, STATE_TAG: state})
-            self._client.set_terminated(self.run_id, STATUS_OF_STATE[state])
-
-
 def _from_a_search(model_name: str, version: ModelVersion) -> Version:
     if TRIAL_TAG not in version.tags or VALUE_TAG not in version.tags:
         raise TrackingError(
@@ -350,8 +339,3 @@ def _from_a_search(model_name: str, version: ModelVersion) -> Version:
         float(version.tags[VALUE_TAG]),
         dict(version.tags),
     )
-
-
-def _run_name(number: int, params: Mapping[str, str]) -> str:
-    chosen = [params[key] for key in ("backbone", "image_size") if key in params]
-    return " ".join([f"#{number}", " · ".join(chosen)]).strip()

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from hpo.errors import TrackingError
+from hpo.search.record import TrialRecord
 from hpo.search.tracking import STATUS_OF_STATE, Tracking, open_tracking
 
 LABELS = ["Sci-Fi", "R&B", "Slice of Life", "動作", "a//b", "../up", "", "x" * 400]
@@ -91,40 +92,53 @@ def test_files_of_a_study_are_among_its_artifacts_as_they_are_now(tracking, clie
         assert Path(client.download_artifacts(run_id, "split/split.json")).read_text() == content
 
 
+def record(number: int = 0, state: str = "complete", **fields: object) -> TrialRecord:
+    blank = {"params": {}, "metrics": {}, "curve": {}, "tags": {}, "name": f"#{number}", "ended_ms": 1_700_000_000_000}
+    return TrialRecord(number=number, state=state, **{**blank, **fields})
+
+
+def start_trial(tracking: Tracking, parent: str, number: int, **params: object) -> str:
+    return tracking.start_trial(parent, number, f"#{number}", params, {})
+
+
 def test_the_three_ends_of_a_trial_are_told_apart(tracking, client):
     parent = start_study(tracking)
-    runs = {state: tracking.start_trial(parent, n, {"backbone": "lite0", "image_size": 224}, {})
-            for n, state in enumerate(STATUS_OF_STATE)}  # fmt: skip
-    assert client.get_run(runs["complete"].run_id).data.tags["hpo.state"] == "running"
-    for run in runs.values():
-        for epoch in (1, 2, 3):
-            run.epoch(epoch, {"val/f1_macro": epoch / 10})
-    runs["complete"].complete({"val/f1_macro": 0.25}, {"labels": [{"label": "Drama", "f1": 0.5}]})
-    runs["pruned"].prune("epoch 3", "below the median of 5 trials")
-    runs["failed"].fail("RuntimeError: out of memory")
+    runs = {state: start_trial(tracking, parent, n, backbone="lite0") for n, state in enumerate(STATUS_OF_STATE)}
+    assert client.get_run(runs["complete"]).data.tags["hpo.state"] == "running"
+    curve = {"val/f1_macro": [(1, 0.1), (2, 0.2), (3, 0.3)]}
+    more = {"pruned": {"tags": {"hpo.pruned_after": "epoch 3"}}, "failed": {"tags": {"hpo.reason": "no memory"}}}
+    for number, (state, run_id) in enumerate(runs.items()):
+        metrics = {"val/f1_macro": 0.25} if state == "complete" else {}
+        ended = record(number, state, curve=curve, metrics=metrics, name=f"#{number} lite0", **more.get(state, {}))
+        for _ in range(2):  # the second time changes nothing
+            tracking.log_trial(run_id, ended)
 
-    logged = {state: client.get_run(run.run_id) for state, run in runs.items()}
+    logged = {state: client.get_run(run_id) for state, run_id in runs.items()}
     assert {state: run.info.status for state, run in logged.items()} == STATUS_OF_STATE
     assert {state: run.data.tags["hpo.state"] for state, run in logged.items()} == {s: s for s in runs}
     assert {run.data.tags["mlflow.parentRunId"] for run in logged.values()} == {parent}
     assert {run.data.tags["hpo.study"] for run in logged.values()} == {"posters"}
     assert logged["pruned"].data.tags["hpo.pruned_after"] == "epoch 3"
-    assert logged["failed"].data.tags["hpo.reason"] == "RuntimeError: out of memory"
-    assert logged["complete"].info.run_name == "#0 lite0 · 224"
+    assert logged["failed"].data.tags["hpo.reason"] == "no memory"
+    assert logged["complete"].info.run_name == "#0 lite0"
+    assert logged["complete"].data.params == {"backbone": "lite0"}
     assert logged["complete"].data.metrics == {"val/f1_macro": 0.25}  # the trial's, not the last epoch's
-    history = client.get_metric_history(runs["pruned"].run_id, "val/f1_macro")
+    history = client.get_metric_history(runs["pruned"], "val/f1_macro")
     assert [(entry.step, entry.value) for entry in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    states = {
+        number: [(run.state, run.has_ended) for run in found] for number, found in tracking.trial_runs(parent).items()
+    }
+    assert states == {number: [(state, True)] for number, state in enumerate(STATUS_OF_STATE)}
 
 
 def test_whatever_is_logged_fits(tracking, client):
-    run = tracking.start_trial(
-        start_study(tracking), 0, {f"p{n}": "x" * 9000 for n in range(150)}, {f"t{n}": "y\n" * 9000 for n in range(150)}
-    )
-    for epoch in range(1, 121):
-        run.epoch(epoch, {f"m{n}": epoch for n in range(20)})
-    run.complete({"train/loss": math.nan, "worst": -math.inf, **{f"val/f1/{name}": 0.5 for name in LABELS}})
+    params, tags = {f"p{n}": "x" * 9000 for n in range(150)}, {f"t{n}": "y\n" * 9000 for n in range(150)}
+    run_id = tracking.start_trial(start_study(tracking), 0, "#0", params, tags)
+    curve = {f"m{n}": [(epoch, float(epoch)) for epoch in range(1, 121)] for n in range(20)}
+    metrics = {"train/loss": math.nan, "worst": -math.inf, **{f"val/f1/{name}": 0.5 for name in LABELS}}
+    tracking.log_trial(run_id, record(curve=curve, metrics=metrics))
 
-    data = client.get_run(run.run_id).data
+    data = client.get_run(run_id).data
     assert len(data.params) == 150
     assert all(value.endswith("x…") for value in data.params.values())
     assert data.tags["t149"].endswith("y\n…")
@@ -133,35 +147,17 @@ def test_whatever_is_logged_fits(tracking, client):
     assert math.isnan(data.metrics["worst"])
     assert data.metrics["val/f1/R_B"] == 0.5
     assert len([key for key in data.metrics if key.startswith("val/f1")]) == len(LABELS) - 1  # ../up is not below f1
-    assert len(client.get_metric_history(run.run_id, "m0")) == 120
-
-
-def test_stale_runs_get_the_state_of_their_trial(tracking, client):
-    parent = start_study(tracking)
-    runs = [tracking.start_trial(parent, number, {}, {}) for number in range(4)]
-    runs[1].complete({})  # but Optuna lost the trial before it was told
-    other = tracking.start_trial(start_study(tracking, "another study"), 0, {}, {})
-
-    def states():
-        shown = [client.get_run(run.run_id) for run in [*runs, other]]
-        return [(run.data.tags["hpo.state"], run.info.status) for run in shown]
-
-    expected = [("complete", "FINISHED"), ("failed", "FAILED"), ("pruned", "KILLED"), ("running", "RUNNING")]
-    for _ in range(2):
-        tracking.close_stale(parent, {0: "complete", 1: "failed", 2: "pruned", 99: "failed"})
-        assert states() == [*expected, ("running", "RUNNING")]
+    assert len(client.get_metric_history(run_id, "m0")) == 120
 
 
 def test_the_champion_follows_the_last_registration(tracking, client, bundle, tmp_path, capfd):
     parent = start_study(tracking)
-    runs = [tracking.start_trial(parent, number, {}, {}) for number in (3, 8)]
+    runs = [start_trial(tracking, parent, number) for number in (3, 8)]
     assert tracking.champion("posters") is None
     tags = {"hpo.study": "posters", "hpo.value": "0.41"}
-    assert tracking.register("posters", runs[0].run_id, 3, bundle, tags, "# Card\n" * 2000, "the first") == 1
+    assert tracking.register("posters", runs[0], 3, bundle, tags, "# Card\n" * 2000, "the first") == 1
     assert (
-        tracking.register(
-            "posters", runs[1].run_id, 8, bundle, tags | {"hpo.value": "0.43"}, "# Card", "ahead of trial 3"
-        )
+        tracking.register("posters", runs[1], 8, bundle, tags | {"hpo.value": "0.43"}, "# Card", "ahead of trial 3")
         == 2
     )
 
@@ -169,7 +165,7 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
     assert champion is not None
     assert (champion.version, champion.trial_number, champion.value) == (2, 8, 0.43)
     assert champion.tags["hpo.reason"] == "ahead of trial 3"
-    assert (champion.run_id, champion.tags["hpo.study"]) == (runs[1].run_id, "posters")
+    assert (champion.run_id, champion.tags["hpo.study"]) == (runs[1], "posters")
     assert len(client.get_model_version("posters", "1").description) <= 5000
     assert client.search_logged_models([tracking.experiment_id]) == []
     assert capfd.readouterr() == ("", "")
@@ -181,8 +177,8 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
 
 
 def test_a_kill_between_version_and_alias_is_mended(tracking, client, bundle):
-    run = tracking.start_trial(start_study(tracking), 5, {}, {})
-    registered = "posters", run.run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card", "the first"
+    run_id = start_trial(tracking, start_study(tracking), 5)
+    registered = "posters", run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card", "the first"
     version = tracking.register(*registered)
     client.delete_registered_model_alias("posters", "champion")
     assert tracking.champion("posters") is None
