@@ -74,6 +74,16 @@ def search(
     confirm: Annotated[
         bool, typer.Option("--confirm/--no-confirm", help="Run the top trials on fresh seeds before one is crowned.")
     ] = True,
+    sampler: Annotated[
+        str, typer.Option(help="Who proposes trials: tpe, gp, cmaes, qmc or random. May change between searches.")
+    ] = "tpe",
+    pruner: Annotated[
+        str | None,
+        typer.Option(help="Who stops trials early: halving, hyperband, median or none. Default: median, or by folds."),
+    ] = None,
+    warm_start: Annotated[
+        str | None, typer.Option(help="Begin with the five best trials of this other study that lie in the space.")
+    ] = None,
     timeout: Annotated[
         str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")
     ] = None,
@@ -164,6 +174,9 @@ def search(
             workers=n_workers,
             timeout_seconds=timeout_seconds,
             places=places,
+            sampler=sampler,
+            pruner=pruner,
+            warm_start=warm_start,
             skip_unavailable=skip_unavailable,
             synthetic=data is None,
         )

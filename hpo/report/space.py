@@ -132,8 +132,9 @@ def print_difference(difference: Difference, names: tuple[str, str], console: Co
             console.print(table)
     if not any(rows for _, rows, _ in sections):
         console.print("The two spaces say the same.")
-    can = "can" if difference.same_study else "cannot"
-    console.print(f"A study begun with one of them {can} go on with the other.", highlight=False)
+    how = "can go" if difference.same_study else "goes"
+    where = "" if difference.same_study else ", where all of its trials lie in that too"
+    console.print(f"A study begun with one of them {how} on with the other{where}.", highlight=False)
 
 
 def _side(name: str, side: str, sides: Sides, in_words: Any) -> str:

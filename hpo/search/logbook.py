@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import TrackingError
 from hpo.search.record import TrialRecord, run_name, trial_tags
-from hpo.search.study import RunningTrial, Study
+from hpo.search.running_trial import RunningTrial
+from hpo.search.study import Study
 from hpo.search.tracking import LoggedRun, Tracking
 
 _AWAY_SECONDS = 30.0  # after a refusal, in which MLflow is not asked again

@@ -27,6 +27,9 @@ class SearchOptions:
     n_folds: int = 1  # 1: trials are judged on val; more: on train and val, out of fold
     fold_model: FoldModel = "average"
     confirm: bool = True  # run the top trials again on fresh seeds before one of them is crowned
+    sampler: str = "tpe"
+    pruner: str | None = None  # the one that suits: median, with folds a signed-rank test
+    warm_start: str | None = None  # a study in the same storage whose best trials are tried first
     skip_unavailable: bool = False  # leave out backbones whose weights cannot be had, instead of refusing to begin
     synthetic: bool = False  # the built-in sample: said wherever its numbers stand
 

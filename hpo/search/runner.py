@@ -22,7 +22,8 @@ from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
 from hpo.search.pool import BUNDLE, POOL, is_worth_keeping, save_probabilities
 from hpo.search.record import CurveKeeper, rounded
-from hpo.search.study import OutOfTime, Pruned, RunningTrial, Study
+from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
+from hpo.search.study import Study
 from hpo.search.trainer import Trainer
 from hpo.search.trial import EpochReport, TrialResult
 from hpo.search.work import WorkCounter

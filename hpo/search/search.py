@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
@@ -21,20 +21,23 @@ from hpo.data.prepare import PreparedData, prepare_data, save_split
 from hpo.decision.baselines import constant_baselines
 from hpo.errors import BackboneError, TrackingError
 from hpo.model.backbones import check_image_size, check_weights
+from hpo.search import versions
 from hpo.search.claims import Counts
 from hpo.search.code_version import code_version
 from hpo.search.coronation import Coronation
 from hpo.search.describe import study_note
 from hpo.search.figures.decisions import decision_figures
 from hpo.search.figures.progress import progress_figure
+from hpo.search.identity import identity, memory
 from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
 from hpo.search.options import SearchOptions
 from hpo.search.pool import load_probabilities
 from hpo.search.record import state_name
 from hpo.search.runner import Runner, TrialWatch
+from hpo.search.running_trial import OutOfTime
 from hpo.search.space.search_space import SearchSpace
-from hpo.search.study import OutOfTime, Study, open_study
+from hpo.search.study import Study, open_study
 from hpo.search.tracking import open_tracking
 from hpo.search.trainer import Trainer
 from hpo.search.workers import Crew
@@ -111,22 +114,30 @@ class _Searching:
         phase = interruptible.watching(watch.phase)
         self.data = prepare_data(options.data, options.places.cache_dir, phase)
         self.saved = save_split(self.data, options.places.splits)
+        self.memory = memory(options, self.data, self.saved)
         self.study = _open_study(options)
         self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
-        self.trainer = Trainer.of(self._memory(), self.data, options.places.cache_dir, phase)
+        self.trainer = Trainer.of(self.memory, self.data, options.places.cache_dir, phase)
         self.baselines = constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
         self.coronation = Coronation(self.data, self.baselines, self.study, self.tracking, self.trainer)
 
     def begin(self) -> None:
         """Bind the study to what it is about, queue what comes first, and head its MLflow run."""
-        self.study.bind(self._identity(), self._memory())
+        written = {versions.SPACE: versions.write_space(self.options.space)}
+        grown = self.study.bind(identity(self.options, self.data), {**self.memory, **written})
+        if grown is not None:
+            self.watch.notice(grown)
         self.study.take_code(code_version(), self.watch.notice)
         self.study.enqueue_recipes(self.options.space)
+        if self.options.warm_start is not None:
+            places = self.options.places
+            source = open_study(places.storage, self.options.warm_start, places.locks, seed=0, create=False)
+            self.study.warm_start(source, self.options.space)
         budget = self.study.set_budget(self.options.trials, more=self.options.adds_trials)
         self.watch.prepared(self.data, self.study.counts().finished, budget)
         self.parent_run_id = self.tracking.study_run(
             self.study.name,
-            params=self._memory(),
+            params=self.memory,
             tags={"hpo.metric": self.options.metric, "hpo.synthetic": str(self.options.synthetic).lower()},
             note_markdown=study_note(self.study, self.data, self.baselines, self.options.synthetic),
             tables={"splits": split_rows(self.data), "groups": group_rows(self.data)},
@@ -251,40 +262,16 @@ class _Searching:
             metrics,
         )
 
-    def _identity(self) -> dict[str, str]:
-        options, fingerprints = self.options, self.data.fingerprints
-        return {
-            "data set": fingerprints["labels"] + fingerprints["images"],
-            "split": fingerprints["split"],
-            "search space": options.space.fingerprint,
-            "metric": options.metric,
-            "objective": f"{options.objective.kind} at {options.objective.strategy} thresholds",
-            "folds": f"{options.n_folds} {options.fold_model if options.n_folds > 1 else ''}".strip(),
-        }
-
-    def _memory(self) -> dict[str, Any]:
-        """What later commands (export, leaderboard) need to know of a study.
-
-        A split that was given is remembered by its copy, since the user's own file may change.
-        """
-        options, given = self.options, self.options.data.split_file is not None
-        posters = options.data.model_copy(update={"split_file": self.saved.file}) if given else options.data
-        return {
-            "metric": options.metric,
-            "objective": options.objective.kind,
-            "thresholds": options.objective.strategy,
-            "folds": options.n_folds,
-            "fold_model": options.fold_model,
-            "space": options.space.name,
-            "weights": dict(options.space.weights),
-            "data": posters.model_dump(mode="json"),
-            "seed": options.seed,
-            "synthetic": options.synthetic,
-            "backbones": list(options.space.backbones),
-            "fingerprints": self.data.fingerprints,
-        }
-
 
 def _open_study(options: SearchOptions) -> Study:
     places = options.places
-    return open_study(places.storage, options.study, places.locks, options.seed, create=True, n_folds=options.n_folds)
+    return open_study(
+        places.storage,
+        options.study,
+        places.locks,
+        options.seed,
+        create=True,
+        n_folds=options.n_folds,
+        sampler=options.sampler,
+        pruner=options.pruner,
+    )

@@ -15,14 +15,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
 from hpo.search.patience import PatientStorage
+from hpo.search.versions import plain_name
 
 SUPPORTED = ("sqlite", "postgresql")
 
 
 def study_names(storage_url: str) -> list[str]:
-    """Return the names of the studies in a storage. Raises StudyError when it is unusable."""
+    """Return the names of the studies in a storage, each once. Raises StudyError when it is unusable."""
     with open_storage(storage_url) as storage:
-        return list(optuna.get_all_study_names(storage=storage))
+        return list(dict.fromkeys(map(plain_name, optuna.get_all_study_names(storage=storage))))
 
 
 def latest_study_name(storage_url: str) -> str:
@@ -31,7 +32,7 @@ def latest_study_name(storage_url: str) -> str:
         summaries = optuna.get_all_study_summaries(storage=storage)
     if not summaries:
         raise StudyError(f"There is no study in {without_password(storage_url)} yet: begin one with hpo search.")
-    return str(max(summaries, key=lambda summary: summary._study_id).study_name)
+    return plain_name(max(summaries, key=lambda summary: summary._study_id).study_name)
 
 
 @contextmanager

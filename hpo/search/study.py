@@ -19,82 +19,38 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import HpoError, StudyError
-from hpo.model.hyperparameters import Hyperparameters
+from hpo.search import versions
 from hpo.search.claims import Claims, Counts
 from hpo.search.patience import Held, PatientStorage
+from hpo.search.pruning import build_pruner
+from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
+from hpo.search.sampling import build_sampler
 from hpo.search.space.space import SearchSpace
 from hpo.search.storage import open_storage, study_names
+from hpo.search.warm_start import queue_starts
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-STARTUP_TRIALS = 10  # random before TPE has something to model, and never pruned
-_PRUNER_WARMUP_EPOCHS = 3
-_CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 _MAX_FAILURES_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
-_CHANGING = ("identity", "budget", "confirmed", "code", "late_runs")
+_CHANGING = ("identity", "budget", "confirmed", "code", "late_runs", "warm_started", "version_of", versions.SPACE)
 _RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
-Objective = Callable[["RunningTrial"], float]
-
-
-class RunningTrial:
-    """One trial as an objective sees it."""
-
-    def __init__(self, trial: optuna.Trial, space: SearchSpace) -> None:
-        self._trial, self._space = trial, space
-        self.number = trial.number
-        self.recipe: str | None = trial.user_attrs.get("recipe")
-
-    def choose(self) -> Hyperparameters:
-        """Sample the space."""
-        return self._space.sample(self._trial)
-
-    def report(self, value: float, step: int, where: str) -> None:
-        """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
-
-        ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
-        ``where`` is that in words.
-        """
-        self._trial.report(value, step)
-        if self.recipe is None and self._trial.should_prune():
-            raise Pruned(where)
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Everything that was noted with the trial."""
-        return dict(self._trial.user_attrs)
-
-    def note(self, **attributes: Any) -> None:
-        """Keep JSON values with the trial."""
-        for key, value in attributes.items():
-            self._trial.set_user_attr(key, value)
-
-
-class Pruned(optuna.TrialPruned):
-    """The study stopped a trial ``where`` it was clearly behind: after epoch 7, or after fold 3."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(f"clearly behind other trials after {where}")
-        self.where = where
-
-
-class OutOfTime(Exception):
-    """The next trial would not finish in the time that is left."""
+Objective = Callable[[RunningTrial], float]
 
 
 class Study:
     """A study in its storage, bound to one set of posters, one space and one metric."""
 
     def __init__(self, study: optuna.Study, storage: PatientStorage, locks: Path) -> None:
-        self._study, self._storage = study, storage
+        self._study, self._storage, self._locks = study, storage, locks
         self._claims = Claims(study, storage, locks)
 
     @property
     def name(self) -> str:
-        """The study's name."""
-        return self._study.study_name
+        """The study's name, whichever of its versions this is."""
+        return versions.plain_name(self._study.study_name)
 
     @property
     def metric(self) -> str:
@@ -171,25 +127,56 @@ class Study:
         confirmed = [trial for trial in self.trials() if str(trial.number) in self._confirmed()]
         return max(confirmed, key=lambda trial: (fmean(self.confirmed_values(trial)), -trial.number))
 
-    def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> None:
-        """Bind a new study to what it is about; refuse to go on with another data set, split, space or metric."""
+    def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
+        """Bind a new study to what it is about; refuse to go on with another data set, split, space or metric.
+
+        Where only the space has changed and all trials lie in the new one (``more`` holds it, as ``versions`` writes
+        it), a new version of the study takes over, and what is returned says so. Raises StudyError.
+        """
         known = self._study.user_attrs.get("identity")
         if known is None:
-            for key, value in more.items():
+            for key, value in {**more, "identity": dict(identity)}.items():
                 self._study.set_user_attr(key, value)
-            self._study.set_user_attr("identity", dict(identity))
-            return
+            return None
         changed = [what for what in identity if identity[what] != known.get(what)]
-        if changed:
-            raise StudyError(
-                f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now: "
-                f"choose a new name with --study, or repeat the options that it was begun with."
-            )
+        if not changed and versions.SPACE in more:  # which a study of an older hpo does not know yet
+            self._study.set_user_attr(versions.SPACE, more[versions.SPACE])
+        if not changed:
+            return None
+        if changed == ["search space"] and {versions.SPACE} <= more.keys() & self.attributes.keys():
+            return self._move_on(identity, more)
+        raise StudyError(
+            f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now: "
+            f"choose a new name with --study, or repeat the options that it was begun with."
+        )
+
+    def _move_on(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
+        """Go on in the next version: one that another process has made meanwhile, or else one that is made now."""
+        self.requeue_lost()
+        with self.locked("claims"):  # nobody begins a trial of the old version meanwhile
+            latest, notice = versions.latest_version(self._storage, self.name), None
+            if latest == self._study.study_name:
+                latest, notice = versions.take_over(self._study, identity, more)
+        before = self._study
+        self._study = optuna.load_study(
+            study_name=latest, storage=self._storage, sampler=before.sampler, pruner=before.pruner
+        )
+        self._claims = Claims(self._study, self._storage, self._locks)
+        return notice or self.bind(identity, more)
 
     def enqueue_recipes(self, space: SearchSpace) -> None:
         """Queue the space's recipes, once in a study's life."""
         for name in space.recipes:
             self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
+
+    def warm_start(self, source: Study, space: SearchSpace) -> None:
+        """Queue the best trials of another study that lie in ``space``, once in this one's life. Raises StudyError."""
+        if source.name == self.name:
+            raise StudyError(f"Expected another study than {self.name!r} itself for --warm-start: name one.")
+        started = self._study.user_attrs.get("warm_started", [])
+        if source.name not in started:
+            queue_starts(self._study, source.name, source.top(None), space)
+            self._study.set_user_attr("warm_started", [*started, source.name])
 
     def take_code(self, code: str, notice: Callable[[str], None]) -> None:
         """Go on with this code; refuse it while other workers run trials with another one. Raises StudyError."""
@@ -278,38 +265,33 @@ class Study:
         return self._storage.locked(f"{what} of {self._study._study_id}")
 
 
-def open_study(storage_url: str, name: str, locks: Path, seed: int, *, create: bool, n_folds: int = 1) -> Study:
-    """Open a study, or begin it when ``create``. Raises StudyError when it is not there or its storage is unusable.
+def open_study(
+    storage_url: str,
+    name: str,
+    locks: Path,
+    seed: int,
+    *,
+    create: bool,
+    n_folds: int = 1,
+    sampler: str = "tpe",
+    pruner: str | None = None,
+) -> Study:
+    """Open the latest version of a study, or begin it when ``create``.
 
-    Trials of one split are compared epoch by epoch (median rule), those of ``n_folds`` folds fold by fold.
+    ``sampler`` and ``pruner`` are names (``sampling.py``, ``pruning.py``); without a pruner the one that suits
+    ``n_folds``. Raises StudyError when the study is not there, a name is none or the storage is unusable.
     """
-    pruner = _pruner(n_folds)
+    samples, prunes = build_sampler(sampler, seed), build_pruner(pruner, n_folds)
     try:
         with open_storage(storage_url) as storage:
+            version = versions.latest_version(storage, name)
             if create:
-                study = optuna.create_study(
-                    storage=storage,
-                    study_name=name,
-                    direction="maximize",
-                    pruner=pruner,
-                    load_if_exists=True,
-                )
-            else:
-                study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
+                versions.check_name(name)
+                optuna.create_study(storage=storage, study_name=version, direction="maximize", load_if_exists=True)
+            study = optuna.load_study(storage=storage, study_name=version, sampler=samples, pruner=prunes)
     except KeyError as error:
         raise StudyError(_no_such_study(storage_url, name)) from error
-    # A resumed study must not draw the random trials of its beginning a second time.
-    sampler_seed = seed + len(study.get_trials(deepcopy=False))
-    study.sampler = optuna.samplers.TPESampler(
-        seed=sampler_seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True
-    )
     return Study(study, storage, locks)
-
-
-def _pruner(n_folds: int) -> optuna.pruners.BasePruner:
-    if n_folds > 1:  # the same folds for every trial: a signed-rank test against the best trial (Wilcoxon 1945)
-        return optuna.pruners.WilcoxonPruner(p_threshold=_CLEARLY_BEHIND, n_startup_steps=2)
-    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=_PRUNER_WARMUP_EPOCHS)
 
 
 def _no_such_study(storage_url: str, name: str) -> str:

@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 
 from hpo.search.logbook import Logbook, Synced
 from hpo.search.record import state_name
+from hpo.search.running_trial import Pruned, RunningTrial
 from hpo.search.space.space import load_space
-from hpo.search.study import Pruned, RunningTrial, Study, open_study
+from hpo.search.study import Study, open_study
 from hpo.search.tracking import STATUS_OF_STATE, Tracking, open_tracking
 
 

@@ -13,9 +13,10 @@ from filelock import FileLock
 
 from hpo.errors import ResourceError, StudyError
 from hpo.search import claims
+from hpo.search.running_trial import OutOfTime, RunningTrial
 from hpo.search.space.space import SearchSpace, load_space
 from hpo.search.storage import latest_study_name
-from hpo.search.study import OutOfTime, RunningTrial, Study, open_study
+from hpo.search.study import Study, open_study
 
 
 def forever() -> bool:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from hpo.search.space.allowed import Scalar
-from hpo.search.space.parameters import Parameter
+from hpo.search.space.allowed import Scalar, listed, spelled
+from hpo.search.space.parameters import Categorical, Parameter
 from hpo.search.space.search_space import SearchSpace
 
+_ABSENT = object()
 Sides: TypeAlias = dict[str, Any]  # "first" and "second" → what stands there; left out where nothing does
 
 
@@ -44,3 +45,43 @@ def _different(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str,
         for name in names
     }
     return {name: found for name, found in sides.items() if len(found) < 2 or found["first"] != found["second"]}
+
+
+def in_words(first: SearchSpace, second: SearchSpace) -> str:
+    """Say what a study of ``first`` finds changed in ``second``: ``backbone: + b; dropout: 0 to 0.5 → 0 to 0.7``."""
+    difference = compare(first, second)
+    parameters = {
+        name: _change(sides.get("first", _ABSENT), sides.get("second", _ABSENT))
+        for name, sides in difference.parameters.items()
+    }
+    changes = [f"{name}: {change}" for name, change in parameters.items() if change]
+    kept = set(first.backbones) & set(second.backbones)
+    return "; ".join([*changes, *(f"weights of {name}" for name in difference.weights if name in kept)])
+
+
+def _change(first: Any, second: Any) -> str:
+    """One parameter; nothing where only its default is another, which binds no study."""
+    if isinstance(first, Categorical) and isinstance(second, Categorical) and first.choices != second.choices:
+        new = [value for value in second.choices if value not in first.choices]
+        gone = [value for value in first.choices if value not in second.choices]
+        parts = [f"{sign} {listed(values, 'and')}" for sign, values in (("+", new), ("-", gone)) if values]
+        return ", ".join(parts) or "another order"
+    before, after = _side_in_words(first), _side_in_words(second)
+    if before != after:
+        return f"{before} → {after}"
+    return _rest(first, second)
+
+
+def _rest(first: Any, second: Any) -> str:
+    """What two sides of the same words differ in."""
+    if isinstance(first, Parameter) and isinstance(second, Parameter):
+        if first.when != second.when:
+            return "other conditions"
+        return "" if first.model_copy(update={"default": second.default}) == second else "another kind of number"
+    return "not quite the same"
+
+
+def _side_in_words(side: Any) -> str:
+    if side is _ABSENT:
+        return "its default"
+    return str(side.in_words()) if isinstance(side, Parameter) else f"fixed at {spelled(side)}"

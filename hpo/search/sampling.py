@@ -1,0 +1,135 @@
+"""Samplers by name: who proposes the next trial's hyperparameters.
+
+What a trial draws depends on the study's seed, the trial's number and the trials before it, never on the process that
+runs it: so workers that start together do not draw the same random trials, and a resumed search does not draw those of
+its beginning again. The price is a sampler built anew for every trial, which costs less than a millisecond.
+
+Only TPE takes part in every parameter, conditional ones in groups of those that occur together. The others see what
+all trials have in common (CMA-ES and QMC: its numbers alone) and leave the rest to TPE, or QMC to chance. Sources: TPE,
+Bergstra et al. 2011, and with groups Falkner et al. 2018; CMA-ES, Hansen 2016; QMC, Bergstra & Bengio 2012 with Sobol's
+sequence scrambled as by Owen 1998.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.errors import StudyError, did_you_mean
+
+SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
+STARTUP_TRIALS = 10  # random before there is something to model, and never pruned
+
+
+def build_sampler(name: str, seed: int) -> BaseSampler:
+    """Return the sampler called ``name``; ``seed`` is at least 0. Raises StudyError for a name that is none.
+
+    It may differ from one search of a study to the next.
+    """
+    if name not in SAMPLERS:
+        hint = did_you_mean(name, SAMPLERS)
+        raise StudyError(f"--sampler expects one of {', '.join(SAMPLERS)}, got {name!r}{hint}: type one of them.")
+    return SeededByTrial(SAMPLERS[name], seed)
+
+
+class SeededByTrial(BaseSampler):
+    """A sampler that is built for each trial, from the study's seed and the trial's number.
+
+    ``build`` takes the study's seed and the trial's. A process asks for one trial after the other.
+    """
+
+    def __init__(self, build: Callable[[int, int], BaseSampler], seed: int) -> None:
+        self._build, self._seed = build, seed
+        self._of_trial = build(seed, seed)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Build the trial's sampler."""
+        drawn = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
+        self._of_trial = self._build(self._seed, int(drawn[0]))
+        self._of_trial.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the parameters that are sampled together."""
+        return self._of_trial.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Sample them."""
+        return self._of_trial.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Sample one of the others."""
+        return self._of_trial.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        """Let the trial's sampler keep what it learned."""
+        self._of_trial.after_trial(study, trial, state, values)
+
+
+def _tpe(_: int, seed: int) -> BaseSampler:
+    """Trials that run elsewhere count as bad (``constant_liar``), or workers would all try the same."""
+    with _experimental_as_known():
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, group=True, constant_liar=True
+        )
+
+
+def _gp(_: int, seed: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(
+        seed=seed,
+        n_startup_trials=STARTUP_TRIALS,
+        independent_sampler=_tpe(seed, seed),
+        warn_independent_sampling=False,
+    )
+
+
+def _cmaes(_: int, seed: int) -> BaseSampler:
+    with _experimental_as_known():
+        return optuna.samplers.CmaEsSampler(
+            seed=seed,
+            n_startup_trials=STARTUP_TRIALS,
+            independent_sampler=_tpe(seed, seed),
+            warn_independent_sampling=False,
+        )
+
+
+def _qmc(study_seed: int, seed: int) -> BaseSampler:
+    """One sequence through the study, whose place in it the storage counts; so it has the study's seed."""
+    with _experimental_as_known():
+        return optuna.samplers.QMCSampler(
+            qmc_type="sobol",
+            scramble=True,
+            seed=study_seed,
+            independent_sampler=_random(seed, seed),
+            warn_independent_sampling=False,
+        )
+
+
+def _random(_: int, seed: int) -> BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _experimental_as_known() -> warnings.catch_warnings[None]:
+    """That a sampler's interface may change is pinned by our own tests, and nothing that a user can act on."""
+    return warnings.catch_warnings(action="ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
+    "tpe": _tpe,
+    "gp": _gp,
+    "cmaes": _cmaes,
+    "qmc": _qmc,
+    "random": _random,
+}
