@@ -3,45 +3,105 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import AsJson
-from hpo.errors import SpaceError
+from hpo.cli.options import AsJson, CacheDir, Storage, TrackingUri
+from hpo.cli.search import parse_trials
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hpo.search.dead_parameters import Finding as ParameterFinding
+    from hpo.search.health.finding import Finding
+    from hpo.search.space.search_space import SearchSpace
 
 
 def doctor(
     space: Annotated[
-        Path | None, typer.Option(help="The search-space file to examine, or one that ships by name.", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="The search space, a file or one that ships by name; its parameters are examined as well. "
+            "Default: the space 'default', and its parameters are not.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="The CSV of posters. Default: the built-in sample.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
+    ] = None,
+    trials: Annotated[str, typer.Option(help="The budget of the search that is planned.")] = "50",
+    workers: Annotated[str, typer.Option(help="Its processes on this machine: a number, or auto.")] = "1",
     configurations: Annotated[
         int, typer.Option(min=1, help="Try each parameter in this many configurations; more find more.")
     ] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of the configurations and of training.")] = 0,
+    storage: Storage = None,
+    tracking_uri: TrackingUri = None,
+    cache_dir: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say of every parameter of a search space whether changing it changes what is trained.
+    """Say what would go wrong with a search, before it runs: give it the search's own options.
 
-    Each is tried by training: tiny networks on drawn posters, nothing downloaded. The exit code is 1 if one is dead.
+    Databases, the MLflow server, clocks, disks, weights, cores and memory are looked at, and nothing is made or
+    changed. With `--space`, every parameter of it is tried as well: does changing it change what is trained? That takes
+    tiny networks and drawn posters, and downloads nothing. The exit code is 1 for a problem or a dead parameter.
     """
-    if space is None:
-        raise SpaceError("hpo doctor expects a search space to examine, got none: type hpo doctor --space default.")
+    budget, _ = parse_trials(trials)
+    from hpo.cli.watch import start_heavy_imports
+
+    with start_heavy_imports():
+        from rich.console import Console
+
+        from hpo.model.architectures import check_known
+        from hpo.report.doctor import checks_account, print_summary
+        from hpo.search.health.examination import examine_environment
+        from hpo.search.health.finding import Plan
+        from hpo.search.health.posters import count_posters
+        from hpo.search.places import Places
+        from hpo.search.space.space import load_space
+        from hpo.search.workers import parse_workers
+    console = None if as_json else Console()
+    loaded = load_space(space or Path("default"), check_known)
+    n_posters, posters = count_posters(data, images)
+    plan = Plan(Places.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters)
+    findings = [_shown(finding, console) for finding in chain([posters], examine_environment(plan))]
+    account: dict[str, Any] = checks_account(findings)
+    if console is not None:
+        print_summary(findings, console)
+    if space is not None:
+        account |= _examine_parameters(loaded, configurations, seed, console)
+    if as_json:
+        typer.echo(json.dumps(account, ensure_ascii=False))
+    if account["problems"] or account.get("dead"):
+        raise typer.Exit(1)
+
+
+def _shown(finding: Finding, console: Console | None) -> Finding:
+    """Print each finding as it comes: a server that does not answer takes seconds."""
+    from hpo.report.doctor import print_finding
+
+    if console is not None:
+        print_finding(finding, console)
+    return finding
+
+
+def _examine_parameters(space: SearchSpace, configurations: int, seed: int, console: Console | None) -> dict[str, Any]:
+    """Try every parameter, print what was found where there is a ``console``, and return it as for JSON."""
     from rich.console import Console
 
-    from hpo.model.architectures import check_known
-    from hpo.report.doctor import dead, findings_account, print_findings
+    from hpo.report.doctor import findings_account, print_findings
     from hpo.search.dead_parameters import examine
-    from hpo.search.space.space import load_space
     from hpo.search.stand_ins import small_world
 
-    loaded = load_space(space, check_known)
     with Console(stderr=True).status("drawing posters") as status, small_world(seed) as world:
-        findings = examine(loaded, world, configurations, seed, lambda name: status.update(f"examining {name}"))
-    if as_json:
-        typer.echo(json.dumps(findings_account(loaded.name, findings), ensure_ascii=False))
-    else:
-        print_findings(loaded.name, findings, Console())
-    if dead(findings):
-        raise typer.Exit(1)
+        found: list[ParameterFinding] = examine(
+            space, world, configurations, seed, lambda name: status.update(f"examining {name}")
+        )
+    if console is not None:
+        print_findings(space.name, found, console)
+    return findings_account(space.name, found)

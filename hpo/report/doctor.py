@@ -1,4 +1,4 @@
-"""`hpo doctor --space` as a table and as JSON: which parameters of a space change what is trained."""
+"""`hpo doctor` as lines and as JSON: what would go wrong, and which parameters of a space change what is trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,46 @@ from rich.markup import escape
 from rich.table import Table
 
 from hpo.search.dead_parameters import Finding
+from hpo.search.health.finding import Finding as Check
+from hpo.search.health.finding import State
 from hpo.search.space.allowed import spelled
+
+_COLOURS: dict[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+_MARK_WIDTH = len("warning") + 1
+
+
+def checks_account(findings: Sequence[Check]) -> dict[str, Any]:
+    """Return the checks as ``hpo doctor --json`` prints them: the keys are a contract."""
+    return {
+        "checks": [asdict(finding) for finding in findings],
+        "problems": _named(findings, "problem"),
+        "warnings": _named(findings, "warning"),
+    }
+
+
+def _named(findings: Sequence[Check], state: State) -> list[str]:
+    return [finding.name for finding in findings if finding.state == state]
+
+
+def print_finding(finding: Check, console: Console) -> None:
+    """Print a mark, what was found, and the cure where there is something to mend."""
+    line = Table.grid(padding=(0, 1, 0, 0))
+    line.add_column(width=_MARK_WIDTH)
+    line.add_column(overflow="fold")
+    cure = f" → {finding.cure}" if finding.cure else ""
+    mark = f"[{_COLOURS[finding.state]}]{finding.state}[/]"
+    line.add_row(mark, escape(f"{finding.name}: {finding.words}{cure}"))
+    console.print(line, highlight=False)
+
+
+def print_summary(findings: Sequence[Check], console: Console) -> None:
+    """Print what the checks come to."""
+    problems, warnings = _named(findings, "problem"), _named(findings, "warning")
+    if problems:
+        verdict = f"Mend before you search: {', '.join(problems)}."
+    else:
+        verdict = f"A search would run. Worth a look: {', '.join(warnings)}." if warnings else "A search would run."
+    console.print(verdict, highlight=False, markup=False)
 
 
 def findings_account(name: str, findings: Sequence[Finding]) -> dict[str, Any]:

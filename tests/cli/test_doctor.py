@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli.app import app
-from hpo.errors import SpaceError
+from hpo.errors import HpoError
 
 SPACE = """
 parameters:
@@ -26,6 +26,15 @@ parameters:
   epochs: 5
   patience: 5
 """
+WEIGHTS = "weights: {resnet18: random}\n"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without an mlruns, and no environment that names another place."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HPO_STORAGE", "MLFLOW_TRACKING_URI", "HPO_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def doctor(*words: str) -> tuple[int, str]:
@@ -35,7 +44,7 @@ def doctor(*words: str) -> tuple[int, str]:
 
 def test_a_space_without_dead_parameters_is_a_table_and_exit_code_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "80")
-    (tmp_path / "mine.yaml").write_text(SPACE)
+    (tmp_path / "mine.yaml").write_text(SPACE + WEIGHTS)
     code, printed = doctor("--space", str(tmp_path / "mine.yaml"), "--configurations", "1")
     assert code == 0
     for part in ("weight_decay", "alive in 1 of 1", "No parameter is dead."):
@@ -44,7 +53,7 @@ def test_a_space_without_dead_parameters_is_a_table_and_exit_code_0(tmp_path: Pa
 
 
 def test_a_dead_parameter_is_told_and_is_exit_code_1(tmp_path: Path):
-    (tmp_path / "mine.yaml").write_text(f"{SPACE}  dropout: {{type: float, low: 0.0, high: 0.5}}\n")
+    (tmp_path / "mine.yaml").write_text(f"{SPACE}  dropout: {{type: float, low: 0.0, high: 0.5}}\n{WEIGHTS}")
     code, printed = doctor("--space", str(tmp_path / "mine.yaml"), "--configurations", "1", "--json")
     account = json.loads(printed)
     assert (code, account["name"], account["dead"]) == (1, "mine", ["dropout"])
@@ -53,6 +62,43 @@ def test_a_dead_parameter_is_told_and_is_exit_code_1(tmp_path: Path):
     assert (dropout["searched"], dropout["verdict"], dropout["alive_in"]) == (True, "dead", 0)
 
 
-def test_without_a_space_the_sentence_says_what_to_type():
-    with pytest.raises(SpaceError, match=r"got none: type hpo doctor --space default\.$"):
-        doctor()
+def test_without_a_space_the_environment_alone_is_examined():
+    code, printed = doctor("--json", "--trials", "30", "--workers", "1")
+    account = json.loads(printed)
+    assert (code, account["problems"]) == (0, [])
+    assert list(account) == ["checks", "problems", "warnings"]
+    by_name = {check["name"]: check for check in account["checks"]}
+    assert list(by_name)[:4] == ["posters", "storage", "tracking", "two databases"]
+    assert by_name["trials"] == {
+        "name": "trials",
+        "state": "ok",
+        "words": "30 trials, the first 10 at random",
+        "cure": "",
+    }
+    assert not Path("mlruns").exists()
+
+
+def test_a_problem_is_a_line_with_its_cure_and_exit_code_1():
+    code, printed = doctor("--storage", "mysql://me:secret@host/x", "--tracking-uri", "./mlruns", "--trials", "5")
+    assert code == 1
+    lines = " ".join(printed.split())
+    assert "problem storage: mysql://me@host/x: expected a database of sqlite or postgresql, got mysql → use " in lines
+    assert "warning trials: 5 trials, and the first 10 are drawn at random" in lines
+    assert "Mend before you search: storage, tracking." in lines
+    assert "ok backbones" in lines
+    assert "secret" not in printed
+
+
+def test_posters_are_counted_where_they_are(tmp_path: Path):
+    (tmp_path / "movies.csv").write_text("id,genres\n1,Drama\n2,Comedy\n")
+    (tmp_path / "posters").mkdir()
+    (tmp_path / "posters" / "1.jpg").touch()
+    words = ("--data", "movies.csv", "--images", "posters", "--cache-dir", "cache", "--json")
+    [posters, *_] = json.loads(doctor(*words)[1])["checks"]
+    assert posters["words"] == "2 rows in movies.csv, 1 images in posters"
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "many"])
+def test_a_number_of_workers_that_is_none(workers: str):
+    with pytest.raises(HpoError, match=r"^--workers expects a number from 1 on, or auto, got "):
+        doctor(f"--workers={workers}")

@@ -1,0 +1,54 @@
+"""What a check of the doctor says, and what it is told of the search that is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpo.search.places import Places
+from hpo.search.space.search_space import SearchSpace
+
+State = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, and what to type or mend where that is not ok."""
+
+    name: str
+    state: State
+    words: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The search that is examined before it runs."""
+
+    places: Places
+    space: SearchSpace
+    workers: int
+    trials: int
+    n_posters: int
+
+
+def ok(name: str, words: str) -> Finding:
+    """Nothing to mend."""
+    return Finding(name, "ok", words)
+
+
+def warning(name: str, words: str, cure: str) -> Finding:
+    """The search would run, but not as well as it could."""
+    return Finding(name, "warning", words, cure)
+
+
+def problem(name: str, words: str, cure: str) -> Finding:
+    """The search would not run, or would break."""
+    return Finding(name, "problem", words, cure)
+
+
+def gigabytes(n_bytes: float) -> str:
+    """Return bytes as people say them: 1.2 GB, 310 GB, 35 MB."""
+    if n_bytes < 1e9:
+        return f"{n_bytes / 1e6:.0f} MB"
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes < 1e11 else f"{n_bytes / 1e9:.0f} GB"

@@ -1,0 +1,68 @@
+"""The space and the budget: weights that can be had, a sampler that gets to think, a pruner that gets to look."""
+
+from __future__ import annotations
+
+from hpo.errors import BackboneError
+from hpo.model.backbones import check_image_size, check_weights
+from hpo.search.health.finding import Finding, Plan, ok, problem, warning
+from hpo.search.pruning import _MEDIAN_WARMUP_STEPS as MEDIAN_WARMUP_STEPS
+from hpo.search.sampling import STARTUP_TRIALS
+
+
+def check_backbones(plan: Plan) -> Finding:
+    """Say whether the weights of every backbone can be had, and whether it takes posters of the space's sizes."""
+    space = plan.space
+    sizes = [size for size in space.values_of("image_size") if isinstance(size, int)]
+    missing: dict[str, str] = {}
+    for name in space.backbones:
+        try:
+            check_weights(name, space.weights)
+            for size in sizes:
+                check_image_size(name, size)
+        except BackboneError as error:
+            missing[name] = str(error)
+    count = f"{len(space.backbones) - len(missing)} of {len(space.backbones)} of {space.name} can be had"
+    if not missing:
+        return ok("backbones", count)
+    left = "" if len(missing) == len(space.backbones) else "leave them out with hpo search --skip-unavailable, or "
+    reason, _, cure = next(iter(missing.values())).rpartition(": ")
+    others = f" (and so for {', '.join(list(missing)[1:])})" if len(missing) > 1 else ""
+    return problem("backbones", f"{count}: {reason}{others}", f"{left}{cure.rstrip('.')}")
+
+
+def check_budget(plan: Plan) -> Finding:
+    """Say whether the sampler gets to think: its first trials are random, whoever runs them."""
+    trials = "1 trial" if plan.trials == 1 else f"{plan.trials} trials"
+    if plan.workers > plan.trials:
+        words = f"{trials} for {plan.workers} workers, of which some find nothing to do"
+        return warning("trials", words, f"use --workers {plan.trials}, or more --trials")
+    if plan.trials <= STARTUP_TRIALS:
+        words = f"{trials}, and the first {STARTUP_TRIALS} are drawn at random and never pruned"
+        return warning("trials", words, f"for a search that learns, ask for more than {2 * STARTUP_TRIALS} --trials")
+    return ok("trials", f"{trials}, the first {STARTUP_TRIALS} at random")
+
+
+def check_pruner(plan: Plan) -> Finding:
+    """Say whether trials of this space live long enough for the median rule to look at them."""
+    epochs, patience = _most(plan, "epochs"), _most(plan, "patience")
+    tunes = [value != "none" for value in plan.space.values_of("unfreeze")]
+    look = f"the pruner looks from epoch {MEDIAN_WARMUP_STEPS} on"
+    if epochs <= MEDIAN_WARMUP_STEPS:
+        return _too_short(f"{look}, and the space's heads train for {epochs} at most", tunes)
+    if 1 + patience < MEDIAN_WARMUP_STEPS:
+        words = f"{look}, and with patience {patience} most trials end before"
+        return warning("pruner", words, f"let patience be {MEDIAN_WARMUP_STEPS} or more in the space")
+    return ok("pruner", f"{look}, of {epochs} at most, once {STARTUP_TRIALS} trials are complete")
+
+
+def _too_short(words: str, tunes: list[bool]) -> Finding:
+    """Epochs of phase two count from far beyond the warm-up, so that there every one is looked at."""
+    if tunes and all(tunes):
+        return ok("pruner", f"{words}: a trial is pruned in phase two alone, when its activations are paid for")
+    which = "those that do not fine-tune are" if any(tunes) else "trials are"
+    cure = f"let epochs be more than {MEDIAN_WARMUP_STEPS} in the space, or search with --pruner halving or none"
+    return warning("pruner", f"{words}: {which} never pruned", cure)
+
+
+def _most(plan: Plan, name: str) -> int:
+    return max(int(value) for value in plan.space.values_of(name) if isinstance(value, int | float))
