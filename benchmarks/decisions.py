@@ -29,7 +29,7 @@ from hpo.decision import ensemble
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import STRATEGIES, claimed, fit
 from hpo.model.architectures import check_known
-from hpo.model.training import predict_probabilities
+from hpo.model.predict import predict_probabilities
 from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource, predicted_views
 from hpo.search.space.samples import draw

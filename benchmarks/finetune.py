@@ -24,13 +24,14 @@ from benchmarks.machine import log, shared_posters
 from hpo.data.images import read_posters
 from hpo.model.backbones import Backbone, choose_columns, load_backbone
 from hpo.model.classifier import build_head
+from hpo.model.course import finetune_course
 from hpo.model.examples import Examples, StoredRows
 from hpo.model.features import activation_cache, decoded, feature_cache
 from hpo.model.finetune import FineTuned
 from hpo.model.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import finetune_course, train
+from hpo.model.training import train
 
 BACKBONE, SIZE, POSTERS, LABELS, BATCH, EPOCHS, REPEATS, SEED = "tf_efficientnet_lite0", 224, 256, 19, 32, 2, 3, 0
 CHOSEN = Hyperparameters.model_validate(

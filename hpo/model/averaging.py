@@ -38,6 +38,14 @@ class Ema:
         """Take the network's weights into the average; call it after each step of the optimizer."""
         self._averaged.update_parameters(self._network)
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the averaged weights and the count of updates."""
+        return self._averaged.state_dict()
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Go on from what ``state_dict`` returned."""
+        self._averaged.load_state_dict(state)
+
     def _follow(
         self, average: tuple[Tensor, ...] | list[Tensor], current: tuple[Tensor, ...] | list[Tensor], _: Tensor | int
     ) -> None:

@@ -6,10 +6,10 @@ whoever iterates decides when to stop, which is how one loop serves early stoppi
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -17,71 +17,28 @@ from torch import Tensor, nn
 
 from hpo.data.shards import Array
 from hpo.errors import ResourceError
-from hpo.model.augment import ImageAugmentation, add_noise, mix
-from hpo.model.averaging import Ema
-from hpo.model.device import Device, best_device
+from hpo.model.augment import add_noise, mix
+from hpo.model.averaging import Ema, StateDict
+from hpo.model.course import Course, head_course
+from hpo.model.device import best_device
+from hpo.model.epochs import EpochFigures, EpochResult, Past
 from hpo.model.examples import Examples
 from hpo.model.finetune import FineTuned, HeadAlone, compiled
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.losses import Loss
-from hpo.model.optimisers import (
-    Factor,
-    Group,
-    build_optimizer,
-    build_schedule,
-    finetune_groups,
-    finetune_schedule,
-    head_groups,
-    head_schedule,
+from hpo.model.optimisers import build_optimizer, build_schedule
+from hpo.model.predict import as_float, predict_probabilities
+from hpo.model.training_state import (
+    TrainingNumbers,
+    TrainingState,
+    beneath,
+    optimizer_tensors,
+    random_states,
+    restore_optimizer,
+    restore_random,
+    under,
 )
-
-_CHUNK_POSTERS = 64  # predicted at once where inputs are read from the cache
-
-
-@dataclass(frozen=True, eq=False)
-class EpochResult:
-    """What one epoch gave."""
-
-    epoch: int  # from 1, in its phase
-    train_loss: float
-    val_probabilities: Array  # (N_val, L), of ``evaluated``
-    learning_rate: float
-    seconds: float
-    evaluated: nn.Module  # the network, or the moving average of its weights, in evaluation mode
-    micro_batch: int  # posters at once; less than the batch where memory ran out
-    predict_val: Callable[[], Array]  # predicts again, after other weights were put into ``evaluated``
-
-
-@dataclass(frozen=True)
-class Course:
-    """How one phase trains its network."""
-
-    epochs: int
-    batch_size: int
-    groups: Sequence[Group]
-    factor: Factor  # of the learning rates, by progress
-    feature_noise: float = 0.0
-    augmentations: Sequence[ImageAugmentation] = ()  # for each backbone, where all of it is trained from posters
-
-
-def head_course(head: Head, chosen: Hyperparameters) -> Course:
-    """Phase one: the head alone."""
-    return Course(
-        chosen.epochs, chosen.batch_size, head_groups(head, chosen), head_schedule(chosen), chosen.feature_noise
-    )
-
-
-def finetune_course(network: FineTuned, chosen: Hyperparameters, seed: int) -> Course:
-    """Phase two: head and unfrozen stages."""
-    sizes = network.image_sizes if chosen.unfreeze == "everything" else ()
-    return Course(
-        chosen.finetune_epochs,
-        chosen.finetune_batch_size,
-        finetune_groups(network.head, network.stages(), chosen),
-        finetune_schedule(chosen),
-        augmentations=[ImageAugmentation.of(chosen, size_px, seed) for size_px in sizes],
-    )
 
 
 def train_head(
@@ -107,33 +64,33 @@ def train(
     course: Course,
     chosen: Hyperparameters,
     seed: int,
+    past: Past | None = None,
 ) -> Iterator[EpochResult]:
     """Train ``network`` in place and yield after every epoch; the network is then in evaluation mode.
 
-    Every poster comes once an epoch, in one of its views. Raises ResourceError when a single poster is too much for
-    the memory.
+    Every poster comes once an epoch, in one of its views. With the ``past`` of a training that was stopped, its epochs
+    are yielded again without being trained, and the others follow as if it had not been. Only the weights that it
+    kept are there for these, and ``evaluated`` is as after the last of them. Raises ResourceError when a single poster
+    is too much for the memory.
     """
     torch.manual_seed(seed)  # dropout draws from the global generator
     training = _Training(network, examples, targets, course, chosen, seed)
-    began = time.perf_counter()
-    for epoch in range(1, course.epochs + 1):
-        started = time.perf_counter()
-        loss = training.epoch()
-        predict_val = partial(predict_probabilities, training.evaluated, val, training.device)
-        probabilities, rate = predict_val(), training.optimizer.param_groups[-1]["lr"]
-        ended = time.perf_counter()
+    for epoch, (figures, probabilities, weights) in enumerate(training.epochs(val, past), start=1):
         yield EpochResult(
             epoch,
-            loss,
+            figures.train_loss,
             probabilities,
-            rate,
-            ended - started,
+            figures.learning_rate,
+            figures.seconds,
             training.evaluated,
-            training.micro_batch,
-            predict_val,
+            figures.micro_batch,
+            partial(training.predict, val),
+            weights,
+            training.state,
         )
-        if chosen.max_seconds and ended - began > chosen.max_seconds:
-            return
+
+
+_Epoch = tuple[EpochFigures, Array, Callable[[], StateDict]]  # its probabilities (N_val, L), its weights
 
 
 class _Training:
@@ -153,7 +110,7 @@ class _Training:
         self.examples, self.targets, self.course, self.chosen = examples, targets, course, chosen
         self.call: Callable[..., Tensor] = compiled(network, chosen) if isinstance(network, FineTuned) else network
         self.loss = Loss.of(chosen, targets)
-        self.n_steps = _n_steps(examples.n_posters, course.batch_size)
+        self.n_steps = course.n_steps(examples.n_posters)
         self.optimizer = build_optimizer(course.groups)
         self.schedule = build_schedule(self.optimizer, course.factor, course.epochs * self.n_steps)
         self.scaler = self.device.gradient_scaler()
@@ -167,7 +124,67 @@ class _Training:
         """What an epoch is judged by."""
         return self.network if self.ema is None else self.ema.module
 
-    def epoch(self) -> float:
+    def epochs(self, val: Examples, past: Past | None) -> Iterator[_Epoch]:
+        """Yield the epochs of the past, if there is one, and train the others."""
+        began, n_past = time.perf_counter(), 0
+        if past is not None:
+            began, n_past = began - past.seconds, len(past.figures)
+            self._restore(past.state)
+            for row, figures in enumerate(past.figures):
+                yield figures, past.probabilities[row], partial(self._here, past.weights.get(row + 1, {}))
+        for epoch in range(n_past + 1, self.course.epochs + 1):
+            if self.chosen.max_seconds and epoch > 1 and time.perf_counter() - began > self.chosen.max_seconds:
+                return
+            yield self._epoch(val)
+
+    def _epoch(self, val: Examples) -> _Epoch:
+        started = time.perf_counter()
+        loss = self._train()
+        probabilities, rate = self.predict(val), self.optimizer.param_groups[-1]["lr"]
+        seconds = time.perf_counter() - started
+        figures = EpochFigures(train_loss=loss, learning_rate=rate, seconds=seconds, micro_batch=self.micro_batch)
+        return figures, probabilities, self._copied
+
+    def predict(self, val: Examples) -> Array:
+        """Return the probabilities (N_val, L) that an epoch is judged by."""
+        return predict_probabilities(self.evaluated, val, self.device)
+
+    def _copied(self) -> StateDict:
+        return copy.deepcopy(self.evaluated.state_dict())
+
+    def _here(self, weights: StateDict) -> StateDict:
+        return {name: self.device.put(tensor) for name, tensor in weights.items()}
+
+    def state(self) -> TrainingState:
+        """Return all that the steps so far have changed."""
+        tensors = {
+            **under("network", self.network.state_dict()),
+            **under("average", {} if self.ema is None else self.ema.state_dict()),
+            **under("optimizer", optimizer_tensors(self.optimizer)),
+            **under("random", random_states(self.generator, self.device.device)),
+        }
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        numbers = TrainingNumbers(
+            step=self.step, micro_batch=self.micro_batch, learning_rates=rates, scaler=self.scaler.state_dict()
+        )
+        return TrainingState(tensors, numbers)
+
+    def _restore(self, state: TrainingState) -> None:
+        numbers = state.numbers
+        self.step, self.micro_batch = numbers.step, numbers.micro_batch
+        self.network.load_state_dict(beneath("network", state.tensors))
+        if average := beneath("average", state.tensors):
+            self.ema = Ema(self.network, self.chosen.ema_decay)
+            self.ema.load_state_dict(average)
+        restore_optimizer(self.optimizer, beneath("optimizer", state.tensors))
+        self.schedule.last_epoch = numbers.step  # torch's word for what we count in steps
+        for group, rate in zip(self.optimizer.param_groups, numbers.learning_rates, strict=True):
+            group["lr"] = rate
+        self.scaler.load_state_dict(dict(numbers.scaler))
+        self.network.eval()
+        restore_random(beneath("random", state.tensors), self.generator, self.device.device)
+
+    def _train(self) -> float:
         """Go through every poster once and return the mean loss."""
         self.network.train()
         total = torch.zeros(())
@@ -228,7 +245,7 @@ class _Training:
             whole = len(part) == len(targets)
             rows = [self.device.put(tensor if whole else tensor[part]) for tensor in inputs]
             with self.device.autocast():
-                logits = self.call(*(_as_float(tensor) for tensor in rows))
+                logits = self.call(*(as_float(tensor) for tensor in rows))
             loss = self.loss(logits, self.device.put(targets if whole else targets[part])) * share
             self.scaler.scale(loss + self._l1() * share).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -263,36 +280,7 @@ class _Training:
         self.ema.update()
 
 
-def _as_float(tensor: Tensor) -> Tensor:
-    """Cached activations are half precision; posters stay uint8 until a backbone normalises them."""
-    if tensor.dtype is not torch.float16:
-        return tensor
-    as_float = tensor.float()
-    return as_float.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else as_float
-
-
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return "not enough memory" in str(error) or "out of memory" in str(error) or "can't allocate" in str(error)
-
-
-def _n_steps(n_posters: int, batch_size: int) -> int:
-    return max(1, min(round(n_posters / batch_size), n_posters // 2))
-
-
-def predict_probabilities(network: nn.Module, examples: Examples, device: Device | None = None) -> Array:
-    """Return float32 probabilities (N, L); where the posters have several views, of the mean of their logits."""
-    device = device or best_device()
-    rows = torch.arange(len(examples.features))
-    batches = torch.split(rows, _CHUNK_POSTERS if examples.stored else len(rows))
-    with torch.inference_mode():
-        logits = torch.cat([_predict(network, inputs, device) for _, inputs in examples.batches(batches)])
-    mean = logits.view(examples.n_views, examples.n_posters, -1).mean(0)
-    return torch.sigmoid(mean).numpy()
-
-
-def _predict(network: nn.Module, inputs: list[Tensor], device: Device) -> Tensor:
-    with device.autocast():
-        logits: Tensor = network(*(_as_float(device.put(tensor)) for tensor in inputs))
-    return logits.float().cpu()

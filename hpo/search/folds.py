@@ -18,6 +18,7 @@ import numpy as np
 
 from hpo.data.prepare import Part
 from hpo.data.splits.splits import deal_folds
+from hpo.model.checkpoint import Checkpoints
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource
@@ -36,12 +37,14 @@ def run_folds(
     fold_model: FoldModel,
     report: Callable[[int, EpochReport], None] = lambda *_: None,
     report_fold: Callable[[int, float], None] = lambda *_: None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrialResult:
     """Train on all but one fold of ``everything``, for each of them, and judge all posters out of fold.
 
     ``report`` hears of every epoch of each fold (from 0), ``report_fold`` of the value of each; whatever they raise
     stops the trial. The model is the average of the folds', or trained once more on everything for as long as they
-    were in the median.
+    were in the median. With ``checkpoints``, each fold that is fine-tuned has one of its own, and those of finished
+    folds stay until the trial ends: run again, it trains their heads again and then goes on where it was.
     """
     folds = _folds(everything, n_folds, seed)
     probabilities = np.empty(everything.targets.shape, np.float32)
@@ -56,6 +59,7 @@ def run_folds(
             objective,
             seed,
             partial(report, fold),
+            checkpoints=checkpoints,
         )
         probabilities[held_out] = result.val_probabilities
         results.append(result)
@@ -63,7 +67,9 @@ def run_folds(
     whole = _together(results, everything, probabilities)
     if fold_model == "average":
         return whole
-    again = run_trial(chosen, everything, everything, source, objective, seed, epochs=whole.epochs)
+    again = run_trial(
+        chosen, everything, everything, source, objective, seed, epochs=whole.epochs, checkpoints=checkpoints
+    )
     return replace(whole, classifiers=again.classifiers, seconds=_summed([whole.seconds, again.seconds]))
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from hpo.data.images import Phase
 from hpo.data.prepare import Part, PreparedData
 from hpo.decision.thresholds import DEFAULT_STRATEGY
+from hpo.model.checkpoint import Checkpoints
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.folds import FoldModel, run_folds
 from hpo.search.objective import Objective
+from hpo.search.running_trial import Pruned
 from hpo.search.source import FeatureSource
 from hpo.search.trial import EpochReport, TrialResult, run_trial
 
@@ -28,6 +30,7 @@ class Trainer:
     objective: Objective
     n_folds: int = 1
     fold_model: FoldModel = "average"
+    checkpoint_folder: Path | None = None  # without one, a trial that is killed begins again from nothing
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
@@ -43,6 +46,7 @@ class Trainer:
             Objective(attributes["metric"], attributes.get("objective", "calibrated"), strategy),
             attributes.get("folds", 1),
             attributes.get("fold_model", "average"),
+            cache_dir / "checkpoints",
         )
 
     @cached_property
@@ -57,10 +61,39 @@ class Trainer:
         report: Callable[[int, EpochReport], None] = lambda *_: None,
         report_fold: Callable[[int, float], None] = lambda *_: None,
     ) -> TrialResult:
-        """Run one trial. Equal values and seeds give equal results on one machine; what a report raises stops it."""
+        """Run one trial. Equal values and seeds give equal results on one machine; what a report raises stops it.
+
+        A trial that was interrupted goes on from its checkpoints when it is run again. They are removed when it
+        completes or is pruned; after anything else it may be tried again, so that they stay.
+        """
+        checkpoints = Checkpoints(self.checkpoint_folder)
+        try:
+            result = self._run(chosen, seed, report, report_fold, checkpoints)
+        except Pruned:
+            checkpoints.discard()
+            raise
+        checkpoints.discard()
+        return result
+
+    def _run(
+        self,
+        chosen: Hyperparameters,
+        seed: int,
+        report: Callable[[int, EpochReport], None],
+        report_fold: Callable[[int, float], None],
+        checkpoints: Checkpoints,
+    ) -> TrialResult:
         if self.n_folds == 1:
-            train, val = self.train, self.val
-            return run_trial(chosen, train, val, self.source, self.objective, seed, lambda epoch: report(0, epoch))
+            return run_trial(
+                chosen,
+                self.train,
+                self.val,
+                self.source,
+                self.objective,
+                seed,
+                partial(report, 0),
+                checkpoints=checkpoints,
+            )
         return run_folds(
             chosen,
             self.judged_on,
@@ -71,4 +104,5 @@ class Trainer:
             self.fold_model,
             report,
             report_fold,
+            checkpoints,
         )

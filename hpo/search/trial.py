@@ -4,6 +4,9 @@ Phase one trains a head on cached features of the frozen backbones; phase two, w
 that head and the unfrozen stages from cached activations. Thresholds are part of the trial. After every epoch the
 objective (``hpo.search.objective``) is the chosen metric at thresholds fitted there, because F1 at 0.5 ranks trials
 almost at random; the best epoch of either phase is kept, and every threshold strategy is scored on it.
+
+Phase two takes minutes and leaves a checkpoint after every epoch. A trial that is run again after a kill trains phase
+one again, which takes seconds and comes out the same, and goes on after the last epoch that phase two had finished.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,19 +25,21 @@ from hpo.data.prepare import Part
 from hpo.data.shards import Array
 from hpo.decision.metrics import Scores
 from hpo.decision.thresholds import STRATEGIES
-from hpo.model.averaging import greedy_soup
+from hpo.model.checkpoint import Checkpoint, Checkpoints, content_key
 from hpo.model.classifier import Classifier, build_head
+from hpo.model.course import finetune_course
 from hpo.model.ensemble import Ensemble, Network
+from hpo.model.epochs import EpochResult
 from hpo.model.finetune import FineTuned
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import EpochResult, finetune_course, train, train_head
+from hpo.model.training import train, train_head
+from hpo.search.best_epochs import BestEpochs, KeptEpoch
 from hpo.search.objective import Judged, Objective, judge
 from hpo.search.source import FeatureSource, predicted_views, train_views
 
 PhaseName = Literal["frozen", "finetune"]
 FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from here, so like is compared with like
-_SOUP_EPOCHS = 5
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,6 @@ class TrialResult:
         return Ensemble.of([(classifier, 1.0) for classifier in self.classifiers])
 
 
-@dataclass
-class _Best:
-    """The best epoch of a phase so far."""
-
-    value: float = -1.0
-    epoch: int = 0
-    probabilities: Array = field(default_factory=lambda: np.empty(0))
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
-
-
 class _Trial:
     """A trial in progress: its phases one after the other, and how long each took."""
 
@@ -109,10 +104,11 @@ class _Trial:
         seed: int,
         report: Report,
         epochs: Epochs | None,
+        checkpoints: Checkpoints,
     ) -> None:
         self.chosen, self.train_part, self.val_part = chosen, train_part, val_part
         self.source, self.objective, self.seed, self._report = source, objective, seed, report
-        self.fixed_epochs = epochs
+        self.fixed_epochs, self.checkpoints = epochs, checkpoints
         self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
         self.backbones = source.backbones(chosen)
         self.seconds: dict[str, float] = {}
@@ -127,14 +123,15 @@ class _Trial:
         torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
         head = build_head(self.backbones, self.targets.shape[1], self.chosen)
         phase: PhaseName = "frozen"
-        best, trained = self._phase(phase, train_head(head, examples, self.targets, val, self.chosen, self.seed))
+        epochs = train_head(head, examples, self.targets, val, self.chosen, self.seed)
+        best, trained = self._phase(phase, epochs, Checkpoint())
         head = _head_of(trained)
         classifier = Classifier(self.backbones, head, self.chosen)
         self._took("training")
         lengths: dict[PhaseName, int] = {"frozen": best.epoch}
         first_epochs = self.n_epochs
         if self._has_second_phase():
-            tuned, network = self._finetune(self._second_head(head), examples.features, val.features)
+            tuned, network = self._finetune(self._second_head(head), best, examples.features, val.features)
             if tuned.value > best.value or self.fixed_epochs is not None:
                 lengths["finetune"] = tuned.epoch - first_epochs
                 phase, best, classifier = "finetune", tuned, network.classifier()
@@ -160,8 +157,10 @@ class _Trial:
         new.start_at_frequencies(self.targets)
         return new
 
-    def _finetune(self, head: Head, features: Tensor, val_features: Tensor) -> tuple[_Best, FineTuned]:
-        """Phase two, from the head that phase one found."""
+    def _finetune(
+        self, head: Head, first: KeptEpoch, features: Tensor, val_features: Tensor
+    ) -> tuple[KeptEpoch, FineTuned]:
+        """Phase two, from the head that phase one found in its ``first`` best epoch."""
         chosen = self.chosen
         points = [self.source.freeze_point(backbone, chosen.unfreeze) for backbone in self.backbones]
         # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
@@ -171,34 +170,52 @@ class _Trial:
         val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
         self._took("activations")
         course = finetune_course(network, chosen, self.seed)
-        epochs = train(network, examples, self.targets, val, course, chosen, self.seed)
-        best, trained = self._phase("finetune", epochs)
+        checkpoint = self.checkpoints.open(self._key(network, first.epoch))
+        self._clock -= checkpoint.past_seconds  # what was trained before a kill is a part of what the trial costs
+        epochs = train(network, examples, self.targets, val, course, chosen, self.seed, checkpoint.past)
+        best, trained = self._phase("finetune", epochs, checkpoint)
         network.cpu().load_state_dict(trained.state_dict())
         return best, network
 
-    def _phase(self, phase: PhaseName, epochs: Iterator[EpochResult]) -> tuple[_Best, nn.Module]:
+    def _key(self, network: FineTuned, first_best: int) -> str:
+        """Name phase two by all that decides how it goes.
+
+        What phase one gave is named by its epochs, and not by its weights, which another number of threads rounds
+        otherwise.
+        """
+        facts = {
+            "chosen": self.chosen.model_dump(mode="json"),
+            "seed": self.seed,
+            "objective": asdict(self.objective),
+            "epochs": self.fixed_epochs and dict(self.fixed_epochs),
+            "phase one": [first_best, self.n_epochs],
+            "backbones": [backbone.fingerprint() for backbone in self.backbones],
+            "network": {name: list(tensor.shape) for name, tensor in network.state_dict().items()},
+        }
+        parts = (self.train_part, self.val_part)
+        digests = [b"".join(part.posters.digests) for part in parts]
+        return content_key(facts, [*digests, *(part.targets.tobytes() for part in parts)])
+
+    def _phase(
+        self, phase: PhaseName, epochs: Iterator[EpochResult], checkpoint: Checkpoint
+    ) -> tuple[KeptEpoch, nn.Module]:
         """Run a phase until it ends or patience does; return its best epoch and the network with those weights.
 
-        Where its length is given, the last epoch is what was asked for, whatever it is worth.
+        Where its length is given, the last epoch is what was asked for, whatever it is worth. Epochs of before a stop
+        are reported again, since the pruner and MLflow see a trial of their own, which would begin in the middle.
         """
-        best, before, candidates = _Best(), self.n_epochs, []
-        length = None if self.fixed_epochs is None else self.fixed_epochs[phase]
+        length, before = None if self.fixed_epochs is None else self.fixed_epochs[phase], self.n_epochs
+        found = BestEpochs(soup=self.chosen.averaging == "soup", newest=length is not None)
         for result in epochs:
             value, judged = self.objective.judge(result.val_probabilities, self.val_part.targets)
-            if value > best.value or length is not None:
-                weights = copy.deepcopy(result.evaluated.state_dict())
-                best = _Best(value, before + result.epoch, result.val_probabilities, weights)
-            if self.chosen.averaging == "soup" and length is None:
-                candidates.append((value, copy.deepcopy(result.evaluated.state_dict())))
-                candidates = sorted(candidates, key=lambda pair: -pair[0])[:_SOUP_EPOCHS]
+            found.take(value, result)
+            checkpoint.keep(result, found.weights())
             self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
             self._report(self._told(phase, result, value, judged.scores))
-            if result.epoch == length or self.n_epochs - best.epoch >= self.chosen.patience:
+            if result.epoch == length or result.epoch - found.best.epoch >= self.chosen.patience:
                 break
-        if candidates:
-            best = self._soup(best, candidates, result)
-        result.evaluated.load_state_dict(best.weights)
-        return best, result.evaluated.cpu()  # where backbones and bundles are
+        best = found.outcome(result, lambda rows: self.objective.judge(rows, self.val_part.targets)[0])
+        return replace(best, epoch=before + best.epoch), result.evaluated.cpu()  # where backbones and bundles are
 
     def _told(self, phase: PhaseName, result: EpochResult, value: float, scores: Scores) -> EpochReport:
         return EpochReport(
@@ -212,18 +229,7 @@ class _Trial:
             result.micro_batch,
         )
 
-    def _soup(self, best: _Best, candidates: list[tuple[float, dict[str, Tensor]]], last: EpochResult) -> _Best:
-        """Average the best epochs for as long as that helps on val."""
-
-        def value_of(weights: Mapping[str, Tensor]) -> float:
-            last.evaluated.load_state_dict(weights)
-            return self.objective.judge(last.predict_val(), self.val_part.targets)[0]
-
-        value, weights, _ = greedy_soup(candidates, value_of)
-        last.evaluated.load_state_dict(weights)
-        return _Best(value, best.epoch, last.predict_val(), weights)
-
-    def _judged(self, phase: PhaseName, best: _Best, lengths: Epochs, classifier: Classifier) -> TrialResult:
+    def _judged(self, phase: PhaseName, best: KeptEpoch, lengths: Epochs, classifier: Classifier) -> TrialResult:
         result = TrialResult(
             chosen=self.chosen,
             objective=self.objective,
@@ -268,9 +274,12 @@ def run_trial(
     seed: int,
     report: Report = lambda _: None,
     epochs: Epochs | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrialResult:
     """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here.
 
-    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop.
+    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
+    are written in phase two, and are the caller's to discard when the trial has ended for good; without them none are.
     """
-    return _Trial(chosen, train_part, val_part, source, objective, seed, report, epochs).run()
+    checkpoints = checkpoints or Checkpoints()
+    return _Trial(chosen, train_part, val_part, source, objective, seed, report, epochs, checkpoints).run()

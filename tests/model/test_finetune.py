@@ -14,13 +14,14 @@ from hpo.data.images import Posters
 from hpo.errors import ResourceError
 from hpo.model.backbones import Backbone, choose_columns, load_backbone
 from hpo.model.classifier import build_head
+from hpo.model.course import finetune_course
 from hpo.model.examples import Examples, StoredRows
 from hpo.model.features import activation_cache, decoded, feature_cache
 from hpo.model.finetune import FineTuned
 from hpo.model.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import EpochResult, finetune_course, train
+from hpo.model.training import EpochResult, train
 from hpo.model.views import FLIP, PLAIN
 
 VIEWS = (PLAIN, FLIP)

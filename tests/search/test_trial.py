@@ -1,18 +1,22 @@
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import combinations
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 
 from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages
+from hpo.data.prepare import Part
 from hpo.decision.metrics import METRICS, score
 from hpo.decision.thresholds import DEFAULT_STRATEGY, STRATEGIES, fit
 from hpo.errors import BackboneError
 from hpo.model.backbones import load_backbone
+from hpo.model.checkpoint import Checkpoint, Checkpoints
 from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource, predicted_views, train_views
 from hpo.search.trial import FINETUNE_STEP, EpochReport, TrialResult, run_trial
@@ -200,3 +204,77 @@ def test_fine_tuning_leaves_the_backbone_of_other_trials_alone(chosen, parts, so
     result = run_trial(chosen.model_copy(update={"epochs": 1, **FINETUNE}), *parts, source, Objective("mean_ap"), 0)
     assert source.backbones(chosen)[0].fingerprint() == before
     assert (result.network.backbones[0].fingerprint() != before) == (result.phase == "finetune")
+
+
+# Checkpoints of phase two
+
+
+def run_and_tell(tuned, parts, source, folder=None, stop_after: int | None = None, seed=0, metric="mean_ap"):
+    """Run a trial, or stop it as Ctrl-C does after so many epochs of both phases; return it and its reports."""
+    reports = []
+
+    def report(epoch: EpochReport) -> None:
+        reports.append({**vars(epoch), "scores": epoch.scores.headline()})
+        if epoch.epoch == stop_after:
+            raise KeyboardInterrupt
+
+    try:
+        result = run_trial(tuned, *parts, source, Objective(metric), seed, report, checkpoints=Checkpoints(folder))
+    except KeyboardInterrupt:
+        return None, reports
+    return result, reports
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"averaging": "none", "unfreeze": "everything", "random_crop": 0.5},
+        {"averaging": "ema", "ema_decay": 0.8, "batch_norm": "training"},
+        {"averaging": "soup", "flip": "average", "stochastic_depth": 0.2},
+    ],
+)
+def test_a_trial_that_was_stopped_again_and_again_comes_out_the_same(tmp_path, chosen, parts, source, more):
+    update = {"epochs": 2, "dropout": 0.3, "mixup": 0.4, **FINETUNE, **more}
+    tuned = chosen.model_copy(update=update)
+    whole, told = run_and_tell(tuned, parts, source)
+    for stop_after in (3, 5):  # the first and the last epoch of phase two
+        assert run_and_tell(tuned, parts, source, tmp_path, stop_after)[0] is None
+    (left,) = tmp_path.iterdir()
+    written = left.stat().st_mtime_ns
+    again, told_again = run_and_tell(tuned, parts, source, tmp_path)
+    assert left.stat().st_mtime_ns == written  # nothing was left to train
+    assert_same(again, whole)
+    assert (again.phase, again.best_epoch, again.epochs) == (whole.phase, whole.best_epoch, whole.epochs)
+    assert again.seconds["finetuning"] > Checkpoint(left).past.seconds > 0  # of the training before the stop
+    assert told_again == told  # the epochs before a stop as well, in order
+    weights = whole.network.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in again.network.state_dict().items())
+
+
+def test_another_trial_does_not_go_on_from_it(tmp_path, chosen, parts, source):
+    tuned = chosen.model_copy(update={"epochs": 1, **FINETUNE})
+    train, val = parts
+    run_and_tell(tuned, parts, source, tmp_path, 2)
+    run_and_tell(tuned.model_copy(update={"layer_decay": 0.5}), parts, source, tmp_path, 2)
+    run_and_tell(tuned, (train, val.take(np.arange(1, len(val)))), source, tmp_path, 2)
+    run_and_tell(tuned, (Part(train.posters, ~train.targets), val), source, tmp_path, 2)
+    run_and_tell(tuned, parts, source, tmp_path, 2, seed=1)
+    run_and_tell(tuned, parts, source, tmp_path, 2, metric="f1_macro")
+    other = FeatureSource(tmp_path / "cache", {"test_efficientnet": str(other_weights(tmp_path))}, no_phase)
+    run_and_tell(tuned, parts, other, tmp_path, 2)
+    assert len([path for path in tmp_path.glob("*.safetensors") if path.stem != "weights"]) == 7
+
+
+def other_weights(folder):
+    file = folder / "weights.safetensors"
+    save_file(timm.create_model("test_efficientnet", num_classes=0).state_dict(), file)
+    return file
+
+
+def no_phase(*_):
+    return nullcontext(lambda _: None)
+
+
+def test_phase_one_leaves_no_checkpoint(tmp_path, chosen, parts, source):
+    run_trial(chosen, *parts, source, Objective("f1_macro"), 0, checkpoints=Checkpoints(tmp_path))
+    assert not list(tmp_path.iterdir())
