@@ -60,7 +60,7 @@ def posters(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     (folder / "space.yaml").write_text(SPACE)
     return ["search", "--data", f"{folder / 'sample' / 'anime.csv'}", "--images", f"{folder / 'sample' / 'images'}",
             "--space", f"{folder / 'space.yaml'}", "--study", "s", "--val-size", "30", "--test-size", "30",
-            "--labels", "4", "--no-confirm"]  # fmt: skip
+            "--labels", "4", "--folds", "1", "--no-confirm"]  # fmt: skip
 
 
 @pytest.fixture

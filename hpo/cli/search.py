@@ -65,8 +65,11 @@ def search(
         str, typer.Option(help="How thresholds are chosen: calibrated, per_label, global, shrunk ...")
     ] = "calibrated",
     folds: Annotated[
-        int, typer.Option(min=1, help="Judge each trial by that many folds of train + val; 1: on val alone.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Judge trials by so many folds of train + val; 1: on val. Default: 5 for under 1,500 posters."
+        ),
+    ] = None,
     fold_model: Annotated[
         Literal["average", "refit"],
         typer.Option(help="With --folds, the model is the average of the folds, or trained again on all posters."),

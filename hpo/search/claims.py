@@ -22,7 +22,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,12 +97,15 @@ class Claims:
             yield
         self._lock_of(self.worker).unlink(missing_ok=True)
 
-    def claim(self, budget: int) -> optuna.Trial | None:
-        """Return a trial to run, a waiting one first; None where all of the budget is finished or in other hands."""
+    def claim(self, budget: Callable[[], int]) -> optuna.Trial | None:
+        """Return a trial to run, a waiting one first; None where all of the budget is finished or in other hands.
+
+        The budget is asked for under the lock: it may just have been changed, or moved to another version of the study.
+        """
         with self._locked() as held:
             self._sweep()
             counts = Counts.of(self.trials())
-            if counts.finished + counts.running >= budget:
+            if counts.finished + counts.running >= budget():
                 return None
             trial = self._study.ask()
             trial.set_user_attr("worker", self.worker)

@@ -17,7 +17,7 @@ def identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
         "search space": options.space.fingerprint,
         "metric": options.metric,
         "objective": f"{options.objective.kind} at {options.objective.strategy} thresholds",
-        "folds": f"{options.n_folds} {options.fold_model if options.n_folds > 1 else ''}".strip(),
+        "folds": "1" if options.n_folds == 1 else f"{options.n_folds} {options.fold_model}",
     }
 
 

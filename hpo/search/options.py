@@ -24,7 +24,7 @@ class SearchOptions:
     places: Places
     adds_trials: bool = False  # so many more than have finished
     workers: int = 1  # processes on this machine
-    n_folds: int = 1  # 1: trials are judged on val; more: on train and val, out of fold
+    n_folds: int | None = 1  # 1: trials are judged on val; more: on train and val, out of fold; None: what suits
     fold_model: FoldModel = "average"
     confirm: bool = True  # run the top trials again on fresh seeds before one of them is crowned
     sampler: str = "tpe"

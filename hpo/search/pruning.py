@@ -22,7 +22,7 @@ from hpo.search.sampling import STARTUP_TRIALS
 
 MIN_EPOCHS, ETA = 2, 3  # rungs after 2, 6, 18 ... epochs of a phase, at each of which a third goes on
 BRACKETS = 3  # of hyperband: first rungs after 2, 6 and 18 epochs
-_MEDIAN_WARMUP_STEPS = 3
+MEDIAN_WARMUP_STEPS = 3
 _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 
 
@@ -69,7 +69,7 @@ def _epoch_in_phase(step: int) -> int:
 
 
 def _median() -> BasePruner:
-    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=_MEDIAN_WARMUP_STEPS)
+    return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=MEDIAN_WARMUP_STEPS)
 
 
 PRUNERS: dict[str, Callable[[], BasePruner]] = {

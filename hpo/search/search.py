@@ -31,6 +31,7 @@ from hpo.search.figures.progress import progress_figure
 from hpo.search.identity import identity, memory
 from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
+from hpo.search.objective import default_folds
 from hpo.search.options import SearchOptions
 from hpo.search.pool import load_probabilities
 from hpo.search.record import state_name
@@ -114,12 +115,21 @@ class _Searching:
         phase = interruptible.watching(watch.phase)
         self.data = prepare_data(options.data, options.places.cache_dir, phase)
         self.saved = save_split(self.data, options.places.splits)
+        self.options = options = replace(options, n_folds=self._folds())
         self.memory = memory(options, self.data, self.saved)
         self.study = _open_study(options)
         self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
         self.trainer = Trainer.of(self.memory, self.data, options.places.cache_dir, phase)
         self.baselines = constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
         self.coronation = Coronation(self.data, self.baselines, self.study, self.tracking, self.trainer)
+
+    def _folds(self) -> int:
+        """What was asked for, or what the study was begun with, or what suits the posters and the space."""
+        if self.options.n_folds is not None:
+            return self.options.n_folds
+        n_posters = len(self.data.split.train) + len(self.data.split.val)
+        suits = default_folds(n_posters, finetunes=self.options.space.values_of("unfreeze") not in ([], ["none"]))
+        return int(_open_study(self.options).attributes.get("folds", suits))
 
     def begin(self) -> None:
         """Bind the study to what it is about, queue what comes first, and head its MLflow run."""
@@ -271,7 +281,7 @@ def _open_study(options: SearchOptions) -> Study:
         places.locks,
         options.seed,
         create=True,
-        n_folds=options.n_folds,
+        n_folds=options.n_folds or 1,
         sampler=options.sampler,
         pruner=options.pruner,
     )

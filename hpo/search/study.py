@@ -208,7 +208,7 @@ class Study:
         failures_in_a_row = 0
         with self._claims.alive():
             while keep_going() and self.counts().finished < self.budget:
-                trial = self._claims.claim(self.budget)
+                trial = self._claims.claim(lambda: self.budget)
                 if trial is None:
                     time.sleep(_POLL_SECONDS)
                     continue

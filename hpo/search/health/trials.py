@@ -5,7 +5,7 @@ from __future__ import annotations
 from hpo.errors import BackboneError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search.health.finding import Finding, Plan, ok, problem, warning
-from hpo.search.pruning import _MEDIAN_WARMUP_STEPS as MEDIAN_WARMUP_STEPS
+from hpo.search.pruning import MEDIAN_WARMUP_STEPS
 from hpo.search.sampling import STARTUP_TRIALS
 
 
