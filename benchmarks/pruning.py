@@ -31,7 +31,7 @@ from hpo.search.source import FeatureSource
 from hpo.search.space.search_space import SearchSpace
 from hpo.search.space.space import load_space
 from hpo.search.study import open_study
-from hpo.search.trial import EpochReport, run_trial
+from hpo.search.trial import EpochReport, Report, run_trial
 
 METRIC, BACKBONE, IMAGE_SIZE, POSTERS = "f1_macro", "tf_efficientnet_lite0", 64, 500
 SECONDS, SEEDS = 70.0, 5
@@ -87,7 +87,7 @@ class _Searches:
         best, counts = study.best(), study.counts()
         return (best.value or 0.0) if best is not None else 0.0, counts.complete, counts.pruned
 
-    def _trial(self, chosen: Hyperparameters, seed: int, report) -> float:
+    def _trial(self, chosen: Hyperparameters, seed: int, report: Report) -> float:
         return run_trial(chosen, self.train, self.val, self.source, Objective(METRIC), seed, report).value
 
 

@@ -4,8 +4,9 @@ What a trial draws depends on the study's seed, the trial's number and the trial
 runs it: so workers that start together do not draw the same random trials, and a resumed search does not draw those of
 its beginning again. The price is a sampler built anew for every trial, which costs less than a millisecond.
 
-Only TPE takes part in every parameter, conditional ones in groups of those that occur together. The others see what
-all trials have in common (CMA-ES and QMC: its numbers alone) and leave the rest to TPE, or QMC to chance. Sources: TPE,
+Only TPE takes part in every parameter, conditional ones in groups of those that occur together. GP and CMA-ES see what
+all trials have in common (CMA-ES its numbers alone) and leave the rest to TPE; QMC sees the parameters of the first
+trial, and leaves the rest to chance. Sources: TPE,
 Bergstra et al. 2011, and with groups Falkner et al. 2018; CMA-ES, Hansen 2016; QMC, Bergstra & Bengio 2012 with Sobol's
 sequence scrambled as by Owen 1998.
 """
@@ -23,6 +24,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError, did_you_mean
+from hpo.search.versions import version_number
 
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
 STARTUP_TRIALS = 10  # random before there is something to model, and never pruned
@@ -42,7 +44,7 @@ def build_sampler(name: str, seed: int) -> BaseSampler:
 class SeededByTrial(BaseSampler):
     """A sampler that is built for each trial, from the study's seed and the trial's number.
 
-    ``build`` takes the study's seed and the trial's. A process asks for one trial after the other.
+    ``build`` takes the seed of the study's version and the trial's. A process asks for one trial after the other.
     """
 
     def __init__(self, build: Callable[[int, int], BaseSampler], seed: int) -> None:
@@ -52,7 +54,8 @@ class SeededByTrial(BaseSampler):
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """Build the trial's sampler."""
         drawn = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
-        self._of_trial = self._build(self._seed, int(drawn[0]))
+        of_version = self._seed + version_number(study.study_name) - 1
+        self._of_trial = self._build(of_version, int(drawn[0]))
         self._of_trial.before_trial(study, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -106,7 +109,10 @@ def _cmaes(_: int, seed: int) -> BaseSampler:
 
 
 def _qmc(study_seed: int, seed: int) -> BaseSampler:
-    """One sequence through the study, whose place in it the storage counts; so it has the study's seed."""
+    """One sequence through the study, whose place in it the storage counts; so it has the study's seed.
+
+    The count begins anew where a space grew, so each version has a sequence of its own: the first one's was tried.
+    """
     with _experimental_as_known():
         return optuna.samplers.QMCSampler(
             qmc_type="sobol",

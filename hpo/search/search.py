@@ -179,6 +179,7 @@ class _Searching:
             interrupted = True
         except OutOfTime as out_of_time:
             self.watch.notice(str(out_of_time))
+        self.study.check_latest()  # who ends in an older version would crown without knowing the later trials
         with self.study.locked("ending"):  # of several machines one crowns, and the others find it done
             interrupted = self._crown(interrupted)
             self._mend(logbook)

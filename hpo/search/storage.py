@@ -35,6 +35,15 @@ def latest_study_name(storage_url: str) -> str:
     return plain_name(max(summaries, key=lambda summary: summary._study_id).study_name)
 
 
+def no_such_study(storage_url: str, name: str) -> StudyError:
+    """Return what to raise where there is no study ``name``."""
+    known = study_names(storage_url)
+    there = f"there are {', '.join(known)}" if known else "there is none yet"
+    return StudyError(
+        f"Expected a study called {name!r}, but {there}: choose one with --study, or begin one with hpo search."
+    )
+
+
 @contextmanager
 def open_storage(url: str) -> Iterator[PatientStorage]:
     """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
@@ -52,8 +61,8 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
     dialect = sqlalchemy.make_url(url).get_backend_name()
     if dialect not in SUPPORTED:
         raise StudyError(
-            f"Expected a {' or '.join(SUPPORTED)} database for studies, got {without_password(url)}: use --storage "
-            "postgresql+psycopg://USER:PASSWORD@HOST/optuna, or leave it out for a file in ./mlruns."
+            f"Expected a database for studies at {without_password(url)}, which cannot be used (it is {dialect}, and "
+            f"hpo knows {' and '.join(SUPPORTED)}): check --storage."
         )
     return _connect_file(url) if dialect == "sqlite" else _connect_server(url)
 

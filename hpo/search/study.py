@@ -26,7 +26,7 @@ from hpo.search.pruning import build_pruner
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.sampling import build_sampler
 from hpo.search.space.space import SearchSpace
-from hpo.search.storage import open_storage, study_names
+from hpo.search.storage import no_such_study, open_storage
 from hpo.search.warm_start import queue_starts
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -164,6 +164,10 @@ class Study:
         self._claims = Claims(self._study, self._storage, self._locks)
         return notice or self.bind(identity, more)
 
+    def check_latest(self) -> None:
+        """Raise StudyError where another search has moved the study on to a later version."""
+        versions.check_latest(self._study)
+
     def enqueue_recipes(self, space: SearchSpace) -> None:
         """Queue the space's recipes, once in a study's life."""
         for name in space.recipes:
@@ -290,11 +294,5 @@ def open_study(
                 optuna.create_study(storage=storage, study_name=version, direction="maximize", load_if_exists=True)
             study = optuna.load_study(storage=storage, study_name=version, sampler=samples, pruner=prunes)
     except KeyError as error:
-        raise StudyError(_no_such_study(storage_url, name)) from error
+        raise no_such_study(storage_url, name) from error
     return Study(study, storage, locks)
-
-
-def _no_such_study(storage_url: str, name: str) -> str:
-    known = study_names(storage_url)
-    there = f"there are {', '.join(known)}" if known else "there is none yet"
-    return f"Expected a study called {name!r}, but {there}: choose one with --study, or begin one with hpo search."

@@ -51,15 +51,26 @@ def check_name(name: str) -> None:
 def latest_version(storage: BaseStorage, name: str) -> str:
     """Return under which name Optuna knows the study ``name`` today; ``name`` itself where there is none."""
     versions = [found for found in optuna.get_all_study_names(storage) if _VERSIONED.fullmatch(found)]
-    for version in sorted((found for found in versions if plain_name(found) == name), key=_number, reverse=True):
+    for version in sorted((found for found in versions if plain_name(found) == name), key=version_number, reverse=True):
         if "identity" in storage.get_study_user_attrs(storage.get_study_id_from_name(version)):
             return version
     return name
 
 
-def _number(study_name: str) -> int:
+def version_number(study_name: str) -> int:
+    """Return 1 for a study under its plain name, 2 for the version that took over first, and so on."""
     versioned = _VERSIONED.fullmatch(study_name)
     return int(versioned[2]) if versioned else 1
+
+
+def check_latest(study: optuna.Study) -> None:
+    """Raise StudyError where another search has begun a later version of ``study`` meanwhile."""
+    name = plain_name(study.study_name)
+    if latest_version(study._storage, name) != study.study_name:
+        raise StudyError(
+            f"Study {name!r} goes on with another search space, which another search has given it meanwhile: "
+            "to take part in it, type this again with that --space."
+        )
 
 
 def write_space(space: SearchSpace) -> dict[str, Any]:
@@ -94,12 +105,13 @@ def take_over(study: optuna.Study, identity: Mapping[str, str], more: Mapping[st
         )
     fits = [_fit(trial, old, new) for trial in trials]
     _check(name, old, new, fits)
-    version = _begin(study, f"{name}~{_number(study.study_name) + 1}")
+    version = _begin(study, f"{name}~{version_number(study.study_name) + 1}")
     for trial, fit in zip(trials, fits, strict=True):
         version.add_trial(_copy(trial, fit.params, new))
     _remember(study, version, identity, more)
     taken = "its trial is" if len(trials) == 1 else f"its {len(trials)} trials are"
-    return version.study_name, f"The space of study {name!r} grew ({in_words(old, new)}): {taken} taken over."
+    what = "grew" if _lies_in(old, new) and not _lies_in(new, old) else "changed"
+    return version.study_name, f"The space of study {name!r} {what} ({in_words(old, new)}): {taken} taken over."
 
 
 def _begin(study: optuna.Study, version: str) -> optuna.Study:
@@ -113,9 +125,9 @@ def _remember(study: optuna.Study, version: optuna.Study, identity: Mapping[str,
     kept = {key: value for key, value in study.user_attrs.items() if key != "identity"}
     changed = {key: value for key, value in more.items() if key in _OF_THE_SPACE}
     attributes = {**kept, **changed, "version_of": plain_name(study.study_name), "identity": dict(identity)}
+    study.set_user_attr("budget", 0)  # before there is a later version, so that no trial is begun beside it
     for key, value in attributes.items():
         version.set_user_attr(key, value)
-    study.set_user_attr("budget", 0)
 
 
 def _fit(trial: FrozenTrial, old: SearchSpace, new: SearchSpace) -> Fit:
@@ -138,6 +150,12 @@ def _allows(space: SearchSpace, name: str, value: Scalar) -> bool:
     if name in space.searched:
         return space.searched[name].holds(value)
     return bool(value == space.fixed.get(name, Hyperparameters.model_fields[name].default))
+
+
+def _lies_in(inner: SearchSpace, outer: SearchSpace) -> bool:
+    """Whether ``outer`` allows all values of every parameter of ``inner``, conditions aside."""
+    names = [*inner.searched, *inner.fixed]
+    return all(_allows(outer, name, value) for name in names for value in inner.values_of(name))
 
 
 def _check(name: str, old: SearchSpace, new: SearchSpace, fits: Sequence[Fit]) -> None:

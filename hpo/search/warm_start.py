@@ -30,14 +30,14 @@ def queue_starts(study: optuna.Study, source: str, best_first: Sequence[FrozenTr
 def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> dict[int, dict[str, Scalar]]:
     """Return the searched parameters of the best trials of study ``source`` that lie in ``space``, by their number.
 
-    At most ``STARTS``, best first. Raises StudyError that names the parameter which fits least often when none does.
+    At most ``STARTS`` different ones, best first. Raises StudyError that names the parameter which fits least often when none does.
     """
     starts: dict[int, dict[str, Scalar]] = {}
     misfits: Counter[str] = Counter()
     for trial in best_first:
         fit = fit_into(space, configuration(trial))
         misfits.update(fit.misfits)
-        if not fit.misfits:
+        if not fit.misfits and fit.params not in starts.values():
             starts[trial.number] = fit.params
         if len(starts) == STARTS:
             break

@@ -48,7 +48,14 @@ def test_every_command_is_documented():
 def test_every_option_is_documented_and_every_documented_one_exists():
     documented = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", DOCS))
     assert sorted(OPTIONS - documented) == []
-    assert sorted(documented - OPTIONS - {"--help"}) == []
+    assert sorted(documented - OPTIONS - OF_OTHER_PROGRAMS) == []
+
+
+# In commands that the docs show beside ours: docker compose, mlflow server, psql, hpo --help.
+OF_OTHER_PROGRAMS = {
+    *("--build", "--rm", "--scale", "--volume", "--volumes", "--format", "--username"),
+    *("--allowed-hosts", "--help"),
+}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -31,6 +31,7 @@ from hpo.report.tables import (
 from hpo.search.describe import measure
 from hpo.search.export import Exported
 from hpo.search.search import Outcome
+from hpo.search.patience import PatientStorage
 from hpo.search.study import Study
 
 WIDTH = 80
@@ -55,7 +56,8 @@ def a_trial(chosen: Hyperparameters, value: float, state: TrialState = TrialStat
 @pytest.fixture
 def study(chosen, tmp_path) -> Study:
     """Two backbones; trial 3 was pruned, trials 0 and 4 are equal."""
-    made = optuna.create_study(direction="maximize", study_name="posters")
+    storage = PatientStorage(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"))
+    made = optuna.create_study(storage=storage, direction="maximize", study_name="posters")
     made.set_user_attr("metric", "f1_macro")
     made.set_user_attr("budget", 8)
     other = chosen.model_copy(update={"backbone": LONG_NAME, "hidden_layers": 0, "features": "final"})
@@ -66,7 +68,7 @@ def study(chosen, tmp_path) -> Study:
         a_trial(other, 0.9, TrialState.PRUNED),
         a_trial(chosen, 0.4125),
     ])  # fmt: skip
-    return Study(made, tmp_path)
+    return Study(made, storage, tmp_path)
 
 
 def numbers(trials: list[FrozenTrial]) -> list[int]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from hpo.errors import BackboneError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search.health.finding import Finding, Plan, ok, problem, warning
+from hpo.search.objective import FEW_POSTERS, default_folds
 from hpo.search.pruning import MEDIAN_WARMUP_STEPS
 from hpo.search.sampling import STARTUP_TRIALS
+
+_TRAIN_AND_VAL = 0.9  # of all posters, by the default of --test-size
 
 
 def check_backbones(plan: Plan) -> Finding:
@@ -43,9 +46,12 @@ def check_budget(plan: Plan) -> Finding:
 
 
 def check_pruner(plan: Plan) -> Finding:
-    """Say whether trials of this space live long enough for the median rule to look at them."""
-    epochs, patience = _most(plan, "epochs"), _most(plan, "patience")
+    """Say whether trials of this space live long enough for the pruner that suits them to look."""
     tunes = [value != "none" for value in plan.space.values_of("unfreeze")]
+    folds = default_folds(int(_TRAIN_AND_VAL * plan.n_posters), any(tunes))
+    if folds > 1:
+        return ok("pruner", f"{folds} folds a trial, as train and val are under {FEW_POSTERS:,}, compared fold by fold")
+    epochs, patience = _most(plan, "epochs"), _most(plan, "patience")
     look = f"the pruner looks from epoch {MEDIAN_WARMUP_STEPS} on"
     if epochs <= MEDIAN_WARMUP_STEPS:
         return _too_short(f"{look}, and the space's heads train for {epochs} at most", tunes)

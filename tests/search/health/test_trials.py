@@ -64,3 +64,12 @@ def test_a_pruner_that_never_gets_to_look(plan, epochs, patience, more, state, w
     found = check_pruner(plan(more=EPOCHS.format(epochs, patience) + more))
     assert found.state == state
     assert words in found.words
+
+
+@pytest.mark.parametrize(("n_posters", "more", "words"), [
+    (1600, "", "5 folds a trial, as train and val are under 1,500"),
+    (1700, "", "train for 2 at most"),
+    (1600, "  unfreeze: last_stage\n", "pruned in phase two alone"),
+])  # fmt: skip
+def test_few_posters_are_judged_by_folds_whatever_the_epochs(plan, n_posters, more, words):
+    assert words in check_pruner(plan(more=EPOCHS.format(2, 5) + more, n_posters=n_posters)).words
