@@ -6,9 +6,8 @@ its beginning again. The price is a sampler built anew for every trial, which co
 
 Only TPE takes part in every parameter, conditional ones in groups of those that occur together. GP and CMA-ES see what
 all trials have in common (CMA-ES its numbers alone) and leave the rest to TPE; QMC sees the parameters of the first
-trial, and leaves the rest to chance. Sources: TPE,
-Bergstra et al. 2011, and with groups Falkner et al. 2018; CMA-ES, Hansen 2016; QMC, Bergstra & Bengio 2012 with Sobol's
-sequence scrambled as by Owen 1998.
+trial and leaves the rest to chance. Sources: TPE, Bergstra et al. 2011, and with groups Falkner et al. 2018; CMA-ES,
+Hansen 2016; QMC, Bergstra & Bengio 2012 with Sobol's sequence scrambled as by Owen 1998.
 """
 
 from __future__ import annotations

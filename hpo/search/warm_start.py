@@ -30,7 +30,8 @@ def queue_starts(study: optuna.Study, source: str, best_first: Sequence[FrozenTr
 def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> dict[int, dict[str, Scalar]]:
     """Return the searched parameters of the best trials of study ``source`` that lie in ``space``, by their number.
 
-    At most ``STARTS`` different ones, best first. Raises StudyError that names the parameter which fits least often when none does.
+    At most ``STARTS`` different ones, best first. Raises StudyError that names the parameter which fits least often
+    when none does.
     """
     starts: dict[int, dict[str, Scalar]] = {}
     misfits: Counter[str] = Counter()

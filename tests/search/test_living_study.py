@@ -43,6 +43,9 @@ class Onlooker:
     def phase(self, what: str, total: int):
         return nullcontext(lambda _: None)
 
+    def trial_ended(self, *_: object) -> None:
+        pass
+
     def __getattr__(self, _: str):
         return lambda *_: None
 
@@ -98,3 +101,19 @@ def test_a_living_study_grows_and_another_starts_from_it(options, tmp_path):
     assert trial.params == second.study.best().params
     with pytest.raises(StudyError, match="there are s, t"):
         searched(study="u", warm_start="nobody")
+
+
+def test_who_searches_on_in_the_old_space_ends_and_crowns_nobody(options, tmp_path):
+    wider = space_of(tmp_path, "test_resnet", "test_efficientnet")
+    grown: list[Outcome] = []
+
+    class Grower(Onlooker):
+        def trial_ended(self, *_: object) -> None:
+            grown.append(search(replace(options, space=wider, trials=2, sampler="random"), Onlooker()))
+
+    with pytest.raises(StudyError, match="Study 's' goes on with another search space"):
+        search(replace(options, trials=3), Grower())
+    [second] = grown
+    assert (second.study.counts().complete, second.study.counts().failed) == (2, 0)
+    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).champion("s")
+    assert champion.run_id == second.study.leader().user_attrs["run_id"]

@@ -60,6 +60,12 @@ def test_what_is_drawn_does_not_depend_on_how_often_a_study_was_opened(name):
     assert [trial.params for trial in study.trials] == asked(study_of(name), N_ASKED, 1.0)
 
 
+def test_a_new_version_of_a_study_does_not_draw_the_sequence_of_its_first_one_again():
+    first, second = (optuna.create_study(study_name=name, sampler=build_sampler("qmc", 0)) for name in ("x", "x~2"))
+    rates = [{params["learning_rate"] for params in asked(study, 9, 1.0)[1:]} for study in (first, second)]
+    assert rates[0].isdisjoint(rates[1])
+
+
 def test_a_model_finds_a_slope():
     study = study_of("tpe")
     rates = [params["learning_rate"] for params in asked(study, 40, 100.0)]

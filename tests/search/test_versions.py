@@ -130,7 +130,7 @@ def test_a_space_does_not_change_under_living_workers(house):
     study = house.run(DEFAULT, 2)
     study.set_budget(9)
     with study._claims.alive():
-        study._claims.claim(9)
+        study._claims.claim(lambda: 9)
         with pytest.raises(StudyError, match="'x' is being searched with another space"):
             house.begin(WIDER)
 
@@ -141,6 +141,14 @@ def test_whoever_is_left_in_the_old_version_has_nothing_to_do(house):
     house.begin(WIDER)
     assert list(old.run(DEFAULT, lambda trial: 0.5, lambda: True)) == []
     assert house.begin(WIDER).budget == 9
+
+
+def test_who_is_left_in_the_old_version_is_told(house):
+    old = house.run(DEFAULT, 2)
+    old.check_latest()
+    house.begin(WIDER).check_latest()
+    with pytest.raises(StudyError, match=r"^Study 'x' goes on with another search space, .*: to take part in it, type"):
+        old.check_latest()
 
 
 def test_of_two_who_grow_a_study_the_second_finds_it_grown(house):
@@ -173,6 +181,14 @@ def test_what_was_fixed_may_be_searched_and_the_other_way_round(house):
     for trial in grown.top(None):
         assert replace(DEFAULT, fixed=fixed).rebuild(trial.params) == Hyperparameters(**trial.user_attrs["chosen"])
     assert house.begin(DEFAULT).counts() == study.counts()  # and back, as long as nothing else was tried
+
+
+def test_a_space_that_lost_what_no_trial_used_has_changed_and_not_grown(house):
+    house.begin(WIDER)
+    house.begin(DEFAULT)
+    assert house.notices[-1].startswith("The space of study 'x' changed (backbone: - test_resnet): its ")
+    house.begin(searching(backbone=backbones(*reversed(LITES))))
+    assert house.notices[-1].startswith("The space of study 'x' changed (backbone: another order): its ")
 
 
 def without(name: str) -> dict:

@@ -71,6 +71,16 @@ def test_what_was_queued_already_is_not_queued_again(house):
     assert len(started(new)) == STARTS
 
 
+def test_what_the_other_study_tried_twice_counts_once(house):
+    old = house.run("old", SPACE)
+    for trial in old.top(3):
+        old._study.enqueue_trial(trial.params)
+    old = house.run("old", SPACE, 11)
+    new = house.open("new")
+    new.warm_start(old, SPACE)
+    assert len(started(new)) == STARTS
+
+
 def test_only_what_lies_in_the_space_is_taken(house):
     old = house.run("old", SPACE)
     wanted = "tf_efficientnet_lite0"
