@@ -1,8 +1,7 @@
 # syntax=docker/dockerfile:1.7
 # Two images from one set of versions (constraints.txt), so that an MLflow server and its clients are of one version:
-#   docker build --target worker .                          hpo for CPUs
-#   docker build --target worker --build-arg TORCH=cu130 .  hpo for NVIDIA GPUs (some GB more)
-#   docker build --target mlflow .                          MLflow's server with the PostgreSQL driver
+#   docker build --target worker .   hpo; with --build-arg TORCH_INDEX_URL=... for CPUs alone, some GB less
+#   docker build --target mlflow .   MLflow's server with the PostgreSQL driver
 # Layers go from what changes seldom to what changes often: a change of code reinstalls nothing but the code.
 
 ARG PYTHON=3.11.14-slim-bookworm
@@ -32,11 +31,11 @@ CMD ["server", "--host", "0.0.0.0"]
 
 
 FROM base AS worker
-# cpu, or a CUDA version as PyTorch spells it: cu126, cu130
-ARG TORCH=cpu
+# Where pip finds PyTorch for CPUs alone, as PyTorch's own instructions name it; left out, it is the build for GPUs.
+ARG TORCH_INDEX_URL=
 RUN --mount=type=cache,target=/root/.cache/pip \
     HOME=/root pip install --constraint /build/constraints.txt \
-      --extra-index-url "https://download.pytorch.org/whl/${TORCH}" torch torchvision
+      ${TORCH_INDEX_URL:+--extra-index-url "$TORCH_INDEX_URL"} torch torchvision
 # What pyproject.toml asks for, without the code that it describes.
 COPY pyproject.toml /build/
 RUN --mount=type=cache,target=/root/.cache/pip \

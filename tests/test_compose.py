@@ -143,7 +143,7 @@ def test_a_gpu_is_asked_for_by_its_profile_alone():
     assert SERVICES["search-gpu"]["profiles"] == ["gpu"]
     [device] = SERVICES["search-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
-    assert SERVICES["search"]["build"]["args"]["TORCH"] == "cpu"
+    assert SERVICES["search"]["build"]["args"] == {"TORCH_INDEX_URL": "${HPO_TORCH_INDEX_URL:-}"}
 
 
 @every_worker
