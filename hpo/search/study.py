@@ -170,17 +170,19 @@ class Study:
 
     def enqueue_recipes(self, space: SearchSpace) -> None:
         """Queue the space's recipes, once in a study's life."""
-        for name in space.recipes:
-            self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
+        with self.locked("queue"):  # as many machines may begin a study at once
+            for name in space.recipes:
+                self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
 
     def warm_start(self, source: Study, space: SearchSpace) -> None:
         """Queue the best trials of another study that lie in ``space``, once in this one's life. Raises StudyError."""
         if source.name == self.name:
             raise StudyError(f"Expected another study than {self.name!r} itself for --warm-start: name one.")
-        started = self._study.user_attrs.get("warm_started", [])
-        if source.name not in started:
-            queue_starts(self._study, source.name, source.top(None), space)
-            self._study.set_user_attr("warm_started", [*started, source.name])
+        with self.locked("queue"):
+            started = self._study.user_attrs.get("warm_started", [])
+            if source.name not in started:
+                queue_starts(self._study, source.name, source.top(None), space)
+                self._study.set_user_attr("warm_started", [*started, source.name])
 
     def take_code(self, code: str, notice: Callable[[str], None]) -> None:
         """Go on with this code; refuse it while other workers run trials with another one. Raises StudyError."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -160,6 +161,18 @@ def test_of_two_who_grow_a_study_the_second_finds_it_grown(house):
     assert facts(late) == facts(grown)
     assert study_names(house.url) == ["x"]
     assert len(optuna.get_all_study_names(house.storage())) == 2
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_of_four_who_grow_a_study_at_once_one_does(house, database, request):
+    if database == "postgres":
+        house.url = request.getfixturevalue("postgres").create_database("versions")
+    before = facts(house.run(DEFAULT, 4))
+    with ThreadPoolExecutor() as pool:
+        grown = list(pool.map(house.begin, [WIDER] * 4))
+    assert len(house.notices) == 1
+    assert [facts(study) for study in grown] == [before] * 4
+    assert sorted(optuna.get_all_study_names(house.storage())) == ["x", "x~2"]
 
 
 def test_one_whose_copying_was_interrupted_is_made_again(house):

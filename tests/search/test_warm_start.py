@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,6 +61,21 @@ def test_the_best_trials_of_another_study_are_tried_first_and_once(house):
     house.run("old", SPACE, 10)  # has better ones now
     house.open("new").warm_start(house.open("old"), SPACE)
     assert house.open("new").counts().waiting == 0
+
+
+def test_machines_that_begin_at_once_queue_everything_once(house):
+    old, together = house.run("old", SPACE), threading.Barrier(4)
+    studies = [house.open("new") for _ in range(4)]
+
+    def begin(study: Study) -> None:
+        together.wait()
+        study.enqueue_recipes(load_space(Path("default")))
+        study.warm_start(old, SPACE)
+
+    with ThreadPoolExecutor(4) as machines:
+        list(machines.map(begin, studies))
+    assert len(started(house.open("new"))) == STARTS
+    assert house.open("new").counts().waiting == STARTS + 1
 
 
 def test_what_was_queued_already_is_not_queued_again(house):
