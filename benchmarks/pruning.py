@@ -1,9 +1,9 @@
 """What pruning is worth at equal wall-clock: `python -m benchmarks.pruning`, about 25 minutes on two cores.
 
 Searches of fine_tune on a few hundred anime covers, small and with one backbone, so that a search holds enough trials
-for a pruner to compare: each pruner against none, over five seeds, all stopped at the same second. The two cores must be
-idle, or the median rule, which waits for ten complete trials, has too few to say anything. Recipes, which are
-never pruned, are left out. Numbers on the command line (`20 1`: seconds a search, seeds) are a try that is not logged.
+for a pruner to compare: each pruner against none, over five seeds, all stopped at the same second. The two cores must
+be idle, or the median rule, which waits for ten complete trials, has too few to say anything. Recipes, which are never
+pruned, are left out. Numbers on the command line (`20 1`: seconds a search, seeds) are a try that is not logged.
 """
 
 from __future__ import annotations
