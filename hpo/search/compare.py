@@ -30,7 +30,6 @@ from hpo.decision.counts import Bools
 from hpo.decision.metrics import predict, score
 from hpo.decision.thresholds import cross_fit
 from hpo.errors import BundleError, DataError, StudyError
-from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe
 from hpo.search.export import reopen_data
 from hpo.search.places import Places
@@ -224,7 +223,7 @@ class Contest:
     def _trained_again(self, study: Study, trial: FrozenTrial) -> Predictor:
         data = reopen_data(study, self.places, self.phase)
         trainer = Trainer.of(study.attributes, data, self.places.cache_dir, self.phase)
-        result = trainer.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), study.attributes["seed"])
+        result = trainer.repeat(trial, study.attributes["seed"])
         baselines = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
         return Predictor(describe(study.attributes, data, baselines, result), result.network)
 

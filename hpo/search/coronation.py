@@ -17,7 +17,6 @@ from hpo.bundle.card import model_card
 from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
 from hpo.decision.bootstrap import Decided, paired_differences
-from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import Baselines, describe, save_trial
 from hpo.search.pool import load_probabilities
 from hpo.search.study import Study
@@ -61,7 +60,7 @@ class Coronation:
             return  # no trial is complete, or hpo sync has yet to write its run
         reason = self._lead_over_others(leader)
         if champion is None or champion.trial_number != leader.number or not self._same_data(champion):
-            result = self._trainer.run(_chosen(leader), self._study.attributes["seed"])  # the same trial again
+            result = self._trainer.repeat(leader, self._study.attributes["seed"])  # the same trial again
             self._crown(leader.number, run_id, result, reason)
         elif len(self._study.confirmed_values(leader)) > 1:
             self._tracking.explain(self._study.name, champion.version, reason)
@@ -86,7 +85,7 @@ class Coronation:
             for trial in todo:
                 check()
                 notice(f"Running trial {trial.number} again on seed {fresh}, before a champion is crowned.")
-                self._study.confirm(trial, fresh, self._trainer.run(_chosen(trial), fresh).value)
+                self._study.confirm(trial, fresh, self._trainer.repeat(trial, fresh).value)
         leader = self._study.leader()
         if leader is not None and len(self._study.confirmed_values(leader)) > 1:
             notice(f"Champion: {self._mean_in_words(leader)}.")
@@ -156,10 +155,6 @@ class Coronation:
     def _decided(self, probabilities: Array) -> Decided:
         _, judged = self._trainer.objective.judge(probabilities, self._trainer.judged_on.targets)
         return Decided(probabilities, judged.thresholds.values)
-
-
-def _chosen(trial: FrozenTrial) -> Hyperparameters:
-    return Hyperparameters.model_validate(trial.user_attrs["chosen"])
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -160,5 +160,5 @@ def _trained(trial: FrozenTrial, study: Study, tracking: Tracking, trainer: Trai
         kept = None if run_id is None else tracking.download(run_id, BUNDLE, Path(folder))
         if kept is not None and probabilities is not None:
             return load_classifier(kept, load_description(kept)), probabilities
-    result = trainer.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), study.attributes["seed"])
+    result = trainer.repeat(trial, study.attributes["seed"])
     return result.network, result.val_probabilities

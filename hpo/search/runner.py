@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+import torch
 from optuna.trial import TrialState
 
 from hpo.bundle.card import model_card
@@ -24,7 +25,7 @@ from hpo.search.pool import BUNDLE, POOL, is_worth_keeping, save_probabilities
 from hpo.search.record import CurveKeeper, rounded
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.study import Study
-from hpo.search.trainer import Trainer
+from hpo.search.trainer import THREADS, Trainer
 from hpo.search.trial import EpochReport, TrialResult
 from hpo.search.work import WorkCounter
 
@@ -65,7 +66,7 @@ class Runner:
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
         chosen = trial.choose()
-        trial.note(chosen=chosen.model_dump())
+        trial.note(chosen=chosen.model_dump(), **{THREADS: torch.get_num_threads()})
         forecast_seconds = self._forecast(trial, chosen)
         self._watch.trial_started(trial.number, chosen)
         self._logbook.begin(trial, chosen.model_dump())

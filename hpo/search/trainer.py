@@ -8,6 +8,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from optuna.trial import FrozenTrial
+
 from hpo.data.images import Phase
 from hpo.data.prepare import Part, PreparedData
 from hpo.decision.thresholds import DEFAULT_STRATEGY
@@ -18,6 +21,8 @@ from hpo.search.objective import Objective
 from hpo.search.running_trial import Pruned
 from hpo.search.source import FeatureSource
 from hpo.search.trial import EpochReport, TrialResult, run_trial
+
+THREADS = "threads"  # what a trial notes of the process that trained it
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,18 @@ class Trainer:
             raise
         checkpoints.discard()
         return result
+
+    def repeat(self, trial: FrozenTrial, seed: int) -> TrialResult:
+        """Train a complete trial of the study again, on as many threads as it had, and so to the same result.
+
+        Another number of threads adds up floats in another order, and training makes that visible.
+        """
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(trial.user_attrs.get(THREADS, n_threads))
+        try:
+            return self.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), seed)
+        finally:
+            torch.set_num_threads(n_threads)
 
     def _run(
         self,

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from optuna.trial import create_trial
 
 from hpo.model.checkpoint import Checkpoint
 from hpo.search.objective import Objective
 from hpo.search.study import Pruned
-from hpo.search.trainer import Trainer
+from hpo.search.trainer import THREADS, Trainer
 from hpo.search.trial import EpochReport
 
 
@@ -65,3 +67,26 @@ def test_finished_folds_are_kept_until_the_trial_ends(tmp_path, parts, source, t
     np.testing.assert_array_equal(again.val_probabilities, whole.val_probabilities)
     assert (again.value, again.epochs) == (whole.value, whole.epochs)
     assert not left_in(tmp_path)
+
+
+class Counting(Trainer):
+    """Says on how many threads it was asked to train."""
+
+    def run(self, chosen, seed, *reports):
+        n_threads.append(torch.get_num_threads())
+        return super().run(chosen, seed, *reports)
+
+
+n_threads: list[int] = []
+
+
+def test_a_trial_is_repeated_on_as_many_threads_as_it_had(parts, source, chosen):
+    trainer, before = Counting(*parts, source, Objective("mean_ap")), torch.get_num_threads()
+    other = 1 if before > 1 else 2
+    trial = create_trial(value=0.5, user_attrs={"chosen": chosen.model_dump(), THREADS: other})
+    torch.set_num_threads(other)
+    first = trainer.run(chosen, 0)
+    torch.set_num_threads(before)
+    again = trainer.repeat(trial, 0)
+    assert (n_threads, torch.get_num_threads()) == ([other, other], before)
+    np.testing.assert_array_equal(again.val_probabilities, first.val_probabilities)
