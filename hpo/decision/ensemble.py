@@ -3,7 +3,8 @@
 The trial whose addition makes the average best is added, again and again; a trial that is added twice weighs twice.
 Left alone, greedy selection fits the posters it selects on: on 112 posters it was worse than the best trial alone
 (`benchmarks/LOG.md`). So it begins with the best trials (sorted initialisation), may add only such as are among the
-best, and is run on several random halves of these, whose selections are added up (bagging). What is maximised is the
+best, and is run on several random halves of these, whose selections are added up (bagging). A search ends with many
+trials of one backbone, which err alike; so the best are taken from each kind in turn. What is maximised is the
 mean average precision for every F1: it needs no thresholds, which are fitted on the average afterwards, and so has one
 source of flattery less.
 
@@ -16,8 +17,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +32,7 @@ from hpo.errors import DataError
 MAX_MEMBERS = 12
 N_BAGS = 10
 _BEST_TRIALS = 20  # that bags are drawn from
+_LEAST_WORTH = 0.85  # of the best trial's mean average precision, below which one is not among them
 _SHARE_OF_TRIALS = 0.5  # of these, in a bag
 _SHARE_FIRST = 0.5  # of a bag, which its ensemble begins with
 _ADDITIONS = 5  # to these
@@ -53,6 +56,10 @@ class Limits:
         for candidate in candidates if self.costs else ():
             paid.update(self.costs[candidate])
         return sum(paid.values())
+
+    def kind(self, candidate: int) -> Hashable:
+        """Return what a candidate shares with those of its kind: the parts that it is made of."""
+        return frozenset(self.costs[candidate]) if self.costs else None
 
     def affords(self, candidates: Collection[int]) -> bool:
         """Say whether candidates do not cost too much together."""
@@ -179,8 +186,10 @@ def _members(tables: Floats, targets: Bools, limits: Limits, n_bags: int, seed: 
             f"an ensemble that costs at most {limits.max_cost:g} was asked for, and the cheapest trial alone costs "
             f"{cheapest:.3g}: allow more."
         )
-    worth = [mean_average_precision(tables[candidate], targets) for candidate in affordable]
-    best = affordable[np.argsort(-np.array(worth), kind="stable")][:_BEST_TRIALS].tolist()
+    worth = np.array([mean_average_precision(tables[candidate], targets) for candidate in affordable])
+    able = worth >= _LEAST_WORTH * worth.max()
+    order = np.argsort(-worth[able], kind="stable")
+    best = _best_of_each_kind(affordable[able][order].tolist(), limits)[:_BEST_TRIALS]
     rng = np.random.default_rng(seed)
     n_in_bag = max(1, round(len(best) * _SHARE_OF_TRIALS))
     votes: Counter[int] = Counter()
@@ -193,6 +202,14 @@ def _members(tables: Floats, targets: Bools, limits: Limits, n_bags: int, seed: 
             chosen[candidate] = times
     total = sum(chosen.values())
     return tuple(Member(candidate, times / total) for candidate, times in chosen.items())
+
+
+def _best_of_each_kind(best_first: list[int], limits: Limits) -> list[int]:
+    """Return the best of each kind, then the second best of each, and so on: what errs alike averages out nothing."""
+    by_kind: dict[Hashable, list[int]] = {}
+    for candidate in best_first:
+        by_kind.setdefault(limits.kind(candidate), []).append(candidate)
+    return [candidate for rank in zip_longest(*by_kind.values()) for candidate in rank if candidate is not None]
 
 
 def _greedy(tables: Floats, targets: Bools, bag: list[int], limits: Limits) -> list[int]:

@@ -55,6 +55,18 @@ def test_a_single_trial_is_its_own_ensemble():
     np.testing.assert_allclose(select(candidates, targets).probabilities(candidates), candidates[0])
 
 
+def test_the_best_of_each_kind_come_first():
+    candidates, targets = trials(30, 400, noise=1.0)
+    candidates[5:] = candidates[5] + 1e-4 * np.arange(25)[:, None, None] / 25  # a search that stayed with one backbone
+    candidates = np.clip(candidates, 0, 1)
+    kinds = tuple({"other": 1.0} if at < 5 else {"usual": 1.0} for at in range(30))
+    chosen = select(candidates, targets, limits=Limits(costs=kinds))
+    others = sum(member.weight for member in chosen.members if member.candidate < 5)
+    alike = select(candidates, targets, limits=Limits(costs=({"usual": 1.0},) * 30))
+    assert others > 0.4
+    assert others >= sum(member.weight for member in alike.members if member.candidate < 5)
+
+
 def test_a_trial_of_noise_gets_no_weight():
     candidates, targets = trials(4, 600, noise=0.5)
     candidates[2] = np.random.default_rng(1).random(candidates[2].shape)

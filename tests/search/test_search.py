@@ -21,6 +21,9 @@ parameters:
 weights: {test_resnet: random, test_vit: nowhere.safetensors}
 recipes:
   write_up: null
+  deep_lite0: null
+  deep_lite1: null
+  deep_lite2: null
 """
 
 
