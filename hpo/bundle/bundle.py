@@ -28,10 +28,10 @@ from hpo.bundle.older_formats import read_description, rename_tensors
 from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.errors import BundleError, HpoError
-from hpo.model.backbones import Backbone, build_backbone, fused_names
+from hpo.model.backbones import Backbone, build_backbone
 from hpo.model.classifier import Classifier
 from hpo.model.ensemble import Ensemble, Network, Part, inputs_of
-from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.hyperparameters import FUSE, Hyperparameters
 
 FORMAT_VERSION = 3
 DESCRIPTION_FILE = "bundle.json"
@@ -82,7 +82,7 @@ class Description(BaseModel):
     @field_validator("backbone_weights", "preprocessing")
     @classmethod
     def _one_a_backbone(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
-        names = fused_names(info.data.get("backbone", ""))
+        names = _names(info.data.get("backbone", ""))
         if len(entries) != len(names):
             raise ValueError(f"expected one for each of {len(names)} backbones, got {len(entries)}")
         return entries
@@ -90,11 +90,20 @@ class Description(BaseModel):
     @field_validator("members")
     @classmethod
     def _see_what_is_there(cls, members: tuple[Member, ...], info: ValidationInfo) -> tuple[Member, ...]:
-        n_backbones = len(fused_names(info.data.get("backbone", "")))
+        n_backbones = len(_names(info.data.get("backbone", "")))
         unknown = [at for member in members for at in member.inputs if at >= n_backbones]
         if unknown:
             raise ValueError(f"expected inputs below {n_backbones}, the number of backbones, got {unknown[0]}")
         return members
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The networks that posters are looked at through; one name comes twice where two members have tuned it."""
+        return _names(self.backbone)
+
+
+def _names(backbone: str) -> tuple[str, ...]:
+    return tuple(backbone.split(FUSE))
 
 
 def made_of(network: Network) -> dict[str, Any]:
@@ -195,7 +204,7 @@ def load_classifier(folder: Path, description: Description) -> Network:
     try:
         backbones = [
             build_backbone(name, preprocessing.image_size, preprocessing.model_dump())
-            for name, preprocessing in zip(fused_names(description.backbone), description.preprocessing, strict=True)
+            for name, preprocessing in zip(description.backbones, description.preprocessing, strict=True)
         ]
         classifier = _untrained(backbones, description)
         classifier.load_state_dict(rename_tensors(load_file(file)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpo.bundle.bundle import Description
 from hpo.decision.metrics import METRICS
-from hpo.model.backbones import fused_names
+from hpo.model.hyperparameters import FUSE
 
 # From the most flattering to the most honest.
 _PARTS = {
@@ -52,7 +52,7 @@ def _front_matter() -> str:
 
 def _title(described: Description) -> str:
     if described.members:
-        return f"an ensemble of {len(described.members)} on {described.backbone}"
+        return f"an ensemble of {len(described.members)} on {FUSE.join(dict.fromkeys(described.backbones))}"
     return described.backbone
 
 
@@ -108,7 +108,7 @@ def _making(described: Description) -> str:
 
 
 def _averaging(described: Description) -> str:
-    names = fused_names(described.backbone)
+    names = described.backbones
     trials = described.metrics.get("trials", [""] * len(described.members))
     if len(trials) != len(described.members):  # each trial is itself the mean of its folds
         trials = [""] * len(described.members)
@@ -131,7 +131,7 @@ def _averaging(described: Description) -> str:
 
 
 def _origins(described: Description) -> str:
-    origins = zip(fused_names(described.backbone), described.backbone_weights, strict=True)
+    origins = dict.fromkeys(zip(described.backbones, described.backbone_weights, strict=True))
     return " and a ".join(f"`{name}` ({origin})" for name, origin in origins)
 
 

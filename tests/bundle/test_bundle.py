@@ -11,10 +11,21 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hpo.bundle.bundle import load_classifier, load_description, save_bundle, write_description
+from hpo.bundle.bundle import (
+    Description,
+    load_classifier,
+    load_description,
+    made_of,
+    save_bundle,
+    write_description,
+)
+from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
-from hpo.data.decoding import Framing
+from hpo.data.decoding import Framing, decode
 from hpo.errors import BundleError
+from hpo.model.ensemble import Ensemble
+from hpo.search.objective import Objective
+from hpo.search.trial import run_trial
 
 WEIGHTS = "model.safetensors"
 PARAMS_OF_FORMAT_1 = (
@@ -217,3 +228,24 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(in_another_proces
     assert message.startswith(f"The bundle could not be written to {folder / 'copy'} (")
     assert message.endswith("--out.\n")
     assert list(folder.iterdir()) == []
+
+
+def test_members_that_have_tuned_one_backbone_each_travel_together(tmp_path, chosen, parts, source, description):
+    """Two of one name, with other weights: no fusion, which would see the same features twice."""
+    update = {"epochs": 1, "unfreeze": "last_stage", "finetune_epochs": 1, "finetune_batch_size": 8}
+    tuned = [
+        run_trial(chosen.model_copy(update={**update, "finetune_learning_rate": rate}), *parts, source,
+                  Objective("mean_ap"), 0, epochs={"frozen": 1, "finetune": 1}).classifiers[0]
+        for rate in (1e-3, 1e-2)
+    ]  # fmt: skip
+    network = Ensemble.of([(classifier, 1.0) for classifier in tuned])
+    described = Description.model_validate({**description.model_dump(), **made_of(network)})
+    assert described.backbones == ("test_efficientnet", "test_efficientnet")
+    save_bundle(tmp_path / "both", described, network, model_card(described))
+    loaded = Predictor.load(tmp_path / "both")
+    posters = parts[1].posters.paths[:5]
+    seen = [torch.from_numpy(np.stack([decode(path, framing) for path in posters])) for framing in loaded.framings]
+    with torch.inference_mode():
+        expected = torch.sigmoid(network(*seen)).numpy()
+    np.testing.assert_allclose(loaded.probabilities(posters), expected, atol=1e-6)
+    assert "an ensemble of 2 on test_efficientnet\n" in (tmp_path / "both" / "README.md").read_text()

@@ -30,8 +30,8 @@ from hpo.report.tables import (
 )
 from hpo.search.describe import measure
 from hpo.search.export import Exported
-from hpo.search.search import Outcome
 from hpo.search.patience import PatientStorage
+from hpo.search.search import Outcome
 from hpo.search.study import Study
 
 WIDTH = 80
