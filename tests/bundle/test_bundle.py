@@ -19,7 +19,6 @@ from hpo.bundle.bundle import (
     save_bundle,
     write_description,
 )
-from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
 from hpo.data.decoding import Framing, decode
 from hpo.errors import BundleError
@@ -241,11 +240,10 @@ def test_members_that_have_tuned_one_backbone_each_travel_together(tmp_path, cho
     network = Ensemble.of([(classifier, 1.0) for classifier in tuned])
     described = Description.model_validate({**description.model_dump(), **made_of(network)})
     assert described.backbones == ("test_efficientnet", "test_efficientnet")
-    save_bundle(tmp_path / "both", described, network, model_card(described))
+    save_bundle(tmp_path / "both", described, network, "# A card")
     loaded = Predictor.load(tmp_path / "both")
     posters = parts[1].posters.paths[:5]
     seen = [torch.from_numpy(np.stack([decode(path, framing) for path in posters])) for framing in loaded.framings]
     with torch.inference_mode():
         expected = torch.sigmoid(network(*seen)).numpy()
     np.testing.assert_allclose(loaded.probabilities(posters), expected, atol=1e-6)
-    assert "an ensemble of 2 on test_efficientnet\n" in (tmp_path / "both" / "README.md").read_text()
