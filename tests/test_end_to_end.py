@@ -355,7 +355,7 @@ def test_bad_input_is_one_sentence_with_a_cure(
         "--data": hpo.fails("search", "--data", "nowhere.csv"),
         "--labels-column": hpo.fails("search", "--data", sample, "--labels-column", "Genre"),
         "no image": hpo.fails("search", "--data", sample, "--images", f"{tmp_path / 'empty'}"),
-        "other search space": hpo.fails(*search_words, "--space", f"{space}"),
+        "changed search space": hpo.fails(*search_words, "--space", f"{space}"),
         "did you mean 'test_resnet'": hpo.fails(*search_words, "--space", f"{wrong}"),
         "/no/such.pth": hpo.fails(*search_words, "--space", f"{hub}"),
         "other split": hpo.fails(*search_words, "--seed", "5"),
