@@ -111,7 +111,7 @@ def test_the_champion_answers_where_hpo_is_not_installed(bundle, poster, expecte
     assert [row["labels"] for row in answer["served"]] == [["Action"]] * 3
     assert [row["probabilities"] for row in answer["served"]] == [pytest.approx(expected, abs=1e-6)] * 3
     assert answer["modules"]
-    shipped = tmp_path / "artifacts" / trial.run_id / "artifacts" / "model" / "code" / "hpo"
+    shipped = tmp_path / "artifacts" / run_id / "artifacts" / "model" / "code" / "hpo"
     assert all(Path(file).is_relative_to(shipped) for file in answer["modules"])
     assert third_party(answer["modules"]) <= {requirement.partition("==")[0] for requirement in requirements()}
 
