@@ -273,8 +273,11 @@ def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_word
     words = [*search_words[:-2], *told]
     hpo.ok(*words)
     assert "other folds" in hpo.fails(*words, "--folds", "4")
+    out_of_fold = "training and validation posters, out of fold"
+    assert out_of_fold in hpo.ok("status")
+    assert out_of_fold in " ".join(hpo.ok("leaderboard").split())
     printed = hpo.ok("export-best", "--out", "best")
-    assert "training and validation posters, out of fold" in printed
+    assert out_of_fold in printed
     described = json.loads((tmp_path / "best" / "bundle.json").read_text())
     assert described["threshold_strategy"] == "per_label"
     assert [member["weight"] for member in described["members"]] == pytest.approx([1 / 3] * 3)

@@ -59,16 +59,18 @@ def leaderboard(
     top: Annotated[int, typer.Option(min=1, help="Show this many rows.")] = 20,
     storage: Storage = None,
 ) -> None:
-    """Rank a study's complete trials on its validation posters."""
+    """Rank a study's complete trials on the posters that it judges them on."""
     opened = _open(study, _places(storage, None))
     from rich.console import Console
 
     from hpo.report.tables import best_by_backbone, complete_trials, trial_table
+    from hpo.search.objective import judged_posters
 
     trials = complete_trials(opened)
     if not trials:
         raise StudyError(f"Study {opened.name!r} has no complete trial yet: go on with hpo search.")
-    Console().print(trial_table((best_by_backbone(trials) if by == "backbone" else trials)[:top], opened.metric))
+    shown = best_by_backbone(trials) if by == "backbone" else trials
+    Console().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes)))
 
 
 def export_best(

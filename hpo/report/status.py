@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hpo.search.objective import judged_posters
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
 
@@ -34,6 +35,7 @@ def status_of(study: Study, tracking: Tracking) -> dict[str, Any]:
     return {
         "study": study.name,
         "metric": study.metric,
+        "judged_on": judged_posters(study.attributes),
         "trials": {
             "complete": counts.complete,
             "pruned": counts.pruned,
@@ -78,7 +80,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     if trials["running"]:
         lines.append(f"  {status['workers']} workers at it{_pace(status)}")
     if best is not None:
-        lines.append(f"  best {status['metric']} {best['value']:.4f} on validation posters, trial {best['number']}")
+        lines.append(f"  best {status['metric']} {best['value']:.4f} on {status['judged_on']}, trial {best['number']}")
     if champion is not None:
         lines.append(f"  champion: models:/{status['study']}@champion, version {champion['version']}")
     return lines

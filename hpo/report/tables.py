@@ -11,6 +11,7 @@ from rich.table import Table
 
 from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import METRICS
+from hpo.search.objective import judged_posters
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -39,9 +40,9 @@ def split_table(data: PreparedData) -> Table:
     return table
 
 
-def trial_table(trials: list[FrozenTrial], metric: str) -> Table:
+def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str) -> Table:
     """The given complete trials, one a row, with all averages at the calibrated thresholds."""
-    table = Table(title=f"Best trials by {metric} on validation posters", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=f"Best trials by {metric} on {judged_on}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("trial", *METRICS):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("backbone and head", overflow="fold")
@@ -73,7 +74,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     study, counts = outcome.study, outcome.study.counts()
     trials = complete_trials(study)
     if trials:
-        console.print(trial_table(trials[:_TOP], study.metric))
+        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes)))
         _print_baselines(outcome, console)
     console.print(
         f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, "
@@ -91,8 +92,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _print_baselines(outcome: Outcome, console: Console) -> None:
-    metric = outcome.study.metric
-    baselines = constant_baselines(outcome.data.part("train").targets, outcome.data.part("val").targets)
+    metric, in_folds = outcome.study.metric, outcome.study.attributes.get("folds", 1) > 1
+    train, val = outcome.data.part("train"), outcome.data.part("val")
+    baselines = constant_baselines(train.targets, (train + val if in_folds else val).targets)
     named = ", ".join(f"{name} {values[metric]:.3f}" for name, values in baselines.items())
     console.print(f"Constant baselines, {metric} on the same posters: {named}", highlight=False)
 

@@ -21,10 +21,9 @@ from hpo.decision.counts import Bools, Floats
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import Thresholds
 from hpo.model.ensemble import Network
+from hpo.search.objective import judged_posters
 from hpo.search.study import Study
 from hpo.search.trial import TrialResult
-
-_JUDGED = {"val": "validation posters", "out_of_fold": "training and validation posters, out of fold"}
 
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
@@ -128,7 +127,7 @@ def claim(source: str, measured: dict[str, Any]) -> dict[str, Any]:
 def study_note(study: Study, data: PreparedData, baselines: Baselines, synthetic: bool) -> str:
     """Return the Markdown that heads the study's MLflow run."""
     counts, best, metric = study.counts(), study.best(), study.metric
-    judged_on = _JUDGED[judged_part(study.attributes.get("folds", 1))]
+    judged_on = judged_posters(study.attributes)
     result = "No trial is complete yet."
     if best is not None:
         result = (

@@ -11,8 +11,9 @@ Which of them ranks better, and by how much, is in ``benchmarks/LOG.md`` (``benc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hpo.data.shards import Array
 from hpo.decision.counts import Bools
@@ -32,6 +33,13 @@ def default_folds(n_posters: int, finetunes: bool) -> int:
     Fine-tuning five times is rarely worth it.
     """
     return _FOLDS_OF_FEW if n_posters < FEW_POSTERS and not finetunes else 1
+
+
+def judged_posters(attributes: Mapping[str, Any]) -> str:
+    """Say on which posters the trials of the study that remembers ``attributes`` are judged."""
+    if attributes.get("folds", 1) == 1:
+        return "validation posters"
+    return "training and validation posters, out of fold"
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ def test_trials_are_ranked_and_the_earlier_of_equals_is_first(study):
 
 def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
     trials = complete_trials(study)
-    shown = rendered(trial_table(trials, "f1_macro"))
+    shown = rendered(trial_table(trials, "f1_macro", "validation posters"))
     assert max(map(len, shown.splitlines())) <= WIDTH
     assert "Best trials by f1_macro on validation posters" in shown
     for metric in METRICS:
