@@ -29,7 +29,7 @@ def default_folds(n_posters: int, finetunes: bool) -> int:
     """Return in how many folds trials are judged where nobody says: few posters in folds, many on val alone.
 
     A tenth of few posters is too little to choose trials, thresholds and ensembles by: with 80 of them the claim of an
-    ensemble was off by up to 0.04, in five folds by 0.005, and the models were better by 0.007 (`benchmarks/LOG.md`).
+    ensemble was off by up to 0.04, in five folds by 0.007, and ensembles were better by 0.007 (`benchmarks/LOG.md`).
     Fine-tuning five times is rarely worth it.
     """
     return _FOLDS_OF_FEW if n_posters < FEW_POSTERS and not finetunes else 1
