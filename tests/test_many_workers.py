@@ -21,6 +21,7 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.pool import NullPool
 
 from hpo.search.record import state_name
 from hpo.search.tracking import STATUS_OF_STATE
@@ -137,7 +138,9 @@ def finished(storage: str) -> int:
 
 
 def study_of(storage: str) -> optuna.Study:
-    return optuna.load_study(study_name="s", storage=storage)
+    """Look by a connection that ends with the question: a server has a hundred of them."""
+    engine = {"poolclass": NullPool}
+    return optuna.load_study(study_name="s", storage=optuna.storages.RDBStorage(storage, engine_kwargs=engine))
 
 
 def wait_for(storage: str, n_trials: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -23,7 +24,7 @@ from hpo.errors import HpoError, StudyError
 
 if TYPE_CHECKING:
     from hpo.search.places import Places
-    from hpo.search.study import Study
+    from hpo.search.study import Crowned, Study
 
 
 def status(
@@ -33,21 +34,38 @@ def status(
         bool, typer.Option("--watch", help="Look again every two seconds, until the budget has finished.")
     ] = False,
     storage: Storage = None,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            help="Ask this MLflow which version is the champion, instead of the study which one it has crowned.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Say how far a study is, who works on it, what its best trial is, and which version is the champion."""
     places = _places(storage, tracking_uri)
     opened = _open(study, places)
     from hpo.report.status import print_status, status_of, watch_status
+
+    champion = opened.crowned if tracking_uri is None else _champion_at(places, opened.name)
+    if watch:
+        watch_status(opened, champion, typer.echo if as_json else None)
+    elif as_json:
+        typer.echo(json.dumps(status_of(opened, champion()), ensure_ascii=False))
+    else:
+        print_status(status_of(opened, champion()))
+
+
+def _champion_at(places: Places, name: str) -> Callable[[], Crowned | None]:
     from hpo.search.tracking import open_tracking
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    if watch:
-        watch_status(opened, tracking, typer.echo if as_json else None)
-    elif as_json:
-        typer.echo(json.dumps(status_of(opened, tracking), ensure_ascii=False))
-    else:
-        print_status(status_of(opened, tracking))
+
+    def ask() -> Crowned | None:
+        champion = tracking.champion(name)
+        return None if champion is None else {"version": champion.version, "run_id": champion.run_id}
+
+    return ask
 
 
 def leaderboard(

@@ -16,8 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from hpo.search.objective import judged_posters
-from hpo.search.study import Study
-from hpo.search.tracking import Tracking
+from hpo.search.study import Crowned, Study
 
 if TYPE_CHECKING:
     from hpo.search.sync import SyncReport
@@ -26,10 +25,10 @@ _LOOK_SECONDS = 2.0
 _RECENT = 20  # trials, by whose ends the pace is judged
 
 
-def status_of(study: Study, tracking: Tracking) -> dict[str, Any]:
+def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
-    counts, best, champion = study.counts(), study.leader(), tracking.champion(study.name)
-    trials = study.trials()
+    glance = study.glance()
+    trials, counts, best = glance.trials, glance.counts, glance.leader
     pace = trials_an_hour(trials)
     left = max(0, study.budget - counts.finished)
     return {
@@ -49,7 +48,7 @@ def status_of(study: Study, tracking: Tracking) -> dict[str, Any]:
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
-        "champion": None if champion is None else {"version": champion.version, "run_id": champion.run_id},
+        "champion": champion,
     }
 
 
@@ -100,22 +99,22 @@ def print_status(status: dict[str, Any]) -> None:
         console.print(line, highlight=False)
 
 
-def watch_status(study: Study, tracking: Tracking, say: Callable[[str], None] | None) -> None:
+def watch_status(study: Study, champion: Callable[[], Crowned | None], say: Callable[[str], None] | None) -> None:
     """Look again and again until the budget has finished or Ctrl-C; ``say`` gets one JSON object a look."""
     if say is not None:
-        for status in _looks(study, tracking):
+        for status in _looks(study, champion):
             say(json.dumps(status, ensure_ascii=False))
         return
     with Live(console=Console(), auto_refresh=False) as live:
-        for status in _looks(study, tracking):
+        for status in _looks(study, champion):
             live.update(Text("\n".join(status_lines(status))), refresh=True)
 
 
-def _looks(study: Study, tracking: Tracking) -> Iterator[dict[str, Any]]:
+def _looks(study: Study, champion: Callable[[], Crowned | None]) -> Iterator[dict[str, Any]]:
     """Yield the status every two seconds, for the last time when the budget has finished."""
     with suppress(KeyboardInterrupt):
         while True:
-            status = status_of(study, tracking)
+            status = status_of(study, champion())
             yield status
             if status["trials"]["complete"] + status["trials"]["pruned"] >= status["budget"]:
                 return

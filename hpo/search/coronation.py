@@ -62,7 +62,9 @@ class Coronation:
         if champion is None or champion.trial_number != leader.number or not self._same_data(champion):
             result = self._trainer.repeat(leader, self._study.attributes["seed"])  # the same trial again
             self._crown(leader.number, run_id, result, reason)
-        elif len(self._study.confirmed_values(leader)) > 1:
+            return
+        self._study.note_crowned(champion.version, champion.run_id)
+        if len(self._study.confirmed_values(leader)) > 1:
             self._tracking.explain(self._study.name, champion.version, reason)
 
     def confirm(self, notice: Callable[[str], None], seconds_left: float, check: Callable[[], None]) -> None:
@@ -96,7 +98,7 @@ class Coronation:
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             save_trial(bundle, described, result, card)
-            self._tracking.register(
+            version = self._tracking.register(
                 self._study.name,
                 run_id,
                 number,
@@ -110,6 +112,7 @@ class Coronation:
                 description=card,
                 reason=reason,
             )
+        self._study.note_crowned(version, run_id)
 
     def _same_data(self, champion: Version) -> bool:
         return champion.tags.get(_DATA_TAG) == self._data.fingerprints["labels"]

@@ -44,6 +44,11 @@ class PatientStorage(BaseStorage):
         """Whether the database is a sqlite file."""
         return self.engine.dialect.name == "sqlite"
 
+    def close(self) -> None:
+        """Let go of every connection; a server counts them."""
+        self.remove_session()
+        self.engine.dispose()
+
     def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
         return self.patiently(lambda: getattr(self._cached, method)(*args, **kwargs))
 

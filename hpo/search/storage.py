@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,13 @@ SUPPORTED = ("sqlite", "postgresql")
 
 def study_names(storage_url: str) -> list[str]:
     """Return the names of the studies in a storage, each once. Raises StudyError when it is unusable."""
-    with open_storage(storage_url) as storage:
+    with open_storage(storage_url) as storage, closing(storage):
         return list(dict.fromkeys(map(plain_name, optuna.get_all_study_names(storage=storage))))
 
 
 def latest_study_name(storage_url: str) -> str:
     """Return the study that was begun last. Raises StudyError when there is none."""
-    with open_storage(storage_url) as storage:
+    with open_storage(storage_url) as storage, closing(storage):
         summaries = optuna.get_all_study_summaries(storage=storage)
     if not summaries:
         raise StudyError(f"There is no study in {without_password(storage_url)} yet: begin one with hpo search.")

@@ -11,8 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from typing import Any, TypedDict
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -21,11 +20,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from hpo.errors import HpoError, StudyError
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
+from hpo.search.glance import Glance, glance
 from hpo.search.patience import Held, PatientStorage
 from hpo.search.pruning import build_pruner
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.sampling import build_sampler
 from hpo.search.space.space import SearchSpace
+from hpo.search.standing import leader, over_seeds, ranked
 from hpo.search.storage import no_such_study, open_storage
 from hpo.search.warm_start import queue_starts
 
@@ -34,10 +35,27 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 _MAX_FAILURES_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
-_CHANGING = ("identity", "budget", "confirmed", "code", "late_runs", "warm_started", "version_of", versions.SPACE)
+_CHANGING = (
+    "identity",
+    "budget",
+    "confirmed",
+    "code",
+    "late_runs",
+    "warm_started",
+    "version_of",
+    "crowned",
+    versions.SPACE,
+)
 _RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
 Objective = Callable[[RunningTrial], float]
+
+
+class Crowned(TypedDict):
+    """A registered version and its run."""
+
+    version: int
+    run_id: str
 
 
 class Study:
@@ -96,8 +114,32 @@ class Study:
 
     def top(self, n: int | None) -> list[FrozenTrial]:
         """Return the ``n`` complete trials of the highest values, or all of them, best first."""
-        complete = [trial for trial in self.trials() if trial.state == TrialState.COMPLETE]
-        return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:n]
+        return ranked(self.trials())[:n]
+
+    def leader(self) -> FrozenTrial | None:
+        """Return the trial that should be champion, by the mean over seeds where trials were run again."""
+        return leader(self.trials(), self._confirmed())
+
+    def glance(self) -> Glance:
+        """Return how the study stands, without reading all that was noted with every trial."""
+        trials = self._storage.patiently(lambda: glance(self._storage.engine, self._study._study_id))
+        # Only of failed trials does it matter what was noted: whether they left anything to be run again.
+        known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in trials]
+        first = leader(trials, self._confirmed())
+        return Glance(known, Counts.of(known), None if first is None else self._read(first))
+
+    def _read(self, trial: FrozenTrial) -> FrozenTrial:
+        return self._storage.get_trial(trial._trial_id)
+
+    def crowned(self) -> Crowned | None:
+        """Return the version that was last given the alias ``champion``."""
+        return self._study.user_attrs.get("crowned")
+
+    def note_crowned(self, version: int, run_id: str) -> None:
+        """Remember which version has the alias, for whoever asks how the study is, also while MLflow is away."""
+        crowned: Crowned = {"version": version, "run_id": run_id}
+        if crowned != self.crowned():
+            self._study.set_user_attr("crowned", crowned)
 
     def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""
@@ -111,21 +153,10 @@ class Study:
 
     def confirmed_values(self, trial: FrozenTrial) -> list[float]:
         """Return a trial's values: its own, then those on fresh seeds."""
-        return [trial.value or 0.0, *self._confirmed().get(str(trial.number), {}).values()]
+        return over_seeds(trial, self._confirmed())
 
     def _confirmed(self) -> dict[str, dict[str, float]]:
         return dict(self._study.user_attrs.get("confirmed", {}))
-
-    def leader(self) -> FrozenTrial | None:
-        """Return the trial that should be champion.
-
-        That is the best mean over seeds, once the best trial was run on fresh ones; the best trial until then.
-        """
-        best = self.best()
-        if best is None or str(best.number) not in self._confirmed():
-            return best
-        confirmed = [trial for trial in self.trials() if str(trial.number) in self._confirmed()]
-        return max(confirmed, key=lambda trial: (fmean(self.confirmed_values(trial)), -trial.number))
 
     def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
         """Bind a new study to what it is about; refuse to go on with another data set, split, space or metric.

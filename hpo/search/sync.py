@@ -44,6 +44,8 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
     if leader is not None and (champion is None or champion.trial_number != leader.number):
         _crown(study, tracking, places, phase, notice)
         champion = tracking.champion(study.name)
+    if champion is not None:
+        study.note_crowned(champion.version, champion.run_id)
     return SyncReport(runs, tuple(requeued), None if champion is None else champion.trial_number)
 
 
