@@ -134,6 +134,7 @@ def test_optuna_mlflow_and_the_registry_agree(searched: tuple[CommandLine, str])
     assert states == sorted(["complete"] * trials["complete"] + ["pruned"] * trials["pruned"])
     version = client.get_model_version_by_alias("s", "champion")
     assert (int(version.version), version.run_id) == (status["champion"]["version"], status["champion"]["run_id"])
+    assert json.loads(hpo.ok("status", "--study", "s", "--json", "--tracking-uri", uri)) == status
     assert int(version.tags["hpo.trial"]) == status["best"]["number"]
     champion = client.get_run(version.run_id).data.metrics
     for strategy in ("fixed", "global", "per_label", "calibrated"):

@@ -36,6 +36,8 @@ def doctor(
     ] = None,
     trials: Annotated[str, typer.Option(help="The budget of the search that is planned.")] = "50",
     workers: Annotated[str, typer.Option(help="Its processes on this machine: a number, or auto.")] = "1",
+    folds: Annotated[int | None, typer.Option(min=1, help="Its folds. Default: what suits the posters.")] = None,
+    pruner: Annotated[str | None, typer.Option(help="Its pruner. Default: what suits the folds.")] = None,
     configurations: Annotated[
         int, typer.Option(min=1, help="Try each parameter in this many configurations; more find more.")
     ] = 4,
@@ -68,7 +70,9 @@ def doctor(
     console = None if as_json else Console()
     loaded = load_space(space or Path("default"), check_known)
     n_posters, posters = count_posters(data, images)
-    plan = Plan(Places.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters)
+    plan = Plan(
+        Places.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner
+    )
     findings = [_shown(finding, console) for finding in chain([posters], examine_environment(plan))]
     account: dict[str, Any] = checks_account(findings)
     if console is not None:

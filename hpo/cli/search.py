@@ -67,7 +67,8 @@ def search(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Judge trials by so many folds of train + val; 1: on val. Default: 5 for under 1,500 posters."
+            min=1,
+            help="Judge trials by so many folds of train + val; 1: on val. Default: 5, or 1 for many or fine-tuning.",
         ),
     ] = None,
     fold_model: Annotated[

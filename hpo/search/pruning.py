@@ -11,6 +11,7 @@ rungs. Hyperband (Li et al. 2018) hedges against curves that cross by giving par
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import optuna
@@ -78,7 +79,7 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "median": _median,
     "none": optuna.pruners.NopPruner,
 }
-_BY_EPOCH = ("halving", "hyperband")
+BY_EPOCH = ("halving", "hyperband")
 
 
 def build_pruner(name: str | None, n_folds: int) -> BasePruner:
@@ -91,7 +92,7 @@ def build_pruner(name: str | None, n_folds: int) -> BasePruner:
     if name not in PRUNERS:
         hint = did_you_mean(name, PRUNERS)
         raise StudyError(f"--pruner expects one of {', '.join(PRUNERS)}, got {name!r}{hint}: type one of them.")
-    if n_folds > 1 and name in _BY_EPOCH:
+    if n_folds > 1 and name in BY_EPOCH:
         raise StudyError(
             f"--pruner {name} compares trials by epoch, and those of --folds {n_folds} report folds: leave --pruner "
             "out, or choose median or none."
@@ -101,4 +102,6 @@ def build_pruner(name: str | None, n_folds: int) -> BasePruner:
 
 def _signed_rank() -> BasePruner:
     """The same folds for every trial: a signed-rank test against the best one (Wilcoxon 1945)."""
-    return optuna.pruners.WilcoxonPruner(p_threshold=_CLEARLY_BEHIND, n_startup_steps=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of Optuna's interface, not of the test
+        return optuna.pruners.WilcoxonPruner(p_threshold=_CLEARLY_BEHIND, n_startup_steps=2)

@@ -127,9 +127,12 @@ class _Searching:
         """What was asked for, or what the study was begun with, or what suits the posters and the space."""
         if self.options.n_folds is not None:
             return self.options.n_folds
+        begun = _open_study(self.options).attributes
+        if begun:
+            return int(begun.get("folds", 1))
         n_posters = len(self.data.split.train) + len(self.data.split.val)
-        suits = default_folds(n_posters, finetunes=self.options.space.values_of("unfreeze") not in ([], ["none"]))
-        return int(_open_study(self.options).attributes.get("folds", suits))
+        finetunes = self.options.space.values_of("unfreeze") not in ([], ["none"])
+        return default_folds(n_posters, finetunes, self.options.pruner)
 
     def begin(self) -> None:
         """Bind the study to what it is about, queue what comes first, and head its MLflow run."""

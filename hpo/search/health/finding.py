@@ -30,6 +30,8 @@ class Plan:
     workers: int
     trials: int
     n_posters: int
+    folds: int | None = None  # what suits, where nobody says
+    pruner: str | None = None
 
 
 def ok(name: str, words: str) -> Finding:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hpo.errors import BackboneError
+from hpo.errors import BackboneError, StudyError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search.health.finding import Finding, Plan, ok, problem, warning
-from hpo.search.objective import FEW_POSTERS, default_folds
-from hpo.search.pruning import MEDIAN_WARMUP_STEPS
+from hpo.search.objective import default_folds
+from hpo.search.pruning import MEDIAN_WARMUP_STEPS, build_pruner
 from hpo.search.sampling import STARTUP_TRIALS
 
 _TRAIN_AND_VAL = 0.9  # of all posters, by the default of --test-size
@@ -48,9 +48,16 @@ def check_budget(plan: Plan) -> Finding:
 def check_pruner(plan: Plan) -> Finding:
     """Say whether trials of this space live long enough for the pruner that suits them to look."""
     tunes = [value != "none" for value in plan.space.values_of("unfreeze")]
-    folds = default_folds(int(_TRAIN_AND_VAL * plan.n_posters), any(tunes))
+    folds = plan.folds or default_folds(int(_TRAIN_AND_VAL * plan.n_posters), any(tunes), plan.pruner)
+    try:
+        build_pruner(plan.pruner, folds)
+    except StudyError as error:
+        words, _, cure = str(error).rpartition(": ")
+        return problem("pruner", words, cure.rstrip("."))
+    if plan.pruner is not None and plan.pruner != "median":
+        return ok("pruner", f"{plan.pruner}, as asked for")
     if folds > 1:
-        return ok("pruner", f"{folds} folds a trial, as train and val are under {FEW_POSTERS:,}, compared fold by fold")
+        return ok("pruner", f"{folds} folds a trial, compared one by one with those of the best")
     epochs, patience = _most(plan, "epochs"), _most(plan, "patience")
     look = f"the pruner looks from epoch {MEDIAN_WARMUP_STEPS} on"
     if epochs <= MEDIAN_WARMUP_STEPS:

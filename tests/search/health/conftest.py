@@ -35,6 +35,7 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
     def made(
         *, storage: str = "", tracking_uri: str = "", backbone: str = "tf_efficientnet_lite0", more: str = EPOCHS,
         workers: int = 1, trials: int = 50, n_posters: int = 2000,
+        folds: int | None = None, pruner: str | None = None,
     ) -> Plan:  # fmt: skip
         file = tmp_path / "mine.yaml"
         file.write_text(SPACE.format(backbone=backbone) + more)
@@ -44,6 +45,6 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
             tmp_path / "state",
             tmp_path / "cache",
         )
-        return Plan(places, load_space(file, check_known), workers, trials, n_posters)
+        return Plan(places, load_space(file, check_known), workers, trials, n_posters, folds, pruner)
 
     return made

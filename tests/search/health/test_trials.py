@@ -61,15 +61,28 @@ def test_budgets(plan, trials, workers, state, cure):
     ],
 )
 def test_a_pruner_that_never_gets_to_look(plan, epochs, patience, more, state, words):
-    found = check_pruner(plan(more=EPOCHS.format(epochs, patience) + more))
+    found = check_pruner(plan(more=EPOCHS.format(epochs, patience) + more, folds=1))
     assert found.state == state
     assert words in found.words
 
 
 @pytest.mark.parametrize(("n_posters", "more", "words"), [
-    (1600, "", "5 folds a trial, as train and val are under 1,500"),
-    (1700, "", "train for 2 at most"),
+    (21_000, "", "5 folds a trial"),
+    (23_000, "", "train for 2 at most"),
     (1600, "  unfreeze: last_stage\n", "pruned in phase two alone"),
 ])  # fmt: skip
-def test_few_posters_are_judged_by_folds_whatever_the_epochs(plan, n_posters, more, words):
+def test_all_but_many_posters_are_judged_by_folds_whatever_the_epochs(plan, n_posters, more, words):
     assert words in check_pruner(plan(more=EPOCHS.format(2, 5) + more, n_posters=n_posters)).words
+
+
+@pytest.mark.parametrize(("folds", "pruner", "state", "words"), [
+    (None, "halving", "ok", "halving, as asked for"),
+    (5, "none", "ok", "none, as asked for"),
+    (5, "halving", "problem", "compares trials by epoch, and those of --folds 5 report folds"),
+    (1, "halvign", "problem", "got 'halvign' (did you mean 'halving'?)"),
+])  # fmt: skip
+def test_a_pruner_that_was_asked_for(plan, folds, pruner, state, words):
+    found = check_pruner(plan(folds=folds, pruner=pruner))
+    assert found.state == state
+    assert words in found.words
+    assert bool(found.cure) == (state == "problem")
