@@ -63,7 +63,7 @@ class Coronation:
             result = self._trainer.repeat(leader, self._study.attributes["seed"])  # the same trial again
             self._crown(leader.number, run_id, result, reason)
             return
-        self._study.note_crowned(champion.version, champion.run_id)
+        self._study.note_crowned({"version": champion.version, "run_id": champion.run_id, "reason": reason})
         if len(self._study.confirmed_values(leader)) > 1:
             self._tracking.explain(self._study.name, champion.version, reason)
 
@@ -112,7 +112,8 @@ class Coronation:
                 description=card,
                 reason=reason,
             )
-        self._study.note_crowned(version, run_id)
+        low, high = described.metrics["claim"]["ci95"][self._study.metric]
+        self._study.note_crowned({"version": version, "run_id": run_id, "reason": reason, "ci95": [low, high]})
 
     def _same_data(self, champion: Version) -> bool:
         return champion.tags.get(_DATA_TAG) == self._data.fingerprints["labels"]

@@ -1,4 +1,4 @@
-"""What a search says of itself: metrics of a trial, the description of its bundle, the note on its MLflow run."""
+"""What a search says of a trial: its metrics, and the description of its bundle."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from hpo.bundle.bundle import Description, installed_versions, made_of, save_bundle
-from hpo.bundle.card import baseline_table, markdown_table
-from hpo.data.account import kept_together, split_rows
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
@@ -21,8 +19,6 @@ from hpo.decision.counts import Bools, Floats
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import Thresholds
 from hpo.model.ensemble import Network
-from hpo.search.objective import judged_posters
-from hpo.search.study import Study
 from hpo.search.trial import TrialResult
 
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
@@ -122,30 +118,3 @@ def save_trial(folder: Path, described: Description, result: TrialResult, card: 
 def claim(source: str, measured: dict[str, Any]) -> dict[str, Any]:
     """Return the scores that a bundle claims, and which posters they come from."""
     return {"from": source, **{key: value for key, value in measured.items() if key not in ("per_label", "averages")}}
-
-
-def study_note(study: Study, data: PreparedData, baselines: Baselines, synthetic: bool) -> str:
-    """Return the Markdown that heads the study's MLflow run."""
-    counts, best, metric = study.counts(), study.best(), study.metric
-    judged_on = judged_posters(study.attributes)
-    result = "No trial is complete yet."
-    if best is not None:
-        result = (
-            f"**Best {metric} on {judged_on}: {best.value:.3f}** (trial {best.number}, "
-            f"{best.params.get('backbone', '')}, {study.attributes.get('thresholds', 'calibrated')} thresholds)."
-        )
-    drawn = "The posters are **synthetic** (the built-in sample), and so are these numbers.\n\n" if synthetic else ""
-    return (
-        f"# Study {study.name}\n\n{result}\n\n{drawn}"
-        f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, of {study.budget} asked "
-        f"for.\n\n## Posters\n\n{_sizes(data)} The largest deviation of a label's share is "
-        f"{data.distribution.largest_deviation:.4f}. {kept_together(data)} The split and its picture are among the "
-        f"artifacts, under `split`.\n\n{markdown_table(split_rows(data))}\n\n"
-        f"## Constant baselines on the same posters\n\n{baseline_table(baselines)}\n\n"
-        f"## Go on\n\n```\nhpo leaderboard --study {study.name}\nhpo export-best --study {study.name}\n```\n"
-    )
-
-
-def _sizes(data: PreparedData) -> str:
-    sizes = " / ".join(f"{size:,} {part}" for part, size in data.distribution.sizes.items())
-    return f"{sizes}, stratified by label; test posters are not looked at by the search."

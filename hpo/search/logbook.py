@@ -21,6 +21,7 @@ from hpo.errors import TrackingError
 from hpo.search.record import TrialRecord, run_name, trial_tags
 from hpo.search.running_trial import RunningTrial
 from hpo.search.study import Study
+from hpo.search.study_note import study_note
 from hpo.search.tracking import LoggedRun, Tracking
 
 _AWAY_SECONDS = 30.0  # after a refusal, in which MLflow is not asked again
@@ -71,9 +72,8 @@ class Logbook:
 
         def open_run() -> None:
             tags = trial_tags({**trial.attributes, "chosen": chosen})
-            run_id = self._tracking.start_trial(
-                self._parent, trial.number, run_name(trial.number, chosen), chosen, tags
-            )
+            name = run_name(trial.number, chosen)
+            run_id = self._tracking.start_trial(self._parent, trial.number, name, chosen, tags, self._study.attributes)
             trial.note(run_id=run_id)
 
         self.attempt(open_run)
@@ -89,6 +89,11 @@ class Logbook:
         written = self.attempt(lambda: self._write(trial, self._study.run_id(trial)))
         if written and self._behind:
             self.sync()
+        self.attempt(self.report)
+
+    def report(self) -> None:
+        """Bring the report on the parent run up to date. Raises TrackingError."""
+        self._tracking.note(self._parent, study_note(self._study, self._tracking.experiment_id))
 
     def sync(self) -> Synced:
         """Write every run that is missing or wrong, and remove second ones."""
@@ -133,7 +138,9 @@ class Logbook:
     def _write(self, trial: FrozenTrial, run_id: str | None) -> None:
         record = TrialRecord.of(trial)
         if run_id is None:
-            run_id = self._tracking.start_trial(self._parent, record.number, record.name, record.params, record.tags)
+            run_id = self._tracking.start_trial(
+                self._parent, record.number, record.name, record.params, record.tags, self._study.attributes
+            )
         if run_id != trial.user_attrs.get("run_id"):
             self._study.note_run(trial.number, run_id)  # a trial that has ended cannot be told any more
         if record.state == "complete" and self._files(trial.number):

@@ -11,6 +11,7 @@ import math
 import re
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from posixpath import normpath
 from typing import Any
 
@@ -19,13 +20,14 @@ import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
 # isort: split
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 
 MAX_DESCRIPTION = 5000  # characters, of a registered version
 
 _TABLES_TAG = "mlflow.loggedArtifacts"
 _METRICS_A_BATCH, _OTHERS_A_BATCH = 800, 100  # MLflow takes 100 params, 100 tags and 1,000 of all at once
-_MAX_PARAM, _MAX_TAG, _MAX_KEY = 6000, 8000, 250  # characters
+MAX_TAG = 8000  # characters
+_MAX_PARAM, _MAX_KEY, _MAX_DIGEST = 6000, 250, 36  # characters
 
 Table = Sequence[Mapping[str, Any]]  # rows
 
@@ -86,9 +88,28 @@ def as_params(values: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
+def as_dataset(remembered: Mapping[str, Any]) -> DatasetInput:
+    """Return the posters of a study, from what it remembers of them: the CSV, and digests of labels, images and split.
+
+    The digest is that of ids and labels; the others are in the profile.
+    """
+    csv, fingerprints = str(remembered["data"]["csv"]), remembered["fingerprints"]
+    columns = [{"type": "binary", "name": "poster", "required": True}]
+    columns += [{"type": "string", "name": "labels", "required": True}]
+    dataset = Dataset(
+        name=PurePath(csv).stem,
+        digest=str(fingerprints["labels"])[:_MAX_DIGEST],
+        source_type="local",
+        source=json.dumps({"uri": csv}),
+        schema=json.dumps({"mlflow_colspec": columns}),
+        profile=json.dumps({**fingerprints, "images_folder": str(remembered["data"].get("images", ""))}),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+
 def as_tags(values: Mapping[str, str]) -> dict[str, str]:
     """Return tags that MLflow takes."""
-    return {_key(key): cut(str(value), _MAX_TAG) for key, value in values.items()}
+    return {_key(key): cut(str(value), MAX_TAG) for key, value in values.items()}
 
 
 def _key(name: str) -> str:

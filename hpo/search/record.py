@@ -60,6 +60,7 @@ def trial_tags(noted: Mapping[str, Any]) -> dict[str, str]:
     """Return what a run says of its trial from the beginning."""
     keys = {"worker": "hpo.worker", "recipe": "hpo.recipe", "warm_start": "hpo.warm_start", "retry_of": "hpo.retry_of"}
     tags = {tag: str(noted[key]) for key, tag in keys.items() if noted.get(key) is not None}
+    tags |= {f"hpo.{what}": str(version) for what, version in noted.get("made_with", {}).items()}
     backbone = noted.get("chosen", {}).get("backbone")
     return tags if backbone is None else {**tags, "hpo.backbone": str(backbone)}
 

@@ -8,6 +8,8 @@ last, from the record, by whoever is at hand (`logbook.py`).
 from __future__ import annotations
 
 import time
+from importlib.metadata import version
+from platform import python_version
 from typing import Protocol
 
 import torch
@@ -15,7 +17,9 @@ from optuna.trial import TrialState
 
 from hpo.bundle.card import model_card
 from hpo.data.prepare import PreparedData
+from hpo.model.device import best_device
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.code_version import code_version
 from hpo.search.coronation import Coronation
 from hpo.search.describe import Baselines, describe, save_trial, trial_metrics
 from hpo.search.forecast import Work, predict_seconds
@@ -66,13 +70,19 @@ class Runner:
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
         chosen = trial.choose()
-        trial.note(chosen=chosen.model_dump(), **{THREADS: torch.get_num_threads()})
+        trial.note(chosen=chosen.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
         forecast_seconds = self._forecast(trial, chosen)
         self._watch.trial_started(trial.number, chosen)
         self._logbook.begin(trial, chosen.model_dump())
         result = self._train(trial, chosen)
         self._record(trial, result, forecast_seconds)
         return result.value
+
+    def _made_with(self) -> dict[str, str]:
+        """What a trial's result depends on beside its parameters and posters; each is a tag of its run."""
+        versions = {name: version(name) for name in ("torch", "timm")}
+        machine = {"device": best_device().device.type, "threads": f"{torch.get_num_threads()}"}
+        return {"code": code_version(), "seed": f"{self._seed}", "python": python_version(), **versions, **machine}
 
     def _forecast(self, trial: RunningTrial, chosen: Hyperparameters) -> float:
         """Return the seconds that a trial should take. Raises OutOfTime where that is more than is left.
@@ -96,12 +106,16 @@ class Runner:
         return seconds
 
     def _train(self, trial: RunningTrial, chosen: Hyperparameters) -> TrialResult:
-        n_folds, kept = self._trainer.n_folds, CurveKeeper()
+        n_folds, metric, kept = self._trainer.n_folds, self._study.metric, CurveKeeper()
 
         def report(fold: int, epoch: EpochReport) -> None:
             under = "" if n_folds == 1 else f"fold_{fold + 1}/"
-            val = {f"{under}val/{name}": value for name, value in epoch.scores.headline().items()}
-            rates = {f"{under}train/loss": epoch.train_loss, f"{under}train/learning_rate": epoch.learning_rate}
+            scores = epoch.scores.headline()
+            shown = scores if n_folds == 1 else {metric: scores[metric]}  # of folds the rest would be a hundred curves
+            val = {f"{under}val/{name}": value for name, value in shown.items()}
+            rates = {f"{under}train/loss": epoch.train_loss}
+            if n_folds == 1:
+                rates["train/learning_rate"] = epoch.learning_rate
             kept.add(epoch.epoch, {**rates, **val})
             self._watch.epoch(epoch)
             self._interruptible.check()

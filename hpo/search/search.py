@@ -15,7 +15,6 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from hpo.data.account import group_rows, split_rows
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, prepare_data, save_split
 from hpo.decision.baselines import constant_baselines
@@ -25,16 +24,12 @@ from hpo.search import versions
 from hpo.search.claims import Counts
 from hpo.search.code_version import code_version
 from hpo.search.coronation import Coronation
-from hpo.search.describe import study_note
-from hpo.search.figures.decisions import decision_figures
-from hpo.search.figures.progress import progress_figure
 from hpo.search.identity import identity, memory
 from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
 from hpo.search.objective import default_folds
 from hpo.search.options import SearchOptions
-from hpo.search.pool import load_probabilities
-from hpo.search.record import state_name
+from hpo.search.parent_run import ParentRun
 from hpo.search.runner import Runner, TrialWatch
 from hpo.search.running_trial import OutOfTime
 from hpo.search.space.search_space import SearchSpace
@@ -121,6 +116,7 @@ class _Searching:
         self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
         self.trainer = Trainer.of(self.memory, self.data, options.places.cache_dir, phase)
         self.baselines = constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
+        self.parent_run = ParentRun(self.study, self.tracking, self.data, self.baselines, self.trainer)
         self.coronation = Coronation(self.data, self.baselines, self.study, self.tracking, self.trainer)
 
     def _folds(self) -> int:
@@ -148,14 +144,7 @@ class _Searching:
             self.study.warm_start(source, self.options.space)
         budget = self.study.set_budget(self.options.trials, more=self.options.adds_trials)
         self.watch.prepared(self.data, self.study.counts().finished, budget)
-        self.parent_run_id = self.tracking.study_run(
-            self.study.name,
-            params=self.memory,
-            tags={"hpo.metric": self.options.metric, "hpo.synthetic": str(self.options.synthetic).lower()},
-            note_markdown=study_note(self.study, self.data, self.baselines, self.options.synthetic),
-            tables={"splits": split_rows(self.data), "groups": group_rows(self.data)},
-            files={"split": [self.saved.file, self.saved.picture]},
-        )
+        self.parent_run_id = self.parent_run.begin(self.saved)
 
     def join(self) -> None:
         """Find the MLflow run of a study that another process has begun. Raises TrackingError."""
@@ -186,8 +175,9 @@ class _Searching:
         with self.study.locked("ending"):  # of several machines one crowns, and the others find it done
             interrupted = self._crown(interrupted)
             self._mend(logbook)
-            logbook.attempt(self._draw)
-            logbook.attempt(lambda: self._close_parent_run(interrupted))
+            logbook.attempt(lambda: self.parent_run.draw(self.parent_run_id))
+            logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
+            logbook.attempt(logbook.report)
         return Outcome(self.study, self.data, self.parent_run_id, interrupted)
 
     def _run_trials(self, logbook: Logbook) -> None:
@@ -246,35 +236,6 @@ class _Searching:
         self.study.requeue_lost()
         logbook.sync()
         logbook.attempt(self.coronation.settle)
-
-    def _draw(self) -> None:
-        """Log how the study went, and how its leader decides."""
-        leader = self.study.leader()
-        if leader is None:
-            return
-        judged_on, metric = self.trainer.judged_on, self.options.metric
-        constant = {name: values[metric] for name, values in self.baselines.items()}
-        ended = [trial for trial in self.study.trials() if trial.state.is_finished()]
-        figure = progress_figure([trial.value for trial in ended], [state_name(t) for t in ended], metric, constant)
-        self.tracking.show(self.parent_run_id, {"progress": figure})
-        run_id = self.study.run_id(leader)
-        probabilities = load_probabilities(self.tracking, run_id, judged_on)
-        if run_id is not None and probabilities is not None:
-            _, judged = self.trainer.objective.judge(probabilities, judged_on.targets)
-            names = self.data.catalogue.label_names
-            figures = decision_figures(probabilities, judged_on.targets, judged.thresholds, names)
-            self.tracking.show(run_id, figures)
-
-    def _close_parent_run(self, interrupted: bool) -> None:
-        counts, best = self.study.counts(), self.study.best()
-        status = "KILLED" if interrupted and counts.finished < self.study.budget else "FINISHED"
-        metrics = {f"best/{self.options.metric}": best.value} if best is not None and best.value else {}
-        self.tracking.finish_study(
-            self.parent_run_id,
-            "RUNNING" if counts.running else status,  # other machines go on
-            study_note(self.study, self.data, self.baselines, self.options.synthetic),
-            metrics,
-        )
 
 
 def _open_study(options: SearchOptions) -> Study:

@@ -35,6 +35,7 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 _MAX_FAILURES_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
+_MIN_TRIALS = 8  # of different values, before it is said what they depend on
 _CHANGING = (
     "identity",
     "budget",
@@ -44,6 +45,7 @@ _CHANGING = (
     "warm_started",
     "version_of",
     "crowned",
+    "posters_note",
     versions.SPACE,
 )
 _RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
@@ -56,6 +58,13 @@ class Crowned(TypedDict):
 
     version: int
     run_id: str
+
+
+class Crown(Crowned, total=False):
+    """The version that was last given the alias ``champion``, and what is claimed of it."""
+
+    reason: str
+    ci95: list[float]  # of the study's metric
 
 
 class Study:
@@ -120,6 +129,19 @@ class Study:
         """Return the trial that should be champion, by the mean over seeds where trials were run again."""
         return leader(self.trials(), self._confirmed())
 
+    def importances(self) -> dict[str, float]:
+        """Return the share of each parameter that all complete trials have in what makes trials good, largest first.
+
+        That is PED-ANOVA (Watanabe et al. 2023); none for fewer than eight different values.
+        """
+        values = {trial.value for trial in self.top(None)}
+        if len(values) < _MIN_TRIALS:
+            return {}
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that few trials have some value: everybody sees how many
+            return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
+
     def glance(self) -> Glance:
         """Return how the study stands, without reading all that was noted with every trial."""
         trials = self._storage.patiently(lambda: glance(self._storage.engine, self._study._study_id))
@@ -133,13 +155,24 @@ class Study:
 
     def crowned(self) -> Crowned | None:
         """Return the version that was last given the alias ``champion``."""
+        crown = self.crown()
+        return None if crown is None else {"version": crown["version"], "run_id": crown["run_id"]}
+
+    def crown(self) -> Crown | None:
+        """Return the same with the reason, and with the interval of what it claims."""
         return self._study.user_attrs.get("crowned")
 
-    def note_crowned(self, version: int, run_id: str) -> None:
+    def note_crowned(self, crown: Crown) -> None:
         """Remember which version has the alias, for whoever asks how the study is, also while MLflow is away."""
-        crowned: Crowned = {"version": version, "run_id": run_id}
-        if crowned != self.crowned():
-            self._study.set_user_attr("crowned", crowned)
+        known = self.crown()
+        if known is not None and known["version"] == crown["version"]:
+            crown = {**known, **crown}
+        if crown != known:
+            self._study.set_user_attr("crowned", crown)
+
+    def note_posters(self, markdown: str) -> None:
+        """Remember what a report says of the posters."""
+        self._study.set_user_attr("posters_note", markdown)
 
     def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""

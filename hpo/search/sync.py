@@ -34,9 +34,8 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
     requeued = study.requeue_lost()
     parent = tracking.find_study_run(study.name)
     if parent is None:
-        note = f"# Study {study.name}\n\nThis run was written by `hpo sync` from Optuna's record."
-        parent = tracking.study_run(study.name, study.memory, {"hpo.metric": study.metric}, note, {}, {})
-        tracking.finish_study(parent, "RUNNING" if study.counts().running else "FINISHED", note, {})
+        parent = tracking.study_run(study.name, study.memory, {"hpo.metric": study.metric}, {}, {}, study.attributes)
+        tracking.finish_study(parent, "RUNNING" if study.counts().running else "FINISHED", {})
     logbook = Logbook(study, tracking, parent, places.spool(study.name), notice)
     runs = logbook.sync()
     leader = study.leader()
@@ -45,7 +44,8 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
         _crown(study, tracking, places, phase, notice)
         champion = tracking.champion(study.name)
     if champion is not None:
-        study.note_crowned(champion.version, champion.run_id)
+        study.note_crowned({"version": champion.version, "run_id": champion.run_id})
+    logbook.attempt(logbook.report)
     return SyncReport(runs, tuple(requeued), None if champion is None else champion.trial_number)
 
 

@@ -30,7 +30,9 @@ from hpo.errors import TrackingError
 from hpo.search.mlflow_connection import asking, connect, without_credentials
 from hpo.search.mlflow_entities import (
     MAX_DESCRIPTION,
+    MAX_TAG,
     Table,
+    as_dataset,
     as_metrics,
     as_params,
     as_tags,
@@ -97,22 +99,23 @@ class Tracking:
         study_name: str,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
-        note_markdown: str,
         tables: Mapping[str, Table],
         files: Mapping[str, Sequence[Path]],
+        data: Mapping[str, Any] | None = None,
     ) -> str:
         """Return the id of the study's parent run, running from now on; a resumed study gets its old one.
 
-        Params are logged once, since MLflow lets none change; tags, note, tables and files (by the folder among the
-        artifacts) are brought up to date.
+        Params are logged once, since MLflow lets none change; tags, tables and files (by the folder among the
+        artifacts) are brought up to date. ``data`` holds what the study remembers of its posters.
         """
         with asking(self.uri, f"open the run of study {study_name!r}"):
             run = self._parent_run(study_name) or self._create_parent_run(study_name)
             run_id = str(run.info.run_id)
+            self._log_posters(run, data)
             self._client.update_run(run_id, status="RUNNING")
             new = {key: value for key, value in as_params(params).items() if key not in run.data.params}
-            all_tags = {**tags, _NOTE_TAG: note_markdown, **log_tables(self._client, run_id, tables)}
-            log_batches(self._client, run_id, params=new, tags=all_tags)
+            log_batches(self._client, run_id, params=new, tags=tags)
+            self.tabulate(run_id, tables)
             for folder, paths in files.items():
                 for path in paths:
                     self._client.log_artifact(run_id, str(path), artifact_path=folder)
@@ -124,16 +127,27 @@ class Tracking:
             run = self._parent_run(study_name)
         return None if run is None else str(run.info.run_id)
 
-    def finish_study(self, run_id: str, status: str, note_markdown: str, metrics: Mapping[str, float]) -> None:
-        """Close the parent run as FINISHED, KILLED or FAILED, with a last note and the study's metrics."""
+    def finish_study(self, run_id: str, status: str, metrics: Mapping[str, float]) -> None:
+        """Close the parent run as FINISHED, KILLED or FAILED, with the study's metrics."""
         with asking(self.uri, "close the run of the study"):
-            log_batches(self._client, run_id, metrics=as_metrics(metrics, step=0), tags={_NOTE_TAG: note_markdown})
+            log_batches(self._client, run_id, metrics=as_metrics(metrics, step=0))
             self._client.set_terminated(run_id, status)
 
+    def note(self, run_id: str, markdown: str) -> None:
+        """Write the description that heads a run."""
+        with asking(self.uri, f"describe run {run_id}"):
+            self._client.set_tag(run_id, _NOTE_TAG, cut(markdown, MAX_TAG))
+
     def start_trial(
-        self, parent_run_id: str, number: int, name: str, params: Mapping[str, Any], tags: Mapping[str, str]
+        self,
+        parent_run_id: str,
+        number: int,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        data: Mapping[str, Any] | None = None,
     ) -> str:
-        """Open the child run of trial ``number`` and return its id."""
+        """Open the child run of trial ``number`` and return its id; ``data`` as of its study."""
         with asking(self.uri, f"open the run of trial {number}"):
             named = {
                 _PARENT_TAG: parent_run_id,
@@ -144,6 +158,7 @@ class Tracking:
             }
             run = self._client.create_run(self.experiment_id, tags=as_tags({**tags, **named}), run_name=name)
             log_batches(self._client, run.info.run_id, params=as_params(params))
+            self._log_posters(run, data)
         return str(run.info.run_id)
 
     def log_trial(self, run_id: str, record: TrialRecord) -> None:
@@ -257,6 +272,11 @@ class Tracking:
                 staged = self._client.download_artifacts(champion.run_id, _BUNDLE, temporary)
                 replace_folder(Path(staged), out)
 
+    def tabulate(self, run_id: str, tables: Mapping[str, Table]) -> None:
+        """Keep tables among a run's artifacts, in place of those that were there."""
+        with asking(self.uri, f"keep the tables of run {run_id}"):
+            log_batches(self._client, run_id, tags=log_tables(self._client, run_id, tables))
+
     def show(self, run_id: str, figures: Mapping[str, Figure]) -> None:
         """Keep figures among a run's artifacts, by the name of their file."""
         with asking(self.uri, f"keep the figures of run {run_id}"):
@@ -291,6 +311,10 @@ class Tracking:
         if parent_run_id not in self._study_names:
             self._study_names[parent_run_id] = self._client.get_run(parent_run_id).data.tags[STUDY_TAG]
         return self._study_names[parent_run_id]
+
+    def _log_posters(self, run: Run, data: Mapping[str, Any] | None) -> None:
+        if data is not None and "fingerprints" in data and not (run.inputs and run.inputs.dataset_inputs):
+            self._client.log_inputs(run.info.run_id, [as_dataset(data)])
 
     def _search(self, condition: str) -> Iterator[Run]:
         token = None

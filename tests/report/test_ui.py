@@ -43,7 +43,7 @@ def places(tmp_path_factory) -> Places:
     places = Places(f"sqlite:///{state}/optuna.db", f"sqlite:///{state}/mlflow.db", state, state / "cache")
     study = open_study(places.storage, STUDY, places.locks, seed=0, create=True)
     study.bind({}, {"metric": "mean_ap"})
-    open_tracking(places.tracking_uri, places.artifacts).study_run(STUDY, {}, {}, "", {}, {})
+    open_tracking(places.tracking_uri, places.artifacts).study_run(STUDY, {}, {}, {}, {})
     return places
 
 

@@ -62,6 +62,10 @@ def test_an_empty_study(tmp_path: Path) -> None:
 def test_what_was_crowned_is_remembered(tmp_path: Path) -> None:
     study = opened(tmp_path)
     assert study.crowned() is None
-    study.note_crowned(3, "run")
+    study.note_crowned({"version": 3, "run_id": "run", "reason": "it is first", "ci95": [0.4, 0.5]})
+    study.note_crowned({"version": 3, "run_id": "run", "reason": "it was run again"})
     assert study.crowned() == {"version": 3, "run_id": "run"}
+    assert study.crown() == {"version": 3, "run_id": "run", "reason": "it was run again", "ci95": [0.4, 0.5]}
+    study.note_crowned({"version": 4, "run_id": "another", "reason": "it is better"})
+    assert study.crown() == {"version": 4, "run_id": "another", "reason": "it is better"}
     assert "crowned" not in study.memory

@@ -36,7 +36,7 @@ class House:
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.parent = self.tracking.study_run("s", {}, {}, "", {}, {})
+        self.parent = self.tracking.study_run("s", {}, {}, {}, {})
         self.logbook = Logbook(self.study, self.tracking, self.parent, self.folder / "spool", self.said.append)
 
     def run(self, n_trials: int) -> None:

@@ -102,7 +102,7 @@ def as_base64(poster: Path) -> str:
 def test_the_champion_answers_where_hpo_is_not_installed(bundle, poster, expected, tmp_path):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tracking = open_tracking(uri, tmp_path / "artifacts")
-    run_id = tracking.start_trial(tracking.study_run("posters", {}, {}, "", {}, {}), 7, "#7", {}, {})
+    run_id = tracking.start_trial(tracking.study_run("posters", {}, {}, {}, {}), 7, "#7", {}, {})
     tracking.register("posters", run_id, 7, bundle, {"hpo.value": "0.5"}, "# A card", "the first")
 
     posters = [str(poster), as_base64(poster), f"data:image/png;base64,{as_base64(poster)}"]

@@ -57,7 +57,7 @@ def bundle(tmp_path):
 
 def start_study(tracking: Tracking, name: str = "posters", **params: object) -> str:
     table = [{"label": "Drama", "train": 7}, {"label": "Comedy", "train": math.nan}]
-    return tracking.study_run(name, params, {"hpo.metric": "f1_macro"}, "# A note", {"splits": table}, {})
+    return tracking.study_run(name, params, {"hpo.metric": "f1_macro"}, {"splits": table}, {})
 
 
 def test_two_searches_may_make_the_database_at_once(made_at_once):
@@ -70,7 +70,7 @@ def test_two_searches_may_make_the_database_at_once(made_at_once):
 def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
     assert tracking.find_study_run(name) is None
     first = start_study(tracking, name, budget=50, rules={"top_labels": 10})
-    tracking.finish_study(first, "KILLED", "# Stopped", {"best/f1_macro": 0.4})
+    tracking.finish_study(first, "KILLED", {"best/f1_macro": 0.4})
     assert client.get_run(first).info.status == "KILLED"
 
     start_study(tracking, "another study")
@@ -78,17 +78,31 @@ def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
     run = client.get_run(first)
     assert run.info.status == "RUNNING"
     assert run.data.params == {"budget": "50", "rules.top_labels": "10", "seed": "0"}
-    assert run.data.tags["mlflow.note.content"] == "# A note"
+    tracking.note(first, "# A note" + 10_000 * " and more")
+    note = client.get_run(first).data.tags["mlflow.note.content"]
+    assert note.startswith("# A note")
+    assert len(note) <= 8000
     assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "splits.json", "type": "table"}]
     table = json.loads(Path(client.download_artifacts(first, "splits.json")).read_text())
     assert table == {"columns": ["label", "train"], "data": [["Drama", 7], ["Comedy", None]]}
+
+
+def test_every_run_names_its_posters_once(tracking, client):
+    data = {"data": {"csv": "here/movies.csv", "images": "here"}, "fingerprints": {"labels": "ab12", "images": "cd34"}}
+    parent = tracking.study_run("posters", {}, {}, {}, {}, data)
+    assert parent == tracking.study_run("posters", {}, {}, {}, {}, data)
+    for run_id in (parent, tracking.start_trial(parent, 0, "#0", {}, {}, data)):
+        [found] = client.get_run(run_id).inputs.dataset_inputs
+        assert (found.dataset.name, found.dataset.digest) == ("movies", "ab12")
+        assert json.loads(found.dataset.source) == {"uri": "here/movies.csv"}
+        assert json.loads(found.dataset.profile)["images"] == "cd34"
 
 
 def test_files_of_a_study_are_among_its_artifacts_as_they_are_now(tracking, client, tmp_path):
     file = tmp_path / "split.json"
     for content in ("{}", '{"train": []}'):
         file.write_text(content)
-        run_id = tracking.study_run("posters", {}, {}, "", {}, {"split": [file]})
+        run_id = tracking.study_run("posters", {}, {}, {}, {"split": [file]})
         assert Path(client.download_artifacts(run_id, "split/split.json")).read_text() == content
 
 

@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import optuna
 import pytest
+from optuna.trial import TrialState, create_trial
 
 from hpo.decision.thresholds import fit
 from hpo.search.figures.decisions import decision_figures, spread_of_cuts
 from hpo.search.figures.progress import progress_figure
+from hpo.search.figures.study import scale, study_figures
 
 
 @pytest.mark.parametrize("kind", ["plain", "no positive", "all equal", "two posters"])
@@ -55,3 +58,56 @@ def test_progress_shows_every_trial_and_the_best_so_far():
 
 def test_a_study_without_a_complete_trial_is_drawn_as_well():
     progress_figure([0.1], ["pruned"], "mean_ap", {}).savefig(io.BytesIO(), format="png")
+
+
+def searched(n_trials: int) -> optuna.Study:
+    """A study of every kind of parameter, one of them conditional, with pruned and failed trials."""
+    study = optuna.create_study(direction="maximize")
+    for number in range(n_trials):
+        trial = study.ask()
+        trial.set_user_attr("worker", f"machine-{number % 2}")
+        rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+        depth = trial.suggest_int("depth", 0, 3)
+        if trial.suggest_categorical("backbone", ["tf_efficientnet_lite0", "b"]) == "b":
+            trial.suggest_float("dropout", 0.0, 0.7)
+        trial.set_user_attr("curve", {"fold_1/val/f1": [[1, 0.1], [2, 0.3]], "fold_2/val/f1": [[1, 0.3]]})
+        if number % 4 == 3:
+            study.tell(trial, state=TrialState.PRUNED if number % 8 == 3 else TrialState.FAIL)
+        else:
+            study.tell(trial, 0.1 * depth + rate)
+    return study
+
+
+@pytest.mark.parametrize("n_trials", [0, 1, 2, 20])
+def test_a_study_of_any_length_is_drawn(n_trials):
+    study = searched(n_trials)
+    importances = optuna.importance.get_param_importances(study) if n_trials == 20 else {}
+    figures = study_figures(study.trials, "f1", importances)
+    drawn = {"timeline": 1, "learning-curves": 1, "parallel-coordinates": 2, "slices": 2, "importance": 20}
+    assert figures.keys() == {name for name, from_trials in drawn.items() if n_trials >= from_trials}
+    for figure in figures.values():
+        figure.savefig(io.BytesIO(), format="png", dpi=40)
+
+
+def test_values_lie_on_a_scale_by_their_distribution():
+    space = {
+        "rate": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
+        "depth": optuna.distributions.IntDistribution(2, 6),
+        "kind": optuna.distributions.CategoricalDistribution(["a", "b", "c"]),
+        "alone": optuna.distributions.CategoricalDistribution(["only"]),
+    }
+    params = {"rate": 1e-2, "depth": 3, "kind": "c", "alone": "only"}
+    without = create_trial(value=0.2, params={}, distributions={})
+    trials = [create_trial(value=0.1, params=params, distributions=space), without]
+    for name, place in {"rate": 0.5, "depth": 0.25, "kind": 1.0, "alone": 0.0}.items():
+        placed = scale(trials, name)
+        assert placed.positions[0] == pytest.approx(place)
+        assert np.isnan(placed.positions[1])
+        assert placed.ticks[0][0] == pytest.approx(0.0)
+
+
+def test_folds_that_ended_early_count_with_their_last_value():
+    figure = study_figures(searched(1).trials, "f1", {})["learning-curves"]
+    [line] = figure.axes[0].lines
+    assert line.get_xdata().tolist() == [1, 2]
+    assert line.get_ydata().tolist() == pytest.approx([0.2, 0.3])

@@ -1,0 +1,199 @@
+"""Where a study has looked: which parameters matter, which values were good, who worked when, how the best learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.figure import Figure
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
+
+from hpo.decision.counts import Floats
+from hpo.search.figures.style import BLUE, GREY, ORANGE, PALE, clean, grid
+from hpo.search.record import state_name
+from hpo.search.standing import ranked
+
+_MOST_AXES = 8  # of parallel coordinates and slices
+_MOST_CURVES = 5
+_COLOURS = {"complete": BLUE, "pruned": GREY, "failed": ORANGE}
+_POOR_TO_GOOD: Colormap = LinearSegmentedColormap.from_list("poor to good", [PALE, BLUE, ORANGE])
+
+
+def study_figures(trials: Sequence[FrozenTrial], metric: str, importances: Mapping[str, float]) -> dict[str, Figure]:
+    """Return figures by name; those are left out for which a study holds too little yet.
+
+    ``importances`` are parameter → share, the most important first; the others of the drawn ones come by name.
+    """
+    complete = ranked(trials)
+    names = _names(complete, importances)
+    figures = {}
+    if importances:
+        figures["importance"] = _importance(importances, metric)
+    if len(complete) > 1 and names:
+        figures["parallel-coordinates"] = _parallel_coordinates(complete, names, metric)
+        figures["slices"] = _slices(complete, names, metric)
+    if any(trial.duration for trial in trials):
+        figures["timeline"] = _timeline(trials)
+    if curves := [trial for trial in complete if _curves(trial, metric)][:_MOST_CURVES]:
+        figures["learning-curves"] = _learning_curves(curves, metric)
+    return figures
+
+
+def _names(complete: Sequence[FrozenTrial], importances: Mapping[str, float]) -> list[str]:
+    """The parameters that were chosen at all, the most important first."""
+    chosen = {name for trial in complete for name in trial.params}
+    ordered = [*(name for name in importances if name in chosen), *sorted(chosen - importances.keys())]
+    return ordered[:_MOST_AXES]
+
+
+def _importance(importances: Mapping[str, float], metric: str) -> Figure:
+    figure = Figure(figsize=(7, 1 + 0.25 * len(importances)), layout="constrained")
+    title = f"What makes {metric} good (PED-ANOVA)"
+    axes = clean(figure.add_subplot(), title, "share of what sets good trials apart from the others")
+    names, shares = list(importances)[::-1], list(importances.values())[::-1]
+    axes.barh(names, shares, color=BLUE, height=0.6)
+    axes.tick_params(left=False)
+    return figure
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A parameter's values as positions in 0..1, and a few values with where they lie."""
+
+    positions: Floats  # (N,), NaN where a trial has no such parameter
+    ticks: list[tuple[float, str]]
+
+
+def scale(trials: Sequence[FrozenTrial], name: str) -> Scale:
+    """Place the values that ``trials`` chose for a parameter; at least one of them has it."""
+    values = [trial.params.get(name) for trial in trials]
+    distribution = next(trial.distributions[name] for trial in trials if name in trial.distributions)
+    if isinstance(distribution, CategoricalDistribution):
+        return _categories(values, distribution)
+    return _numbers(values, distribution)
+
+
+def _categories(values: Sequence[Any], distribution: CategoricalDistribution) -> Scale:
+    last = max(1, len(distribution.choices) - 1)
+    at = {str(choice): index / last for index, choice in enumerate(distribution.choices)}
+    positions = np.array([np.nan if value is None else at.get(str(value), np.nan) for value in values])
+    return Scale(positions, [(position, _short(choice)) for choice, position in at.items()])
+
+
+def _numbers(values: Sequence[Any], distribution: BaseDistribution) -> Scale:
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise TypeError(f"expected numbers or choices, got {distribution}")
+    low, high = float(distribution.low), float(distribution.high)
+    numbers = np.array([np.nan if value is None else float(value) for value in values])
+    shown = np.geomspace(low, high, 3) if distribution.log else np.linspace(low, high, 3)
+    if distribution.log:
+        low, high, numbers, places = np.log(low), np.log(high), np.log(numbers), np.log(shown)
+    else:
+        places = shown
+    width = (high - low) or 1.0
+    return Scale(
+        (numbers - low) / width, [(float((p - low) / width), f"{v:.3g}") for p, v in zip(places, shown, strict=True)]
+    )
+
+
+def _short(choice: str) -> str:
+    return choice.replace("tf_efficientnet_", "")
+
+
+def _parallel_coordinates(complete: Sequence[FrozenTrial], names: Sequence[str], metric: str) -> Figure:
+    """One line a trial, from worst to best, so that the best lie on top; it breaks where a parameter has no effect."""
+    figure = Figure(figsize=(1.5 * (len(names) + 1), 4), layout="constrained")
+    axes = clean(figure.add_subplot(), f"Complete trials by parameter, the best {metric} in orange")
+    values = _values(complete)
+    shade = np.linspace(1.0, 0.0, len(complete))  # by rank: one poor trial would make all others alike
+    scales = [scale(complete, name) for name in names]
+    lines = np.column_stack([*(each.positions for each in scales), _relative(values)])
+    for at in reversed(range(len(complete))):
+        axes.plot(lines[at], color=_POOR_TO_GOOD(shade[at]), linewidth=1, marker="o", markersize=2)
+    value_ticks = [(0.0, f"{values.min():.3f}"), (1.0, f"{values.max():.3f}")]
+    for at, ticks in enumerate([*(each.ticks for each in scales), value_ticks]):
+        axes.axvline(at, color=GREY, linewidth=0.6, zorder=0)
+        for place, text in ticks:
+            axes.annotate(text, (at, place), xytext=(3, 0), textcoords="offset points", fontsize=6, va="center")
+    axes.set_xticks(range(len(names) + 1), [*names, metric], rotation=20, ha="right")
+    axes.set_yticks([])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def _slices(complete: Sequence[FrozenTrial], names: Sequence[str], metric: str) -> Figure:
+    figure, panels = grid(len(names), f"{metric} by the value of each parameter; darker: later trials")
+    values, numbers = _values(complete), np.array([trial.number for trial in complete])
+    for axes, name in zip(panels, names, strict=True):
+        placed = scale(complete, name)
+        clean(axes, name)
+        axes.scatter(placed.positions, values, c=numbers, cmap="Blues", edgecolors=GREY, linewidths=0.3, s=14)
+        axes.set_xticks([place for place, _ in placed.ticks], [text for _, text in placed.ticks])
+        axes.tick_params(axis="x", rotation=30)
+    return figure
+
+
+def _timeline(trials: Sequence[FrozenTrial]) -> Figure:
+    """One row a worker, one bar a trial, by wall-clock time."""
+    ended = [trial for trial in trials if trial.datetime_start and trial.datetime_complete]
+    workers = list(dict.fromkeys(str(trial.user_attrs.get("worker", "unknown")) for trial in ended))
+    figure = Figure(figsize=(9, 1 + 0.35 * len(workers)), layout="constrained")
+    axes = clean(figure.add_subplot(), "Who worked when")
+    for trial in ended:
+        begun, done = date2num(trial.datetime_start), date2num(trial.datetime_complete)
+        row = workers.index(str(trial.user_attrs.get("worker", "unknown")))
+        colour = _COLOURS.get(state_name(trial), GREY)
+        axes.barh(row, done - begun, left=begun, height=0.6, color=colour, edgecolor="white", linewidth=0.5)
+    _label_states(axes)
+    locator = AutoDateLocator()
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.set_yticks(range(len(workers)), workers)
+    axes.invert_yaxis()
+    figure.legend(frameon=False, fontsize=7, loc="outside upper right", ncols=3)
+    return figure
+
+
+def _label_states(axes: Axes) -> None:
+    for state, colour in _COLOURS.items():
+        axes.barh([np.nan], [np.nan], color=colour, label=state)
+
+
+def _learning_curves(top: Sequence[FrozenTrial], metric: str) -> Figure:
+    """The metric after each epoch; of folds the mean, where one that has ended counts with its last."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = clean(figure.add_subplot(), f"How the best {len(top)} trials learned", "epoch", metric)
+    for at, trial in enumerate(top):
+        epochs, values = _mean_curve(_curves(trial, metric))
+        colour = _POOR_TO_GOOD(1.0 - 0.8 * at / _MOST_CURVES)
+        axes.plot(epochs, values, color=colour, linewidth=1.2, label=f"#{trial.number}: {trial.value or 0.0:.3f}")
+    figure.legend(frameon=False, fontsize=7, loc="outside upper right", ncols=len(top))
+    return figure
+
+
+def _curves(trial: FrozenTrial, metric: str) -> list[list[tuple[int, float]]]:
+    noted: Mapping[str, list[tuple[int, float]]] = trial.user_attrs.get("curve", {})
+    return [points for key, points in noted.items() if key.endswith(f"val/{metric}") and points]
+
+
+def _mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[list[int], list[float]]:
+    longest = max(len(curve) for curve in curves)
+    epochs = [int(epoch) for epoch, _ in max(curves, key=len)]
+    return epochs, [fmean(curve[min(at, len(curve) - 1)][1] for curve in curves) for at in range(longest)]
+
+
+def _values(complete: Sequence[FrozenTrial]) -> Floats:
+    return np.array([trial.value or 0.0 for trial in complete])
+
+
+def _relative(values: Floats) -> Floats:
+    """Values in 0..1, from the lowest to the highest."""
+    width = values.max() - values.min()
+    return (values - values.min()) / width if width > 0 else np.ones_like(values)

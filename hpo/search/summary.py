@@ -1,0 +1,100 @@
+"""What a study came to, as rows that a person reads: on its MLflow run, in tables, in a report.
+
+Everything here is read from Optuna's record, so that whoever finishes a trial can say it again in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from hpo.search.record import TrialRecord, state_name
+from hpo.search.standing import ranked
+
+Row = dict[str, Any]
+# The write-up's results table: column → metric of a trial. Its accuracy is that of single decisions.
+_AVERAGES = {
+    "F1 macro": "val/f1_macro",
+    "F1 micro": "val/f1_micro",
+    "precision": "val/precision_macro",
+    "recall": "val/recall_macro",
+    "accuracy": "val/hamming_loss",
+    "mean AP": "val/mean_ap",
+}
+
+
+def leaderboard_rows(trials: Sequence[FrozenTrial], most: int) -> list[Row]:
+    """Return the best ``most`` complete trials, best first, with the averages of the write-up's results table."""
+    return [_row(trial) for trial in ranked(trials)[:most]]
+
+
+def backbone_rows(trials: Sequence[FrozenTrial]) -> list[Row]:
+    """Return the best trial of each backbone, best first, and how many trials each had."""
+    tried = Counter(_backbone(trial) for trial in trials if trial.state.is_finished())
+    first: dict[str, FrozenTrial] = {}
+    for trial in ranked(trials):
+        first.setdefault(_backbone(trial), trial)
+    return [{"backbone": name, **_row(trial), "trials": tried[name]} for name, trial in first.items()]
+
+
+def _row(trial: FrozenTrial) -> Row:
+    metrics = trial.user_attrs.get("metrics", {})
+    values = {column: metrics[key] for column, key in _AVERAGES.items() if key in metrics}
+    if "accuracy" in values:
+        values["accuracy"] = 1.0 - values["accuracy"]
+    return {"trial": TrialRecord.of(trial).name, "number": trial.number, **values}
+
+
+def _backbone(trial: FrozenTrial) -> str:
+    chosen: Mapping[str, Any] = trial.user_attrs.get("chosen", trial.params)
+    return str(chosen.get("backbone", "none chosen"))
+
+
+def threshold_rows(trial: FrozenTrial) -> list[Row]:
+    """Return each label of a complete trial with its threshold and what it scores there."""
+    metrics = trial.user_attrs.get("metrics", {})
+    labels = [key.partition("/")[2] for key in metrics if key.startswith("threshold/")]
+    return [
+        {
+            "label": label,
+            "threshold": metrics[f"threshold/{label}"],
+            **{name: metrics.get(f"val/{name}/{label}") for name in ("f1", "precision", "recall")},
+            "posters": int(metrics.get(f"val/support/{label}", 0)),
+        }
+        for label in labels
+    ]
+
+
+def cost_sentence(trials: Sequence[FrozenTrial]) -> str:
+    """Say how long the trials took, on what, and how many workers ran them."""
+    durations = [trial.duration for trial in trials if trial.duration is not None]
+    if not durations:
+        return "No trial has ended yet."
+    seconds: Counter[str] = Counter()
+    for trial in trials:
+        seconds.update(trial.user_attrs.get("seconds", {}))
+    n_workers = len({trial.user_attrs.get("worker") for trial in trials if trial.duration is not None})
+    workers = "one worker" if n_workers == 1 else f"{n_workers} workers"
+    stages = ", ".join(f"{name} {_time(taken)}" for name, taken in seconds.most_common() if taken >= 1)
+    spent = f" The complete ones spent it on {stages}." if stages else ""
+    total = sum(duration.total_seconds() for duration in durations)
+    return f"{len(durations)} trials took {_time(total)} in all, run by {workers}.{spent}"
+
+
+def _time(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def states_sentence(trials: Sequence[FrozenTrial], budget: int) -> str:
+    """Count the trials by state, the budget beside them."""
+    states = Counter(state_name(trial) for trial in trials)
+    finished = states["complete"] + states["pruned"]
+    others = ", ".join(f"{n} {state}" for state, n in sorted(states.items()) if state not in ("complete", "pruned"))
+    return (
+        f"{finished} of {budget} trials have finished: {states['complete']} complete, {states['pruned']} pruned"
+        f"{f'; {others}' if others else ''}."
+    )

@@ -1,0 +1,104 @@
+"""The report on a study: everything that a reader needs who has only the link."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.search.study import Study, open_study
+from hpo.search.study_note import study_note
+from hpo.search.summary import backbone_rows, cost_sentence, leaderboard_rows, states_sentence, threshold_rows
+
+BEGAN = datetime(2026, 11, 25, 14)
+
+
+def trial(number: int, backbone: str, value: float | None, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+    """A trial as a search leaves it, of two labels."""
+    chosen = {"backbone": backbone, "hidden_layers": 1, "width": 256}
+    noted: dict[str, object] = {"chosen": chosen, "worker": f"machine-{number % 2}", "run_id": f"run{number}"}
+    if value is not None:
+        averages = {
+            "f1_macro": value,
+            "f1_micro": 0.6,
+            "precision_macro": 0.5,
+            "recall_macro": 0.4,
+            "hamming_loss": 0.2,
+        }
+        labels = {f"val/{name}/{label}": 0.3 for name in ("f1", "precision", "recall") for label in ("Drama", "War")}
+        cuts = {"threshold/Drama": 0.25, "threshold/War": 0.75, "val/support/Drama": 70.0}
+        noted["metrics"] = {**{f"val/{name}": each for name, each in averages.items()}, **labels, **cuts}
+        noted["seconds"] = {"training": 30.0, "features": 10.0}
+    began = BEGAN + timedelta(minutes=number)
+    return FrozenTrial(
+        number, state, value, began, began + timedelta(seconds=45), {}, {}, noted, {}, {}, trial_id=number
+    )  # fmt: skip
+
+
+TRIALS = [
+    trial(0, "a", 0.4),
+    trial(1, "b", 0.6),
+    trial(2, "a", 0.5),
+    trial(3, "b", None, TrialState.PRUNED),
+    trial(4, "c", None, TrialState.FAIL),
+]
+
+
+def test_the_best_of_each_backbone_and_how_many_it_had() -> None:
+    first, second = backbone_rows(TRIALS)
+    assert (first["backbone"], first["number"], first["trials"]) == ("b", 1, 2)
+    assert (second["backbone"], second["number"], second["trials"]) == ("a", 2, 2)
+    assert first["F1 macro"] == 0.6
+    assert first["accuracy"] == pytest.approx(0.8)
+    assert [row["number"] for row in leaderboard_rows(TRIALS, 2)] == [1, 2]
+
+
+def test_thresholds_of_each_label() -> None:
+    drama, war = threshold_rows(TRIALS[1])
+    assert drama == {"label": "Drama", "threshold": 0.25, "f1": 0.3, "precision": 0.3, "recall": 0.3, "posters": 70}
+    assert (war["label"], war["threshold"]) == ("War", 0.75)
+    assert threshold_rows(TRIALS[3]) == []
+
+
+def test_states_and_cost_in_words() -> None:
+    assert states_sentence(TRIALS, 50) == "4 of 50 trials have finished: 3 complete, 1 pruned; 1 failed."
+    assert cost_sentence(TRIALS) == (
+        "5 trials took 0:03:45 in all, run by 2 workers. The complete ones spent it on training 0:01:30, "
+        "features 0:00:30."
+    )
+    assert cost_sentence([]) == "No trial has ended yet."
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+    study = open_study(url, "my study", tmp_path / "locks", 0, create=True)
+    study.bind({}, {"metric": "f1_macro", "synthetic": False, "thresholds": "calibrated", "folds": 5})
+    study.set_budget(50)
+    return study
+
+
+def test_before_the_first_trial(study: Study) -> None:
+    note = study_note(study, "7")
+    assert "No trial is complete yet." in note
+    assert "0 of 50 trials have finished" in note
+    assert "hpo search --study my study" in note
+
+
+def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study) -> None:
+    optuna.load_study(study_name="my study", storage=study._storage).add_trials(TRIALS)
+    study.note_posters("## Posters\n\n100 train")
+    crown = {"version": 2, "run_id": "run1", "reason": "it has the best mean", "ci95": [0.55, 0.65]}
+    study.note_crowned(crown)  # type: ignore[arg-type]
+    note = study_note(study, "7")
+    assert "**Best f1_macro on training and validation posters, out of fold: 0.600 [0.550, 0.650]**" in note
+    assert "[version 2](#/models/my%20study/versions/2)" in note
+    assert "Why: it has the best mean." in note
+    assert "`hpo export-best --study my study`" in note
+    assert "[#1 b · 1 × 256 · 0.600](#/experiments/7/runs/run1)" in note
+    assert "| Drama | 0.250 | 0.300 |" in note
+    assert "## Posters" in note
+    assert "synthetic" not in note
