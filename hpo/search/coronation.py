@@ -28,7 +28,22 @@ TOP_TRIALS = 3
 FRESH_SEEDS = 2
 _SHARE_OF_SEARCH = 0.25  # of the time that the study's trials took, for confirming at most,
 _ALWAYS_SECONDS = 60.0  # or so much, where a search is short
-_DATA_TAG = "hpo.data"
+_DATA_TAG = "hpo.data"  # of a version: the digest of the labels that it was trained on
+
+
+def take_lead(
+    study: Study, tracking: Tracking, value: float, data: str, crown: Callable[[Version | None], object]
+) -> bool:
+    """Call ``crown`` with the champion there is, if ``value`` is better or it comes from other ``data``; say whether.
+
+    All workers of a study respect one lock, so that of two that lead in one moment the better one ends as champion.
+    """
+    with study.locked("champion"):
+        champion = tracking.champion(study.name)
+        if champion is not None and champion.tags.get(_DATA_TAG) == data and champion.value >= value:
+            return False
+        crown(champion)
+        return True
 
 
 class Coronation:
@@ -42,11 +57,15 @@ class Coronation:
 
     def lead(self, number: int, run_id: str, result: TrialResult) -> None:
         """Make a trial that is better than all before it the champion, until the end of the search."""
-        with self._study.locked("champion"):
-            champion = self._tracking.champion(self._study.name)
-            if champion is not None and self._same_data(champion) and champion.value >= result.value:
-                return  # another worker's trial, which ends in this moment, is better
-            self._crown(number, run_id, result, f"{self._lead_over(champion, number, result)}; to be confirmed")
+        take_lead(
+            self._study,
+            self._tracking,
+            result.value,
+            self._data.fingerprints["labels"],
+            lambda champion: self._crown(
+                number, run_id, result, f"{self._lead_over(champion, number, result)}; to be confirmed"
+            ),
+        )
 
     def settle(self) -> None:
         """Give the alias to the study's leader, if another version has it, and say why: after a kill or confirming."""

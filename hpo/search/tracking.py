@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from hpo.search.record import TrialRecord
 
 EXPERIMENT = "hpo"
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"
 KIND_TAG, STUDY_TAG, TRIAL_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.trial", "hpo.state"
 VALUE_TAG, REASON_TAG = "hpo.value", "hpo.reason"
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -211,6 +211,7 @@ class Tracking:
     ) -> int:
         """Make ``bundle`` a version of ``model_name`` with the alias ``champion``, and return the version.
 
+        The version that had it becomes the ``challenger``: the next best, to fall back on or to compare with.
         ``tags`` must hold ``hpo.value``, the trial's value; ``reason`` is why it takes the alias. A run is registered
         once: a version that was made before, or whose alias a kill prevented, is found again.
         """
@@ -221,7 +222,10 @@ class Tracking:
                 all_tags = {**tags, TRIAL_TAG: str(trial_number)}
                 version = self._create_version(model_name, run_id, all_tags, description)
             self._client.set_model_version_tag(model_name, str(version), REASON_TAG, reason)
+            before = self._aliased(model_name, CHAMPION)
             self._client.set_registered_model_alias(model_name, CHAMPION, str(version))
+            if before is not None and before.version != version:
+                self._client.set_registered_model_alias(model_name, CHALLENGER, str(before.version))
         return version
 
     def explain(self, model_name: str, version: int, reason: str) -> None:
@@ -232,13 +236,8 @@ class Tracking:
     def champion(self, model_name: str) -> Version | None:
         """Return the champion, or None before there is one."""
         with asking(self.uri, f"say which version of {model_name!r} is the champion"):
-            try:
-                version = self._client.get_model_version_by_alias(model_name, CHAMPION)
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None  # no such model, or no version of it has the alias
-                raise
-        return _from_a_search(model_name, version)
+            version = self._aliased(model_name, CHAMPION)
+        return None if version is None else _from_a_search(model_name, version)
 
     def version(self, model_name: str, alias: str, version: str) -> Version:
         """Return the version with that alias, or of that number."""
@@ -324,6 +323,14 @@ class Tracking:
             token = page.token
             if not token:
                 return
+
+    def _aliased(self, model_name: str, alias: str) -> ModelVersion | None:
+        try:
+            return self._client.get_model_version_by_alias(model_name, alias)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None  # no such model, or no version of it has the alias
+            raise
 
     def _version_of(self, model_name: str, run_id: str) -> int | None:
         versions = self._client.search_model_versions(f"run_id = '{run_id}'")
