@@ -6,6 +6,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before anything of MLflow or PyTorch is imported, and for all processes that tests start.
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many test processes run as there are cores
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw

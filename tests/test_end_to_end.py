@@ -49,7 +49,6 @@ class CommandLine:
             "HOME": str(folder / "home"),
             "HPO_CACHE_DIR": str(folder / "cache"),
             "OMP_NUM_THREADS": "1",
-            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         }
         for name in ("MLFLOW_TRACKING_URI", "HPO_STORAGE"):
             self.env.pop(name, None)

@@ -188,10 +188,13 @@ def sync(
 def ui(
     study: StudyName = None,
     port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the first link in the browser of this machine.")
+    ] = False,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
 ) -> None:
-    """Start the MLflow server on this machine and print the link to the study's trials. Ctrl-C stops it."""
+    """Start MLflow on this machine; print links to a study's trials, report and champion. Ctrl-C stops it."""
     places = _places(storage, tracking_uri)
     from hpo.report.ui import serve
 
@@ -201,7 +204,7 @@ def ui(
         if study is not None:
             raise
         opened = None
-    serve(places, opened, port, typer.echo)
+    serve(places, opened, port, typer.echo, open_browser=open_browser)
 
 
 def _places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:

@@ -91,6 +91,9 @@ def search(
     timeout: Annotated[
         str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")
     ] = None,
+    system_metrics: Annotated[
+        bool, typer.Option("--system-metrics", help="Log cores, memory, disk and network with every trial's run.")
+    ] = False,
     skip_unavailable: Annotated[
         bool, typer.Option("--skip-unavailable", help="Leave out backbones whose weights cannot be had.")
     ] = False,
@@ -181,6 +184,7 @@ def search(
             sampler=sampler,
             pruner=pruner,
             warm_start=warm_start,
+            system_metrics=system_metrics,
             skip_unavailable=skip_unavailable,
             synthetic=data is None,
         )

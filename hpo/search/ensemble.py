@@ -21,12 +21,13 @@ from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
 from hpo.decision.ensemble import MAX_MEMBERS, Limits, Step, claimed, select
+from hpo.decision.ensemble import Ensemble as Choice
 from hpo.decision.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier
 from hpo.model.ensemble import Ensemble, Network
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe_network, measure
-from hpo.search.pool import BUNDLE, load_pool, load_probabilities
+from hpo.search.pool import Pool, download_network, load_pool, load_probabilities
 from hpo.search.source import predicted_views
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
@@ -69,13 +70,7 @@ def select_members(
 
     Raises StudyError where no trial kept its probabilities, DataError where none is cheap enough.
     """
-    part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
-    pool = load_pool(study, tracking, part)
-    counter = WorkCounter(trainer.source, trainer.train, trainer.val)
-    costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
-    most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
-    limits = Limits(max_members, most, costs)
-    ensemble = select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
+    pool, limits, ensemble = _choice(study, tracking, trainer, max_members, max_cost)
     order = [member.candidate for member in ensemble.members]
     return Selected(
         trials=tuple(pool.trials[at] for at in order),
@@ -86,6 +81,27 @@ def select_members(
         claim=_claim(pool.probabilities, data, trainer, limits),
         best_single=_claim(pool.probabilities[:1], data, trainer, Limits(max_members=1)),
     )
+
+
+def member_trials(study: Study, tracking: Tracking, trainer: Trainer) -> tuple[FrozenTrial, ...]:
+    """Return the trials that ``select_members`` chooses when left alone, without what their average may claim.
+
+    Raises StudyError where no trial kept its probabilities, BackboneError where a backbone cannot be had any more.
+    """
+    pool, _, ensemble = _choice(study, tracking, trainer, DEFAULT_MAX_MEMBERS, None)
+    return tuple(pool.trials[member.candidate] for member in ensemble.members)
+
+
+def _choice(
+    study: Study, tracking: Tracking, trainer: Trainer, max_members: int, max_cost: float | None
+) -> tuple[Pool, Limits, Choice]:
+    part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
+    pool = load_pool(study, tracking, part)
+    counter = WorkCounter(trainer.source, trainer.train, trainer.val)
+    costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
+    most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
+    limits = Limits(max_members, most, costs)
+    return pool, limits, select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
 
 
 def _claim(candidates: Array, data: PreparedData, trainer: Trainer, limits: Limits) -> dict[str, Any]:
@@ -157,7 +173,7 @@ def _trained(trial: FrozenTrial, study: Study, tracking: Tracking, trainer: Trai
     run_id = study.run_id(trial)
     probabilities = load_probabilities(tracking, run_id, trainer.judged_on)
     with tempfile.TemporaryDirectory() as folder:
-        kept = None if run_id is None else tracking.download(run_id, BUNDLE, Path(folder))
+        kept = None if run_id is None else download_network(tracking, run_id, Path(folder))
         if kept is not None and probabilities is not None:
             return load_classifier(kept, load_description(kept)), probabilities
     result = trainer.repeat(trial, study.attributes["seed"])

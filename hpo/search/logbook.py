@@ -11,6 +11,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,16 @@ class Logbook:
     """Writes the runs of one study's trials; while MLflow is away, it remembers that there is something to catch up."""
 
     def __init__(
-        self, study: Study, tracking: Tracking, parent_run_id: str, spool: Path, notice: Callable[[str], None]
+        self,
+        study: Study,
+        tracking: Tracking,
+        parent_run_id: str,
+        spool: Path,
+        notice: Callable[[str], None],
+        system_metrics: bool = False,
     ) -> None:
         self._study, self._tracking, self._parent = study, tracking, parent_run_id
-        self._spool, self._notice = spool, notice
+        self._spool, self._notice, self._system_metrics = spool, notice, system_metrics
         self._away_until = 0.0
         self._behind = False
 
@@ -77,6 +84,13 @@ class Logbook:
             trial.note(run_id=run_id)
 
         self.attempt(open_run)
+
+    def watching(self, trial: RunningTrial) -> AbstractContextManager[object]:
+        """Log the machine's cores, memory, disk and network with the trial's run inside, where that was asked for."""
+        run_id = trial.attributes.get("run_id")
+        if not self._system_metrics or run_id is None:
+            return nullcontext()
+        return self._tracking.watching(str(run_id))
 
     def spooled(self, number: int) -> Path:
         """Return the folder for files of a trial that are to be kept with its run."""

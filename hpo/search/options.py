@@ -31,6 +31,7 @@ class SearchOptions:
     pruner: str | None = None  # the one that suits: median, with folds a signed-rank test
     warm_start: str | None = None  # a study in the same storage whose best trials are tried first
     skip_unavailable: bool = False  # leave out backbones whose weights cannot be had, instead of refusing to begin
+    system_metrics: bool = False  # cores, memory, disk and network of the machine on every run
     synthetic: bool = False  # the built-in sample: said wherever its numbers stand
 
     @property

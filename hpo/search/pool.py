@@ -4,7 +4,8 @@
     pool/bundle/                      the trained network, where training it again would take minutes
 
 Both lie among the artifacts of the trial's run. A head on cached features is trained again in seconds, and comes out
-the same; its network is not kept.
+the same; its network is not kept. Where a version was registered of the run, its bundle is the same network, and
+``retention.py`` keeps one of the two.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hpo.search.tracking import Tracking
 from hpo.search.trial import TrialResult
 
 POOL, BUNDLE = "pool", "pool/bundle"
+VERSION_BUNDLE = "model/artifacts/bundle"  # where a registered version has it (tracking.py)
 _FILE, _TENSOR, _POSTERS = "probabilities.safetensors", "probabilities", "posters"
 _LONG_SECONDS = 60.0  # of training, from which the network is kept
 
@@ -86,6 +88,15 @@ def load_probabilities(tracking: Tracking, run_id: str | None, part: Part) -> Ar
         except (SafetensorError, OSError):
             return None  # cut short by a full disk: as good as none
     return probabilities if same and probabilities.shape == part.targets.shape else None
+
+
+def download_network(tracking: Tracking, run_id: str, out: Path) -> Path | None:
+    """Copy the bundle of a trial's network into ``out``, be it the pool's or that of a version; None without one."""
+    for path in (BUNDLE, VERSION_BUNDLE):
+        kept = tracking.download(run_id, path, out)
+        if kept is not None:
+            return kept
+    return None
 
 
 def _digest(part: Part) -> str:

@@ -74,7 +74,8 @@ class Runner:
         forecast_seconds = self._forecast(trial, chosen)
         self._watch.trial_started(trial.number, chosen)
         self._logbook.begin(trial, chosen.model_dump())
-        result = self._train(trial, chosen)
+        with self._logbook.watching(trial):
+            result = self._train(trial, chosen)
         self._record(trial, result, forecast_seconds)
         return result.value
 

@@ -159,7 +159,8 @@ class _Searching:
     def logbook(self) -> Logbook:
         """Return what writes this study's runs."""
         spool = self.options.places.spool(self.study.name)
-        return Logbook(self.study, self.tracking, self.parent_run_id, spool, self.watch.notice)
+        watched = self.options.system_metrics
+        return Logbook(self.study, self.tracking, self.parent_run_id, spool, self.watch.notice, watched)
 
     def run(self) -> Outcome:
         """Run trials until the budget has finished, here or in workers of this machine; then crown and draw."""

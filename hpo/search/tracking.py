@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ VALUE_TAG, REASON_TAG = "hpo.value", "hpo.reason"
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 _NOTE_TAG, _PARENT_TAG, _NAME_TAG = "mlflow.note.content", "mlflow.parentRunId", "mlflow.runName"
+_SAMPLE_SECONDS = 2  # between looks at the machine
 _MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
 
 
@@ -176,6 +178,18 @@ class Tracking:
             tags = {**record.tags, _NAME_TAG: record.name, STATE_TAG: record.state}
             log_batches(self._client, run_id, metrics, tags=tags)
             self._client.set_terminated(run_id, STATUS_OF_STATE[record.state], record.ended_ms)
+
+    @contextmanager
+    def watching(self, run_id: str) -> Iterator[None]:
+        """Log ``system/`` metrics of this machine with a run every few seconds inside; MLflow does it in a thread."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(run_id, sampling_interval=_SAMPLE_SECONDS, tracking_uri=self.uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
 
     def keep(self, run_id: str, folder: Path) -> None:
         """Keep the files of ``folder`` among the artifacts of a run, under their names."""

@@ -5,8 +5,12 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
@@ -27,6 +32,7 @@ from hpo.model.classifier import Classifier
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.registered_model import requirements, save
 from hpo.search.tracking import open_tracking
+from tests.postgres import free_port
 
 LABELS = ("Action", "Drama", "Sci-Fi")
 ELSEWHERE = """
@@ -99,19 +105,56 @@ def as_base64(poster: Path) -> str:
     return base64.b64encode(poster.read_bytes()).decode()
 
 
-def test_the_champion_answers_where_hpo_is_not_installed(bundle, poster, expected, tmp_path):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tracking = open_tracking(uri, tmp_path / "artifacts")
+@pytest.fixture(scope="module")
+def registry(bundle, tmp_path_factory) -> str:
+    """The address of an MLflow where the bundle is champion of ``posters``."""
+    folder = tmp_path_factory.mktemp("registry")
+    tracking = open_tracking(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     run_id = tracking.start_trial(tracking.study_run("posters", {}, {}, {}, {}), 7, "#7", {}, {})
     tracking.register("posters", run_id, 7, bundle, {"hpo.value": "0.5"}, "# A card", "the first")
+    return tracking.uri
 
+
+def test_mlflow_serves_the_champion(registry, poster, expected, tmp_path):
+    address = f"127.0.0.1:{(port := free_port())}"
+    words = ["models", "serve", "-m", "models:/posters@champion", "--env-manager", "local", "--port", f"{port}"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # MLflow starts uvicorn by its name
+    told = {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": registry, "MLFLOW_DISABLE_TELEMETRY": "1"}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words], cwd=tmp_path, env=told, stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        answer = asked(f"http://{address}/invocations", {"inputs": [as_base64(poster)]}, tmp_path / "log")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert answer == {"predictions": [{"labels": ["Action"], "probabilities": pytest.approx(expected, abs=1e-6)}]}
+
+
+def asked(address: str, question: dict, log: Path) -> dict:
+    """Ask until the server has started."""
+    request = urllib.request.Request(address, json.dumps(question).encode(), {"Content-Type": "application/json"})
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.load(response)
+        except (urllib.error.URLError, ConnectionError):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.3)
+
+
+def test_the_champion_answers_where_hpo_is_not_installed(registry, poster, expected, tmp_path):
     posters = [str(poster), as_base64(poster), f"data:image/png;base64,{as_base64(poster)}"]
-    answer = elsewhere(tmp_path, uri, json.dumps(posters))
+    answer = elsewhere(tmp_path, registry, json.dumps(posters))
     assert answer["predicted"] == answer["served"]
     assert [row["labels"] for row in answer["served"]] == [["Action"]] * 3
     assert [row["probabilities"] for row in answer["served"]] == [pytest.approx(expected, abs=1e-6)] * 3
     assert answer["modules"]
-    shipped = tmp_path / "artifacts" / run_id / "artifacts" / "model" / "code" / "hpo"
+    [run_id] = [version.run_id for version in MlflowClient(registry, registry).search_model_versions()]
+    shipped = Path(registry[len("sqlite:///") :]).parent / "artifacts" / run_id / "artifacts/model/code/hpo"
     assert all(Path(file).is_relative_to(shipped) for file in answer["modules"])
     assert third_party(answer["modules"]) <= {requirement.partition("==")[0] for requirement in requirements()}
 

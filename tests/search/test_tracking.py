@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_every_run_names_its_posters_once(tracking, client):
         assert (found.dataset.name, found.dataset.digest) == ("movies", "ab12")
         assert json.loads(found.dataset.source) == {"uri": "here/movies.csv"}
         assert json.loads(found.dataset.profile)["images"] == "cd34"
+
+
+def test_the_machine_is_watched_on_request(tracking, client, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2")
+    run_id = tracking.start_trial(start_study(tracking), 0, "#0", {}, {})
+    with tracking.watching(run_id):
+        time.sleep(1.0)
+    assert "system/cpu_utilization_percentage" in client.get_run(run_id).data.metrics
 
 
 def test_files_of_a_study_are_among_its_artifacts_as_they_are_now(tracking, client, tmp_path):
