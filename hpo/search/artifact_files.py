@@ -139,7 +139,11 @@ class ArtifactFiles:
         with asking(self._uri, f"delete version {version} of {model_name!r}"):
             if version in self._aliases(model_name):
                 return False
-            self._client.delete_model_version(model_name, str(version))
+            try:
+                self._client.delete_model_version(model_name, str(version))
+            except MlflowException as error:
+                if error.error_code not in _GONE:
+                    raise  # otherwise somebody else has just deleted it
         return True
 
     def delete_logged_model(self, model_id: str) -> None:

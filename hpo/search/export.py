@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from optuna.trial import FrozenTrial
 
 from hpo.bundle.bundle import (
     CARD_FILE,
@@ -29,9 +30,9 @@ from hpo.data.shards import Array
 from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import cross_fit
-from hpo.errors import BundleError, DataError, StudyError
+from hpo.errors import BundleError, DataError, StudyError, TrackingError
 from hpo.search.confirm import out_of_fold_probabilities
-from hpo.search.describe import claim, describe_network, measure
+from hpo.search.describe import claim, describe, describe_network, measure
 from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.places import Places
 from hpo.search.pool import load_probabilities
@@ -81,9 +82,13 @@ def export_best(
 ) -> Exported:
     """Write the champion of ``study`` to ``out``, with what it scores on the test posters in its description.
 
-    Raises StudyError when there is no champion yet, BundleError when ``out`` is something else than a bundle.
+    Where the registry has none, since it refused or its name belongs to somebody else's model, the study's leader is
+    trained again, to the same result. Raises StudyError when no trial is complete yet, BundleError when ``out`` is
+    something else than a bundle.
     """
-    champion = tracking.champion(study.name)
+    champion, leader = _registered(study, tracking), study.leader()
+    if champion is None and leader is not None:
+        return _export_leader(study, leader, tracking, places, out, phase, min_labels)
     if champion is None:
         raise StudyError(f"Study {study.name!r} has no complete trial to export yet: go on with hpo search.")
     title = f"version {champion.version}, trial {champion.trial_number}"
@@ -99,9 +104,32 @@ def export_best(
             untested = str(error)
         else:
             trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
-            claims = _champion_claims(described, study, champion, tracking, data, trainer, phase)
+            claims = _claims(described, study, champion.trial_number, tracking, data, trainer, phase)
             _judge(staged, data, claims, phase)
     return Exported(out, title, load_description(out), untested)
+
+
+def _registered(study: Study, tracking: Tracking) -> Version | None:
+    try:
+        return tracking.champion(study.name)
+    except TrackingError:
+        return None
+
+
+def _export_leader(
+    study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, out: Path, phase: Phase, min_labels: int
+) -> Exported:
+    """Train the study's leader again and write it to ``out``."""
+    data = reopen_data(study, places, phase)
+    trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
+    with _staged(out) as staged:
+        result = trainer.repeat(leader, study.attributes["seed"])
+        baselines = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
+        described = describe(study.attributes, data, baselines, result)
+        described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
+        save_bundle(staged, described, result.network, card="")
+        _judge(staged, data, _claims(described, study, leader.number, tracking, data, trainer, phase), phase)
+    return Exported(out, f"trial {leader.number}, trained again", load_description(out))
 
 
 def export_ensemble(
@@ -190,24 +218,24 @@ def _describe(folder: Path, described: Description) -> None:
     (folder / CARD_FILE).write_text(model_card(described), encoding="utf-8")
 
 
-def _champion_claims(
+def _claims(
     described: Description,
     study: Study,
-    champion: Version,
+    number: int,
     tracking: Tracking,
     data: PreparedData,
     trainer: Trainer,
     phase: Phase,
 ) -> Claims:
-    """Return what the champion may claim beside its test posters; folds of a fine-tuned one would take hours."""
+    """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
     if trainer.n_folds > 1:
-        probabilities = load_probabilities(tracking, champion.run_id, trainer.judged_on)
+        probabilities = load_probabilities(tracking, study.run_id(study.trials()[number]), trainer.judged_on)
         return {} if probabilities is None else {"cross_fitted": _cross_fitted(described, probabilities, trainer)}
     if described.metrics.get("phase", "frozen") == "finetune":
         return {}
     part = trainer.train
     constants = constant_baselines(part.targets, part.targets)
-    trained_epochs = int(study.trials()[champion.trial_number].user_attrs["best_epoch"])
+    trained_epochs = int(study.trials()[number].user_attrs["best_epoch"])
     with phase("cross-validating the champion", len(part)) as progress:
         probabilities = out_of_fold_probabilities(
             described.params, trained_epochs, part, trainer.val, trainer.source, study.attributes["seed"], progress

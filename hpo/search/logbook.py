@@ -59,6 +59,7 @@ class Logbook:
         self._spool, self._notice, self._system_metrics = spool, notice, system_metrics
         self._away_until = 0.0
         self._behind = False
+        self._refused = False  # by the registry
 
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do what asks something of MLflow, and say whether it was done; not at all while MLflow is away."""
@@ -73,6 +74,17 @@ class Logbook:
             self._away_until, self._behind = time.monotonic() + _AWAY_SECONDS, True
             return False
         return True
+
+    def crown(self, act: Callable[[], object]) -> None:
+        """Do what asks something of the registry; where that alone refuses, say so once, and runs are still written."""
+        if time.monotonic() < self._away_until:
+            return
+        try:
+            act()
+        except TrackingError as error:
+            if not self._refused:
+                self._refused = True
+                self._notice(f"{error} The search goes on; hpo export-best trains its best trial again.")
 
     def begin(self, trial: RunningTrial, chosen: Mapping[str, Any]) -> None:
         """Open the run of a trial and note its id with the trial."""

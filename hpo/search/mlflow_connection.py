@@ -62,6 +62,17 @@ def connect(uri: str, artifact_root: Path | None, experiment: str) -> tuple[Mlfl
         return client, _experiment_id(client, uri, experiment, location)
 
 
+def without_artifact_proxy(uri: str, location: str) -> str | None:
+    """Say where a server hands out a place for files that only its own machine can see; None where it takes files."""
+    if not uri.startswith(("http://", "https://")) or not location.startswith(("file:", "/")):
+        return None
+    return (
+        f"Expected the MLflow server at {without_credentials(uri)} to take files, got an experiment that keeps them in "
+        f"{location}, a folder of one machine: start it with mlflow server --serve-artifacts and a new experiment, or "
+        "run searches on that machine only."
+    )
+
+
 def _refuse_file_store(uri: str) -> None:
     if "://" not in uri or uri.startswith("file:"):
         raise TrackingError(

@@ -113,11 +113,9 @@ class Rules:
     grace_seconds: float = GRACE_SECONDS
     at_once: frozenset[int] = frozenset()  # trials whose weights nobody knows of yet: they need no grace
 
-    def spares(self, since_ms: int | None, now_ms: int, trial: int | None = None) -> bool:
-        """Say whether something is too young to go; what has no end yet always is."""
-        if trial in self.at_once:
-            return False
-        return since_ms is None or (self.grace_seconds > 0 and now_ms - since_ms < 1000 * self.grace_seconds)
+    def spares(self, since_ms: int, now_ms: int, trial: int | None = None) -> bool:
+        """Say whether something is too young to go."""
+        return trial not in self.at_once and self.grace_seconds > 0 and now_ms - since_ms < 1000 * self.grace_seconds
 
 
 _Found = tuple[Item, bool]  # and whether it is spared for now
@@ -126,7 +124,7 @@ _Found = tuple[Item, bool]  # and whether it is spared for now
 def plan(facts: Facts, rules: Rules) -> Plan:
     """Decide what goes. Nothing but the arguments matters, and nothing is changed."""
     found = list(_versions(facts, rules))
-    gone = {item.version for item, spared in found if not spared and item.version is not None}
+    gone = [item.version for item, spared in found if not spared]
     staying = [version for version in facts.versions if version not in gone]
     found += _version_files(facts, rules)
     found += _bundles(facts, rules, staying)
@@ -136,11 +134,14 @@ def plan(facts: Facts, rules: Rules) -> Plan:
     notes = []
     if facts.n_running:
         notes.append(
-            f"{facts.n_running} trials are running, so versions are left alone; if no search is at work any more, "
+            f"Versions are left alone while trials run, and {facts.n_running} do; if no search is at work any more, "
             "hpo sync finds the trials of dead workers."
         )
     if n_spared := sum(spared for _, spared in found):
-        notes.append(f"{n_spared} more may be in use, since they are younger than an hour: --now frees them as well.")
+        notes.append(
+            f"Of the last hour {n_spared} more are left alone, as somebody may be reading them: "
+            "--now frees them as well."
+        )
     return Plan(tuple(item for item, spared in found if not spared), tuple(notes))
 
 
@@ -179,7 +180,13 @@ def _version_files(facts: Facts, rules: Rules) -> Iterator[_Found]:
     for run in facts.runs:
         sizes = _below(facts.sizes.get(run.run_id, {}), _MODEL)
         needed = facts.n_running or rules.kept is None or _is_kept(run.trial, run.run_id, facts, rules)
-        if not sizes or run.deleted or needed or any(_needs(version, run) for version in facts.versions):
+        if (
+            not sizes
+            or run.ended_ms is None
+            or run.deleted
+            or needed
+            or any(_needs(version, run) for version in facts.versions)
+        ):
             continue
         item = Item("version files", _name(run), "no version needs them", sum(sizes.values()), run.uri, (_MODEL,))
         yield item, rules.spares(run.ended_ms, facts.now_ms, run.trial)
@@ -190,7 +197,7 @@ def _bundles(facts: Facts, rules: Rules, staying: list[StoredVersion]) -> Iterat
         mine = run.trial in facts.complete and facts.run_of_trial.get(run.trial or 0) == run.run_id
         sizes = facts.sizes.get(run.run_id, {})
         bundle = _below(sizes, BUNDLE)
-        if not mine or not bundle or run.deleted:
+        if not mine or not bundle or run.ended_ms is None or run.deleted:
             continue
         twins = [v for v in staying if v.model == facts.study and v.run_id == run.run_id and v.trial == run.trial]
         if twins and _below(sizes, VERSION_BUNDLE):
@@ -233,13 +240,14 @@ def _spool(facts: Facts, rules: Rules) -> Iterator[_Found]:
     ended = {run.run_id: run.ended_ms for run in facts.runs if not run.deleted}
     for waiting in facts.spooled:
         run_id = facts.run_of_trial.get(waiting.trial)
-        if run_id not in ended or waiting.trial not in facts.ended:
+        ended_ms = ended.get(run_id or "")
+        if run_id is None or ended_ms is None or waiting.trial not in facts.ended:
             continue
         taken = facts.sizes.get(run_id, {})
         if all(taken.get(path) == n_bytes for path, n_bytes in waiting.sizes.items()):
             n_bytes, why = sum(waiting.sizes.values()), "its run has them"
             item = Item("spool", f"trial {waiting.trial}", why, n_bytes, folder=waiting.folder)
-            yield item, rules.spares(ended[run_id], facts.now_ms)
+            yield item, rules.spares(ended_ms, facts.now_ms)
 
 
 def _is_kept(trial: int | None, run_id: str, facts: Facts, rules: Rules) -> bool:
@@ -305,8 +313,8 @@ def free_after_search(
 
     ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
     this search began: weights of later ones go at once, since nobody was told of them; what is older has an hour. While
-    other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second or two,
-    and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
+    other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second or
+    two, and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
 
     Raises nothing but TrackingError and StudyError.
     """
@@ -372,9 +380,12 @@ def _plan(facts: Facts, rules: Rules, members: Members) -> Plan:
         chosen = frozenset(members())
     except TrackingError:
         raise
-    except HpoError as error:
+    except (HpoError, KeyError, ValueError) as error:  # also a trial of before, whose parameters nobody reads any more
         careful = plan(facts, replace(rules, kept=None))
-        note = f"{error} So nobody can tell which trials the ensemble needs, and versions and bundles are left alone."
+        why = (
+            f"{error}" if isinstance(error, HpoError) else f"A trial cannot be read ({type(error).__name__}: {error})."
+        )
+        note = f"{why} So nobody can tell which trials the ensemble needs: versions and bundles are left alone."
         return replace(careful, notes=(*careful.notes, note))
     return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | chosen))
 

@@ -146,7 +146,7 @@ class Runner:
         self._keep(trial.number, result)
         best, run_id = self._study.best(), trial.attributes.get("run_id")
         if run_id is not None and (best is None or result.value > (best.value or 0.0)):
-            self._logbook.attempt(lambda: self._coronation.lead(trial.number, run_id, result))
+            self._logbook.crown(lambda: self._coronation.lead(trial.number, run_id, result))
 
     def _keep(self, number: int, result: TrialResult) -> None:
         """Leave what ensembles and comparisons need of this trial."""

@@ -144,6 +144,8 @@ class _Searching:
             self.study.warm_start(source, self.options.space)
         budget = self.study.set_budget(self.options.trials, more=self.options.adds_trials)
         self.watch.prepared(self.data, self.study.counts().finished, budget)
+        if (notice := self.tracking.file_notice()) is not None:
+            self.watch.notice(notice)
         self.parent_run_id = self.parent_run.begin(self.saved)
 
     def join(self) -> None:
@@ -236,7 +238,7 @@ class _Searching:
         """Put together what kills tore apart: lost trials, runs that are missing or wrong, the champion."""
         self.study.requeue_lost()
         logbook.sync()
-        logbook.attempt(self.coronation.settle)
+        logbook.crown(self.coronation.settle)
 
 
 def _open_study(options: SearchOptions) -> Study:

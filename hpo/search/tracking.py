@@ -28,7 +28,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import TrackingError
-from hpo.search.mlflow_connection import asking, connect, without_credentials
+from hpo.search.mlflow_connection import asking, connect, without_artifact_proxy, without_credentials
 from hpo.search.mlflow_entities import (
     MAX_DESCRIPTION,
     MAX_TAG,
@@ -95,6 +95,12 @@ class Tracking:
         self.uri, self.experiment_id = uri, experiment_id
         self._client = client
         self._study_names: dict[str, str] = {}  # by parent run id
+
+    def file_notice(self) -> str | None:
+        """Say what is wrong with the place where files are kept, if anything is."""
+        with asking(self.uri, "say where it keeps files"):
+            location = self._client.get_experiment(self.experiment_id).artifact_location
+        return without_artifact_proxy(self.uri, str(location))
 
     def study_run(
         self,
