@@ -16,6 +16,7 @@ import typer
 
 from hpo import __version__
 from hpo.cli import bundles, compare, data, doctor, results, search, space
+from hpo.cli import gc as garbage
 from hpo.errors import HpoError
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command("evaluate")(bundles.evaluate)
 app.command("compare")(compare.compare)
 app.command("predict")(bundles.predict)
 app.command("sync")(results.sync)
+app.command("gc")(garbage.gc)
 app.command("ui")(results.ui)
 app.add_typer(data.app, name="data")
 

@@ -33,7 +33,7 @@ from hpo.errors import BundleError, DataError, StudyError
 from hpo.search.describe import describe
 from hpo.search.export import reopen_data
 from hpo.search.places import Places
-from hpo.search.pool import BUNDLE, load_probabilities
+from hpo.search.pool import download_network, load_probabilities
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
 from hpo.search.trainer import Trainer
@@ -217,7 +217,7 @@ class Contest:
             study = self._study_of([name])
             trial = self._trial(study, number)
             run_id = study.run_id(trial)
-            kept = None if run_id is None else self.tracking.download(run_id, BUNDLE, Path(folder))
+            kept = None if run_id is None else download_network(self.tracking, run_id, Path(folder))
             return Predictor.load(kept) if kept is not None else self._trained_again(study, trial)
 
     def _trained_again(self, study: Study, trial: FrozenTrial) -> Predictor:

@@ -72,6 +72,7 @@ class Plan:
 
     items: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
+    spared: tuple[Item, ...] = ()  # for now, as somebody may be reading it
 
     @property
     def n_bytes(self) -> int:
@@ -142,7 +143,8 @@ def plan(facts: Facts, rules: Rules) -> Plan:
             f"Of the last hour {n_spared} more are left alone, as somebody may be reading them: "
             "--now frees them as well."
         )
-    return Plan(tuple(item for item, spared in found if not spared), tuple(notes))
+    going, later = ([item for item, spared in found if spared == wanted] for wanted in (False, True))
+    return Plan(tuple(going), tuple(notes), tuple(later))
 
 
 def _versions(facts: Facts, rules: Rules) -> Iterator[_Found]:
@@ -374,7 +376,7 @@ def _best(study: Study, keep: int) -> frozenset[int]:
 def _plan(facts: Facts, rules: Rules, members: Members) -> Plan:
     """Plan without the ensemble first: to choose one takes the posters, and mostly nothing depends on it."""
     without = plan(facts, rules)
-    if not any(item.kind in ("version", "version files", "bundle") for item in without.items):
+    if not any(item.kind in ("version", "version files", "bundle") for item in (*without.items, *without.spared)):
         return without
     try:
         chosen = frozenset(members())

@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, prepare_data, save_split
 from hpo.decision.baselines import constant_baselines
-from hpo.errors import BackboneError, TrackingError
+from hpo.errors import BackboneError, StudyError, TrackingError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search import versions
 from hpo.search.claims import Counts
@@ -30,6 +30,7 @@ from hpo.search.logbook import Logbook
 from hpo.search.objective import default_folds
 from hpo.search.options import SearchOptions
 from hpo.search.parent_run import ParentRun
+from hpo.search.retention import free_after_search
 from hpo.search.runner import Runner, TrialWatch
 from hpo.search.running_trial import OutOfTime
 from hpo.search.space.search_space import SearchSpace
@@ -167,6 +168,7 @@ class _Searching:
     def run(self) -> Outcome:
         """Run trials until the budget has finished, here or in workers of this machine; then crown and draw."""
         logbook, interrupted = self.logbook(), False
+        finished_before = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
         try:
             self._mend(logbook)
             self._run_trials(logbook)
@@ -178,6 +180,7 @@ class _Searching:
         with self.study.locked("ending"):  # of several machines one crowns, and the others find it done
             interrupted = self._crown(interrupted)
             self._mend(logbook)
+            logbook.attempt(lambda: self._free(finished_before))
             logbook.attempt(lambda: self.parent_run.draw(self.parent_run_id))
             logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
             logbook.attempt(logbook.report)
@@ -233,6 +236,12 @@ class _Searching:
         except KeyboardInterrupt:
             return True
         return False
+
+    def _free(self, finished_before: set[int]) -> None:
+        """Let go of the weights that nothing will ask for. Raises TrackingError."""
+        spool = self.options.places.spool(self.study.name)
+        with suppress(StudyError):  # no trial has left probabilities: nothing was kept that could be freed
+            free_after_search(self.study, self.tracking, spool, self.trainer, finished_before)
 
     def _mend(self, logbook: Logbook) -> None:
         """Put together what kills tore apart: lost trials, runs that are missing or wrong, the champion."""
