@@ -6,7 +6,6 @@ what its Share button makes: a view, kept as a tag of the experiment, that a lin
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -30,7 +29,6 @@ from hpo.search.tracking import STATE_TAG, Tracking, open_tracking
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
-_VIEW_TAG = "mlflow.sharedViewState."  # and the view's key
 _TOP = 10  # MLflow draws the first ten runs of a list
 _MAX_AXES = 8  # more of them cannot be told apart
 _MAX_COLUMNS = 16  # of parameters; a tag of an experiment holds 5,000 characters
@@ -171,25 +169,13 @@ def _trial_links(address: str, tracking: Tracking, study: Study, run_id: str) ->
     compared = top_view(run_id, study.metric, params, comparable_params(params, top))
     runs = f"{address}/#/experiments/{tracking.experiment_id}/runs?{_WORKFLOW}&viewStateShareKey="
     try:
-        links = {"Trials, best first": runs + _keep_view(tracking, f"hpo-trials-{run_id}", trials)}
+        links = {"Trials, best first": runs + tracking.share_view(f"hpo-trials-{run_id}", trials)}
         if top:
-            link = runs + _keep_view(tracking, f"hpo-top-{run_id}", compared)
+            link = runs + tracking.share_view(f"hpo-top-{run_id}", compared)
             links["The top trials"] = f"{link}&compareRunsMode=CHART"
     except TrackingError:  # an MLflow that only lets us read
         return {"Trials, best first": study_link(address, tracking.experiment_id, run_id, study.metric)}
     return links
-
-
-def _keep_view(tracking: Tracking, key: str, view: Mapping[str, Any]) -> str:
-    """Keep a view where the Share button of MLflow keeps one, and return its key."""
-    from mlflow import MlflowClient
-
-    from hpo.search.mlflow_connection import asking
-
-    with asking(tracking.uri, "keep the view of the study"):
-        client = MlflowClient(tracking.uri, tracking.uri)
-        client.set_experiment_tag(tracking.experiment_id, f"{_VIEW_TAG}{key}", json.dumps(view))
-    return key
 
 
 def _model_links(address: str, tracking: Tracking, model_name: str) -> dict[str, str]:

@@ -128,7 +128,7 @@ class Coronation:
                     "hpo.value": f"{result.value:.6f}",
                     _DATA_TAG: self._data.fingerprints["labels"],
                 },
-                description=card,
+                description=card.split("---\n", 2)[-1].strip(),  # without what only the Hugging Face hub reads
                 reason=reason,
             )
         low, high = described.metrics["claim"]["ci95"][self._study.metric]

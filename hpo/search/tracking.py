@@ -11,6 +11,7 @@ as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,7 @@ VALUE_TAG, REASON_TAG = "hpo.value", "hpo.reason"
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 _NOTE_TAG, _PARENT_TAG, _NAME_TAG = "mlflow.note.content", "mlflow.parentRunId", "mlflow.runName"
+_VIEW_TAG = "mlflow.sharedViewState."
 _SAMPLE_SECONDS = 2  # between looks at the machine
 _MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
 
@@ -290,6 +292,12 @@ class Tracking:
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=".champion-") as temporary:
                 staged = self._client.download_artifacts(champion.run_id, _BUNDLE, temporary)
                 replace_folder(Path(staged), out)
+
+    def share_view(self, key: str, view: Mapping[str, Any]) -> str:
+        """Keep a view of the experiment's runs where MLflow's *Share* button keeps one, and return its key."""
+        with asking(self.uri, "keep a view of the runs"):
+            self._client.set_experiment_tag(self.experiment_id, f"{_VIEW_TAG}{key}", json.dumps(view))
+        return key
 
     def tabulate(self, run_id: str, tables: Mapping[str, Table]) -> None:
         """Keep tables among a run's artifacts, in place of those that were there."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -8,13 +9,16 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import create_trial
 
-from hpo.report.ui import serve, study_link
+from hpo.errors import TrackingError
+from hpo.report.ui import comparable_params, serve, study_link, top_view
 from hpo.search.places import Places
 from hpo.search.study import Study, open_study
 from hpo.search.tracking import open_tracking
@@ -77,15 +81,16 @@ def descendants(pid: int) -> set[int]:
 
 
 def test_it_serves_this_machine_alone_until_ctrl_c(ui, places, study):
-    trials, report, champion, how_to_stop = (ui.stdout.readline().rstrip() for _ in range(4))
+    trials, report, how_to_stop = (ui.stdout.readline().rstrip() for _ in range(3))
     assert "Ctrl-C" in how_to_stop
-    [port] = {int(found) for found in re.findall(r"http://127\.0\.0\.1:(\d+)/#/", trials + report + champion)}
+    [port] = {int(found) for found in re.findall(r"http://127\.0\.0\.1:(\d+)/#/", trials + report)}
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     run_id = tracking.find_study_run(STUDY)
-    assert run_id in trials
-    assert "metrics.`val/mean_ap`" in unquote(trials)
-    assert report.endswith(f"/#/experiments/{tracking.experiment_id}/runs/{run_id}")
-    assert unquote(champion).endswith(f"/#/models/{STUDY}")
+    runs = f"http://127.0.0.1:{port}/#/experiments/{tracking.experiment_id}/runs"
+    assert trials == (
+        f"Trials, best first:  {runs}?workflowType=machine_learning&viewStateShareKey=hpo-trials-{run_id}"
+    )
+    assert report == f"The study's report:  {runs}/{run_id}?workflowType=machine_learning"
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
         assert (answer.status, answer.read()) == (200, b"OK")
@@ -94,10 +99,60 @@ def test_it_serves_this_machine_alone_until_ctrl_c(ui, places, study):
 
     said: list[str] = []
     serve(replace(places, tracking_uri=f"http://127.0.0.1:{port}/"), study, 0, said.append)
-    assert said == ["\n".join((trials, report, champion))]  # of a server that runs already, the links alone
+    assert said == ["\n".join((trials, report))]  # of a server that runs already, the links alone
 
     started = descendants(ui.pid)
     assert started
     ui.send_signal(signal.SIGINT)
     assert ui.wait(timeout=15) == 0
     assert started & living().keys() == set()
+
+
+@pytest.mark.parametrize("there_is_a_browser", [True, False])
+def test_the_first_link_is_opened_where_that_is_asked_for(monkeypatch, places, study, there_is_a_browser):
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda link: opened.append(link) or there_is_a_browser)
+    server = replace(places, tracking_uri="http://127.0.0.1:1")
+    monkeypatch.setattr("hpo.report.ui.open_tracking", lambda *_: open_tracking(places.tracking_uri, places.artifacts))
+    said: list[str] = []
+    serve(server, study, 0, said.append, open_browser=True)
+    assert opened == [said[0].splitlines()[0].removeprefix("Trials, best first:  ")]
+    assert [words.partition(" could")[0] for words in said[1:]] == ([] if there_is_a_browser else ["No browser"])
+
+
+def test_an_mlflow_that_only_lets_us_read_shows_the_trials_all_the_same(monkeypatch, places, study):
+    def refuse(*_):
+        raise TrackingError("read only")
+
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    monkeypatch.setattr("hpo.report.ui._keep_view", refuse)
+    monkeypatch.setattr("hpo.report.ui.open_tracking", lambda *_: tracking)
+    said: list[str] = []
+    serve(replace(places, tracking_uri="http://mlflow.example"), study, 0, said.append)
+    run_id = tracking.find_study_run(STUDY)
+    link = study_link("http://mlflow.example", tracking.experiment_id, run_id, "mean_ap")
+    assert said[0].splitlines()[0] == f"Trials, best first:  {link}"
+
+
+def test_the_views_name_the_studys_metric_first_and_fit_into_a_tag():
+    params = [f"finetune_head_learning_rate_{place:02}" for place in range(60)]
+    view = top_view("0" * 32, "mean_ap", params, params)
+    assert next(column for column in view["selectedColumns"] if "val/" in column) == "metrics.`val/mean_ap`"
+    assert "hpo.state` = 'complete'" in view["searchFilter"]
+    assert view["compareRunCharts"][0]["selectedMetrics"] == ["val/mean_ap"]
+    assert len({chart["uuid"] for chart in view["compareRunCharts"]}) == 3
+    assert len(json.dumps(view)) <= 5000  # MLflow's limit
+
+
+def test_axes_are_what_all_trials_drew_and_not_alike():
+    drawn = [
+        {"rate": 0.1, "backbone": "a", "width": 16, "same": 1, "mixed": "none", "flag": True},
+        {"rate": 0.2, "backbone": "b", "same": 1, "mixed": 0.5, "flag": False},
+    ]
+    trials = [create_trial(params=params, distributions=_distributions(params), value=0.0) for params in drawn]
+    asked = ["same", "width", "mixed", "rate", "flag", "backbone"]
+    assert comparable_params(asked, trials) == ["rate", "flag", "backbone"]
+
+
+def _distributions(params):
+    return {name: CategoricalDistribution([value]) for name, value in params.items()}

@@ -1,0 +1,86 @@
+"""Make the pictures of docs/mlflow.md: ``python docs/screenshots.py``. Needs Chromium and some minutes.
+
+The posters are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # for what the tests have in common with this script
+
+from tests.browser import Browser, browse, find_chromium  # noqa: E402
+from tests.test_end_to_end import CommandLine  # noqa: E402
+
+PICTURES = ROOT / "docs" / "pictures"
+STUDY, TRIALS = "posters", 24
+COLOURS = 256  # enough for pages and diagrams, at half of the bytes
+MAX_BYTES = 200_000
+
+
+def main() -> None:
+    """Search the sample, open the links of ``hpo ui`` and keep what they show."""
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit("Chromium absent: install it (Debian: apt-get install chromium)")
+    with tempfile.TemporaryDirectory() as folder:
+        hpo = CommandLine(Path(folder))
+        hpo.ok("search", "--study", STUDY, "--trials", f"{TRIALS}", "--folds", "1")
+        with served(hpo) as links, browse(chromium) as browser:
+            photograph(browser, links)
+
+
+@contextmanager
+def served(hpo: CommandLine) -> Iterator[dict[str, str]]:
+    """Serve the study and give the links that ``hpo ui`` prints, by what they lead to."""
+    with hpo.start("ui", "--study", STUDY) as process:
+        assert process.stdout is not None
+        lines = list(iter(process.stdout.readline, "Ctrl-C stops the server.\n"))
+        try:
+            yield dict(re.split(r": +", line.rstrip(), maxsplit=1) for line in lines)
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def photograph(browser: Browser, links: dict[str, str]) -> None:
+    """Keep a picture of what each link leads to."""
+    browser.open(links["Trials, best first"], f"{TRIALS} matching runs", "hpo.state", "complete")
+    keep(browser, "trials")
+    browser.open(links["The top trials"], "Parallel Coordinates", "learning_rate")
+    keep(browser, "top-trials")
+    browser.open(links["The study's report"], "hpo export-best")
+    browser.page.get_by_text("Show more").click()
+    keep(browser, "report")
+    browser.page.get_by_role("tab", name="Artifacts").click()
+    browser.page.get_by_text("figures", exact=True).click()
+    browser.page.get_by_text("importance.png").click()
+    browser.page.get_by_text("Path: file:").evaluate("path => path.remove()")  # a folder of whoever runs this
+    keep(browser, "figures")
+    browser.open(links["The champion"], "champion", "hpo.reason")
+    keep(browser, "champion")
+    browser.open(links["All its versions"], "champion", "hpo.reason")
+    keep(browser, "versions")
+
+
+def keep(browser: Browser, name: str) -> None:
+    """Keep what the window shows, in few colours."""
+    browser.page.wait_for_timeout(1000)  # until nothing moves any more
+    with Image.open(BytesIO(browser.page.screenshot())) as shot:
+        few = shot.convert("RGB").quantize(COLOURS, Image.Quantize.MAXCOVERAGE, kmeans=2)
+    file = PICTURES / f"{name}.png"
+    few.save(file, optimize=True)
+    assert file.stat().st_size < MAX_BYTES, file
+
+
+if __name__ == "__main__":
+    main()
