@@ -125,7 +125,7 @@ def test_an_mlflow_that_only_lets_us_read_shows_the_trials_all_the_same(monkeypa
         raise TrackingError("read only")
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    monkeypatch.setattr("hpo.report.ui._keep_view", refuse)
+    monkeypatch.setattr(tracking, "share_view", refuse)
     monkeypatch.setattr("hpo.report.ui.open_tracking", lambda *_: tracking)
     said: list[str] = []
     serve(replace(places, tracking_uri="http://mlflow.example"), study, 0, said.append)
