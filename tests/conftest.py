@@ -144,7 +144,7 @@ def result(chosen, parts, source):
 @pytest.fixture(scope="session")
 def description(result):
     """What a bundle of that trial says of itself."""
-    from hpo.bundle.bundle import Description, installed_versions
+    from hpo.bundle.description import Description, installed_versions
     from hpo.bundle.preprocessing import Preprocessing
     from hpo.data.catalogue.rules import CatalogueRules
 

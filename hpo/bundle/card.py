@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hpo.bundle.bundle import Description
+from hpo.bundle.description import Description
 from hpo.decision.metrics import METRICS
 from hpo.model.hyperparameters import FUSE
 

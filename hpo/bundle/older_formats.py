@@ -2,15 +2,17 @@
 
 Format 1 knew one backbone: its preprocessing and the origin of its weights stood alone, and the names of its tensors
 began with ``backbone.``. Since format 2 there is a list, with one entry for each of the backbones that are fused. Since
-format 3 there are ensembles and ``min_labels``, whose defaults mean what there was before.
+format 3 there are ensembles and ``min_labels``, and since format 4 an ONNX graph may lie beside the weights; their
+defaults mean what there was before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ONE_EACH = ("preprocessing", "backbone_weights")
 _ONLY_BACKBONE, _FIRST_BACKBONE = "backbone.", "backbones.0."
@@ -21,7 +23,7 @@ def read_description(content: Mapping[str, Any]) -> dict[str, Any]:
     listed = {}
     if content["format_version"] == 1:
         listed = {key: [content[key]] for key in _ONE_EACH if key in content}
-    return {**content, **listed, "format_version": 3}
+    return {**content, **listed, "format_version": 4}
 
 
 def rename_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

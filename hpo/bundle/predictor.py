@@ -7,18 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from hpo.bundle.bundle import Description, load_classifier, load_description
+from hpo.bundle.description import Description, checked_graph, load_description
 from hpo.data.decoding import Framing, Source, decode
 from hpo.data.images import Progress
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
-from hpo.model.ensemble import Network
-from hpo.model.forward import Forward, fastest_forward, torch_forward
+from hpo.errors import BundleError
+
+if TYPE_CHECKING:
+    from hpo.model.batches import Forward
+    from hpo.model.ensemble import Network
 
 _BLOCK_POSTERS = 128  # decoded at once
 _WORTH_EXPORTING = 256  # posters from which a faster forward pass makes up for the seconds that building it takes
@@ -36,17 +38,25 @@ class Predicted:
 
 
 class Predictor:
-    """The classifier of a bundle, ready to answer."""
+    """The classifier of a bundle, ready to answer; PyTorch is loaded only where a network has to be run by it."""
 
-    def __init__(self, description: Description, classifier: Network) -> None:
+    def __init__(self, description: Description, network: Network | Path) -> None:
+        """Answer by a network, or by the file of its ONNX graph."""
         self.description = description
-        self.classifier = classifier
+        self.network = network
         self.framings = tuple(preprocessing.framing for preprocessing in description.preprocessing)  # one a backbone
 
     @classmethod
-    def load(cls, folder: Path) -> Predictor:
-        """Load the bundle in ``folder``. Raises BundleError."""
+    def load(cls, folder: Path, *, graph: bool = True) -> Predictor:
+        """Load the bundle in ``folder``: its ONNX graph where it has one and ``graph``, else its network.
+
+        Raises BundleError.
+        """
         description = load_description(folder)
+        if graph and description.onnx is not None:
+            return cls(description, checked_graph(folder, description.onnx))
+        from hpo.bundle.bundle import load_classifier  # late: an ONNX bundle needs no PyTorch
+
         return cls(description, load_classifier(folder, description))
 
     def probabilities(self, posters: Sequence[Source]) -> Array:
@@ -96,11 +106,21 @@ class Predictor:
 
     @cached_property
     def _plain(self) -> Forward:
-        return torch_forward(self.classifier, torch.device("cpu"), half=False)
+        if isinstance(self.network, Path):
+            return _opened(self.network)
+        import torch
+
+        from hpo.model.forward import torch_forward
+
+        return torch_forward(self.network, torch.device("cpu"), half=False)
 
     @cached_property
     def _fast(self) -> Forward:
-        return fastest_forward(self.classifier, *(framing.size_px for framing in self.framings))
+        if isinstance(self.network, Path):
+            return self._plain
+        from hpo.model.forward import fastest_forward
+
+        return fastest_forward(self.network, *(framing.size_px for framing in self.framings))
 
     def _decode(self, poster: Source) -> Squares | str:
         try:
@@ -114,4 +134,18 @@ class Predictor:
     def _probabilities(self, posters: Sequence[Squares], forward: Forward) -> Array:
         images = {framing: np.stack([squares[framing] for squares in posters]) for framing in set(self.framings)}
         logits = forward.over([images[framing] for framing in self.framings])  # (B, L)
-        return torch.sigmoid(torch.from_numpy(logits)).numpy()
+        return sigmoid(logits)
+
+
+def _opened(graph: Path) -> Forward:
+    from hpo.model.batches import graph_forward
+
+    try:
+        return graph_forward(graph)
+    except Exception as error:  # ONNX Runtime has its own, which derive from nothing else
+        raise BundleError(f"{graph} is not a graph that ONNX Runtime can run ({error}): export it again.") from error
+
+
+def sigmoid(logits: Array) -> Array:
+    """Return 1 / (1 + exp(-logits)), without overflow, in the logits' own precision."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)), logits.dtype)

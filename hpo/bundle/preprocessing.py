@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpo.data.decoding import Fit, Framing, Interpolation
-from hpo.model.backbones import Backbone
+
+if TYPE_CHECKING:
+    from hpo.model.backbones import Backbone
 
 Channels = tuple[float, float, float]
 

@@ -11,7 +11,7 @@ import typer
 from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSeparator, parse_types
 
 if TYPE_CHECKING:
-    from hpo.bundle.bundle import Description
+    from hpo.bundle.description import Description
     from hpo.data.catalogue.rules import CatalogueRules
 
 Bundle = Annotated[Path, typer.Argument(help="A folder that hpo export-best wrote.")]

@@ -24,7 +24,7 @@ from hpo.cli.options import (
 from hpo.errors import DataError, StudyError
 
 if TYPE_CHECKING:
-    from hpo.bundle.bundle import Description
+    from hpo.bundle.description import Description
     from hpo.data.catalogue.catalogue import Catalogue
     from hpo.search.places import Places
     from hpo.search.study import Study

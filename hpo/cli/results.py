@@ -105,6 +105,12 @@ def export_best(
         bool, typer.Option("--flip-average", help="Members of an ensemble also look at every poster mirrored.")
     ] = False,
     min_labels: MinLabels = 0,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write the network as model.onnx, compared with PyTorch on posters.")
+    ] = False,
+    onnx_precision: Annotated[
+        Literal["fp32", "fp16"], typer.Option(help="Of --onnx; fp16 is half as large, and its cost is measured.")
+    ] = "fp32",
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,
@@ -119,14 +125,23 @@ def export_best(
     from hpo.search.tracking import open_tracking
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    folder = out or Path(f"bundle-{opened.name}")
+    folder, precision = out or Path(f"bundle-{opened.name}"), onnx_precision if onnx else None
     with RichWatch(opened.metric) as watch:
         if ensemble:
             exported = export_ensemble(
-                opened, tracking, places, folder, watch.phase, max_members, max_cost, min_labels, flip_average
+                opened,
+                tracking,
+                places,
+                folder,
+                watch.phase,
+                max_members,
+                max_cost,
+                min_labels,
+                flip_average,
+                precision,
             )
         else:
-            exported = export(opened, tracking, places, folder, watch.phase, min_labels)
+            exported = export(opened, tracking, places, folder, watch.phase, min_labels, precision)
     for line in export_lines(exported):
         typer.echo(line)
 

@@ -17,42 +17,15 @@ import copy
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import nn
 
-from hpo.data.images import Progress, n_cores
 from hpo.data.shards import Array
+from hpo.model.batches import BATCH_ON_CPU, Forward, graph_forward, input_name
 
-
-@dataclass(frozen=True)
-class Forward:
-    """A network as a function of posters: uint8 (B, H, W, 3), one for each of its inputs → float32 (B, ...)."""
-
-    run: Callable[..., Array]
-    batch_posters: int
-    at_once: int = 1  # how many calls the machine runs side by side
-
-    def over(self, images: Array | Sequence[Array], progress: Progress = lambda _: None) -> Array:
-        """Run over ``images`` (N, H, W, 3), or one of them for each input, in batches and return float32 (N, ...)."""
-        inputs = [images] if isinstance(images, np.ndarray) else images
-        starts = range(0, len(inputs[0]), self.batch_posters)
-
-        def one(start: int) -> Array:
-            rows = self.run(*(posters[start : start + self.batch_posters] for posters in inputs))
-            progress(len(rows))
-            return rows
-
-        with ThreadPoolExecutor(self.at_once) as pool:
-            return np.concatenate(list(pool.map(one, starts)))
-
-
-_BATCH_ON_CPU = 8  # larger batches are no faster there and cost memory (3 GB at 64 posters of 224 px)
 _BATCH_ON_GPU = 128
 _LARGEST_DIFFERENCE = 1e-3  # between the exported graph and PyTorch, relative to the largest output
 
@@ -86,7 +59,7 @@ def torch_forward(network: nn.Module, device: torch.device, half: bool) -> Forwa
             rows = on_device(*(torch.from_numpy(posters).to(device, non_blocking=True) for posters in images))
         return rows.float().cpu().numpy()  # type: ignore[no-any-return]
 
-    return Forward(run, _BATCH_ON_CPU if is_cpu else _BATCH_ON_GPU)
+    return Forward(run, BATCH_ON_CPU if is_cpu else _BATCH_ON_GPU)
 
 
 def onnx_forward(network: nn.Module, *image_sizes: int) -> Forward | None:
@@ -97,18 +70,14 @@ def onnx_forward(network: nn.Module, *image_sizes: int) -> Forward | None:
             export(network, image_sizes, graph)
         except Exception:  # exporters raise anything; PyTorch itself still runs every network
             return None
-        session = _session(graph)
-
-    def run(*images: Array) -> Array:
-        return session.run(None, {_input(at): posters for at, posters in enumerate(images)})[0]  # type: ignore[no-any-return]
-
-    return Forward(run, _BATCH_ON_CPU, n_cores()) if _agrees(network, run, image_sizes) else None
+        forward = graph_forward(graph)
+    return forward if _agrees(network, forward.run, image_sizes) else None
 
 
 def export(network: nn.Module, image_sizes: Sequence[int], file: Path) -> None:
     """Write ``network`` as an ONNX graph: ``images_0``, … uint8 (batch, H, W, 3) → ``rows`` float32 (batch, ...)."""
     examples = tuple(torch.zeros(2, size, size, 3, dtype=torch.uint8) for size in image_sizes)
-    inputs = [_input(at) for at in range(len(examples))]
+    inputs = [input_name(at) for at in range(len(examples))]
     torch._C._jit_set_onnx_log_output_stream("stderr")  # a failed graph is printed; --json has stdout to itself
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracer notes about shapes that are constants here
@@ -121,17 +90,6 @@ def export(network: nn.Module, image_sizes: Sequence[int], file: Path) -> None:
             dynamic_axes={name: {0: "batch"} for name in [*inputs, "rows"]},
             dynamo=False,  # four times as fast as the newer exporter, for the same graph
         )
-
-
-def _input(at: int) -> str:
-    return f"images_{at}"
-
-
-def _session(graph: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 
 def _agrees(network: nn.Module, run: Callable[..., Array], image_sizes: Sequence[int]) -> bool:

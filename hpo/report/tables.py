@@ -16,7 +16,7 @@ from hpo.search.objective import judged_posters
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from hpo.bundle.bundle import Description
+    from hpo.bundle.description import Description
     from hpo.data.prepare import PreparedData
     from hpo.search.export import Exported
     from hpo.search.search import Outcome

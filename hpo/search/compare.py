@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from hpo.bundle.bundle import Description
+from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predictor
 from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import Phase

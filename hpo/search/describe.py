@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hpo.bundle.bundle import Description, installed_versions, made_of, save_bundle
+from hpo.bundle.bundle import made_of, save_bundle
+from hpo.bundle.description import Description, installed_versions
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from hpo.bundle.bundle import load_classifier, load_description
+from hpo.bundle.bundle import load_classifier
+from hpo.bundle.description import load_description
 from hpo.bundle.predictor import Predictor
 from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData

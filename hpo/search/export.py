@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 from optuna.trial import FrozenTrial
 
-from hpo.bundle.bundle import (
+from hpo.bundle.bundle import save_bundle
+from hpo.bundle.card import model_card
+from hpo.bundle.description import (
     CARD_FILE,
     Description,
+    Precision,
     load_description,
     replace_folder,
-    save_bundle,
     write_description,
 )
-from hpo.bundle.card import model_card
 from hpo.bundle.predictor import Predictor
 from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import Phase
@@ -78,17 +79,24 @@ class Exported:
 
 
 def export_best(
-    study: Study, tracking: Tracking, places: Places, out: Path, phase: Phase, min_labels: int = 0
+    study: Study,
+    tracking: Tracking,
+    places: Places,
+    out: Path,
+    phase: Phase,
+    min_labels: int = 0,
+    onnx: Precision | None = None,
 ) -> Exported:
     """Write the champion of ``study`` to ``out``, with what it scores on the test posters in its description.
 
+    With ``onnx`` the same network lies beside it as a graph of that precision, compared on the test posters.
     Where the registry has none, since it refused or its name belongs to somebody else's model, the study's leader is
     trained again, to the same result. Raises StudyError when no trial is complete yet, BundleError when ``out`` is
     something else than a bundle.
     """
     champion, leader = _registered(study, tracking), study.leader()
     if champion is None and leader is not None:
-        return _export_leader(study, leader, tracking, places, out, phase, min_labels)
+        return _export_leader(study, leader, tracking, places, out, phase, min_labels, onnx)
     if champion is None:
         raise StudyError(f"Study {study.name!r} has no complete trial to export yet: go on with hpo search.")
     title = f"version {champion.version}, trial {champion.trial_number}"
@@ -106,6 +114,7 @@ def export_best(
             trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
             claims = _claims(described, study, champion.trial_number, tracking, data, trainer, phase)
             _judge(staged, data, claims, phase)
+        _add_graph(staged, None if untested else data, onnx, phase)
     return Exported(out, title, load_description(out), untested)
 
 
@@ -117,7 +126,14 @@ def _registered(study: Study, tracking: Tracking) -> Version | None:
 
 
 def _export_leader(
-    study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, out: Path, phase: Phase, min_labels: int
+    study: Study,
+    leader: FrozenTrial,
+    tracking: Tracking,
+    places: Places,
+    out: Path,
+    phase: Phase,
+    min_labels: int,
+    onnx: Precision | None,
 ) -> Exported:
     """Train the study's leader again and write it to ``out``."""
     data = reopen_data(study, places, phase)
@@ -129,6 +145,7 @@ def _export_leader(
         described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
         save_bundle(staged, described, result.network, card="")
         _judge(staged, data, _claims(described, study, leader.number, tracking, data, trainer, phase), phase)
+        _add_graph(staged, data, onnx, phase)
     return Exported(out, f"trial {leader.number}, trained again", load_description(out))
 
 
@@ -142,8 +159,9 @@ def export_ensemble(
     max_cost: float | None = None,
     min_labels: int = 0,
     flip_average: bool = False,
+    onnx: Precision | None = None,
 ) -> Exported:
-    """Write an ensemble of the study's trials to ``out``, judged like a champion.
+    """Write an ensemble of the study's trials to ``out``, judged like a champion, with ``onnx`` also as a graph.
 
     Raises StudyError when no trial kept its probabilities or the posters have changed.
     """
@@ -163,6 +181,7 @@ def export_ensemble(
         save_bundle(staged, described, assembled.network, card="")
         constants = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
         _judge(staged, data, {"cross_fitted": (selected.claim, constants)}, phase)
+        _add_graph(staged, data, onnx, phase)
     return Exported(out, f"an ensemble of {len(selected.trials)} trials", load_description(out))
 
 
@@ -211,6 +230,23 @@ def _judge(folder: Path, data: PreparedData, claims: Claims, phase: Phase) -> No
         },
     }
     _describe(folder, described.model_copy(update={"metrics": metrics}))
+
+
+def _add_graph(folder: Path, data: PreparedData | None, precision: Precision | None, phase: Phase) -> None:
+    """Put an ONNX graph beside the weights, compared on the test posters, or on noise where they are not at hand."""
+    if precision is None:
+        return
+    from hpo.bundle.graph import write_graph  # late: loads onnx, which hardly any export needs
+
+    described = load_description(folder)
+    posters, targets = None, None
+    if data is not None:
+        test = data.catalogue.take(data.split.test)
+        posters, targets = test.image_paths, test.targets
+    with phase("comparing the ONNX graph with PyTorch", 1) as progress:
+        graph = write_graph(folder, described, precision, posters, targets)
+        progress(1)
+    _describe(folder, described.model_copy(update={"onnx": graph}))
 
 
 def _describe(folder: Path, described: Description) -> None:

@@ -279,7 +279,7 @@ class Tracking:
 
     def download_bundle(self, model_name: str, out: Path) -> None:
         """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
-        from hpo.bundle.bundle import replace_folder  # late: hpo status has no use for torch
+        from hpo.bundle.description import replace_folder
 
         champion = self.champion(model_name)
         if champion is None:

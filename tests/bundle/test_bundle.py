@@ -11,14 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hpo.bundle.bundle import (
-    Description,
-    load_classifier,
-    load_description,
-    made_of,
-    save_bundle,
-    write_description,
-)
+from hpo.bundle.bundle import load_classifier, made_of, save_bundle
+from hpo.bundle.description import Description, load_description, write_description
 from hpo.bundle.predictor import Predictor
 from hpo.data.decoding import Framing, decode
 from hpo.errors import BundleError
@@ -45,7 +39,7 @@ def test_a_bundle_is_json_safetensors_and_a_card(bundle, description):
     assert sorted(file.name for file in bundle.iterdir()) == ["README.md", "bundle.json", "model.safetensors"]
     assert (bundle / "README.md").read_text() == "# A card"
     content = json.loads((bundle / "bundle.json").read_text())
-    assert content["format_version"] == 3
+    assert content["format_version"] == 4
     assert content["label_names"] == ["Warm", "Moon", "Bars"]
     assert content["fingerprints"].keys() == {"images", "model"}
 
@@ -154,8 +148,8 @@ def test_a_bundle_of_format_1_answers_as_it_did(bundle, description, drawn):
 def test_a_bundle_of_format_1_that_is_saved_again_is_of_todays(bundle, description, tmp_path):
     write_in_format_1(bundle, {key: getattr(description.params, key) for key in PARAMS_OF_FORMAT_1})
     old = Predictor.load(bundle)
-    save_bundle(tmp_path / "again", old.description, old.classifier, card="")
-    assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 3
+    save_bundle(tmp_path / "again", old.description, old.network, card="")
+    assert json.loads((tmp_path / "again" / "bundle.json").read_text())["format_version"] == 4
     Predictor.load(tmp_path / "again")
 
 
@@ -191,7 +185,8 @@ def test_a_backbone_that_the_installed_timm_does_not_know(bundle):
 DISK_IS_FULL = """
 import resource, sys
 from pathlib import Path
-from hpo.bundle.bundle import load_classifier, load_description, save_bundle
+from hpo.bundle.bundle import load_classifier, save_bundle
+from hpo.bundle.description import load_description
 from hpo.errors import BundleError
 
 source, target = Path(sys.argv[1]), Path(sys.argv[2])

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from hpo.bundle.bundle import save_bundle, write_description
+from hpo.bundle.bundle import save_bundle
+from hpo.bundle.description import write_description
 from hpo.bundle.predictor import Predictor
 from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.decoding import Fit, Framing, decode

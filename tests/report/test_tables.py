@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
-from hpo.bundle.bundle import Description
+from hpo.bundle.description import Description
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data

@@ -23,7 +23,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from PIL import Image
 
-from hpo.bundle.bundle import Description, save_bundle
+from hpo.bundle.bundle import save_bundle
+from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predictor
 from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.catalogue.rules import CatalogueRules

@@ -1,0 +1,168 @@
+"""What ``bundle.json`` says of a classifier: all that a reader needs, read without PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
+
+from hpo.bundle.older_formats import read_description
+from hpo.bundle.preprocessing import Preprocessing
+from hpo.data.catalogue.rules import CatalogueRules
+from hpo.errors import BundleError
+from hpo.model.hyperparameters import FUSE, Hyperparameters
+
+FORMAT_VERSION = 4
+DESCRIPTION_FILE = "bundle.json"
+WEIGHTS_FILE = "model.safetensors"
+GRAPH_FILE = "model.onnx"
+CARD_FILE = "README.md"
+_VERSIONED = ("hpo", "torch", "timm", "numpy", "pillow")
+
+Precision = Literal["fp32", "fp16"]
+
+
+class Member(BaseModel):
+    """One of the classifiers of an ensemble."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(gt=0, le=1)  # of its probabilities
+    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1)  # which of the description's backbones it looks through
+    averages_flips: bool  # over the poster and its mirror image
+    params: Hyperparameters
+
+
+class Graph(BaseModel):
+    """The same network as an ONNX graph, and how far its answers are from PyTorch's on posters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Precision
+    sha256: str
+    n_posters: NonNegativeInt  # on which the two were compared
+    largest_difference: float  # of a probability
+    same_labels: float = Field(ge=0, le=1)  # share of these posters
+    cost: float | None = None  # in the search's metric, on the test posters; None where they were not at hand
+
+
+class Description(BaseModel):
+    """What ``bundle.json`` holds. Where a default is given, older bundles do not say it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    label_names: tuple[str, ...]  # (L,)
+    thresholds: tuple[float, ...]  # (L,), predicted when probability >= threshold
+    threshold_strategy: str
+    min_labels: NonNegativeInt = 0  # every poster is given its likeliest labels up to so many, whatever the thresholds
+    backbone: str  # a+b where there are two, fused or in one ensemble
+    backbone_weights: tuple[str, ...]  # where those of each came from
+    preprocessing: tuple[Preprocessing, ...]  # for each
+    params: Hyperparameters  # of an ensemble's heaviest member
+    members: tuple[Member, ...] = ()  # of an ensemble, heaviest first
+    onnx: Graph | None = None  # where it was exported as one
+    metrics: dict[str, Any]
+    data: CatalogueRules  # how the CSV was cleaned, so that another one is cleaned alike
+    fingerprints: dict[str, str]
+    versions: dict[str, str]
+
+    @field_validator("thresholds")
+    @classmethod
+    def _one_a_label(cls, thresholds: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        n_labels = len(info.data.get("label_names", thresholds))
+        if len(thresholds) != n_labels:
+            raise ValueError(f"expected one for each of {n_labels} labels, got {len(thresholds)}")
+        return thresholds
+
+    @field_validator("backbone_weights", "preprocessing")
+    @classmethod
+    def _one_a_backbone(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        names = _names(info.data.get("backbone", ""))
+        if len(entries) != len(names):
+            raise ValueError(f"expected one for each of {len(names)} backbones, got {len(entries)}")
+        return entries
+
+    @field_validator("members")
+    @classmethod
+    def _see_what_is_there(cls, members: tuple[Member, ...], info: ValidationInfo) -> tuple[Member, ...]:
+        n_backbones = len(_names(info.data.get("backbone", "")))
+        unknown = [at for member in members for at in member.inputs if at >= n_backbones]
+        if unknown:
+            raise ValueError(f"expected inputs below {n_backbones}, the number of backbones, got {unknown[0]}")
+        return members
+
+    @property
+    def backbones(self) -> tuple[str, ...]:
+        """The networks that posters are looked at through; one name comes twice where two members have tuned it."""
+        return _names(self.backbone)
+
+
+def _names(backbone: str) -> tuple[str, ...]:
+    return tuple(backbone.split(FUSE))
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions of the packages that a bundle's numbers depend on."""
+    return {name: metadata.version(name).split("+")[0] for name in _VERSIONED}
+
+
+def write_description(folder: Path, description: Description) -> None:
+    """Write ``bundle.json`` beside the weights, with their hash so that an altered file is noticed."""
+    fingerprints = {**description.fingerprints, "model": file_hash(folder / WEIGHTS_FILE)}
+    described = description.model_copy(update={"fingerprints": fingerprints}).model_dump(mode="json")
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def replace_folder(staged: Path, folder: Path) -> None:
+    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    staged.rename(folder)
+
+
+def load_description(folder: Path) -> Description:
+    """Read ``bundle.json``. Raises BundleError when it is missing, of a newer format or not as expected."""
+    file = folder / DESCRIPTION_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            f"Expected a bundle, got {folder} without a {DESCRIPTION_FILE}: name a folder that hpo export-best wrote."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"Expected JSON in {file}, got something else ({error}): export the bundle again.") from error
+    _check_format(content, file)
+    try:
+        return Description.model_validate(read_description(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{file} is not as expected at {where} ({first['msg']}): export the bundle again.") from error
+
+
+def _check_format(content: Any, file: Path) -> None:
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise BundleError(
+            f"Expected a bundle of format {FORMAT_VERSION} or older, got {version!r} in {file}: upgrade hpo."
+        )
+
+
+def file_hash(file: Path) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checked_graph(folder: Path, graph: Graph) -> Path:
+    """Return the ONNX graph of the bundle in ``folder``. Raises BundleError when it is missing or altered."""
+    file = folder / GRAPH_FILE
+    if not file.is_file() or file_hash(file) != graph.sha256:
+        raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
+    return file
