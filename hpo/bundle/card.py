@@ -39,7 +39,10 @@ def model_card(described: Description) -> str:
             "## How good it is\n\n" + _results(described),
             "## By label\n\n" + _label_table(described),
             "## How it was made\n\n" + _making(described),
+            "## Data\n\n" + _data(described),
             _usage(described),
+            _graph(described),
+            "## Licences\n\n" + _licences(described),
         )
         if section
     )
@@ -147,6 +150,80 @@ def _framings(described: Description) -> str:
     return "".join(
         f" A poster {_FITTED[framing.fit]} {framing.size_px} × {framing.size_px} px." for framing in framings
     )
+
+
+def _data(described: Description) -> str:
+    sizes = ", ".join(
+        f"{described.metrics[part]['n_posters']:,} {meaning.partition(' (')[0]}"
+        for part, meaning in _PARTS.items()
+        if part in described.metrics
+    )
+    prints = described.fingerprints
+    known = {name: prints[name] for name in ("labels", "images", "split") if name in prints}
+    told = ", ".join(f"{name} `{digest}`" for name, digest in known.items())
+    rules = described.data
+    kept = f"the {rules.top_labels} commonest labels" if rules.top_labels else "all labels"
+    return (
+        f"Catalogue entries of the types {', '.join(rules.types) or 'all'}, {kept}; posters of one title or franchise, "
+        f"and those that look alike, are in one part. Judged on {sizes}. Fingerprints: {told}."
+    )
+
+
+def _graph(described: Description) -> str:
+    """How to do without hpo and PyTorch, where a graph was exported."""
+    graph = described.onnx
+    if graph is None:
+        return ""
+    cost = "" if graph.cost is None else f" {described.metrics['metric']} on them is lower by {graph.cost:.4f}."
+    framings = ", ".join(
+        f"`images_{at}`: {each.image_size} px, fit `{each.fit}`, {each.interpolation}"
+        for at, each in enumerate(described.preprocessing)
+    )
+    return (
+        f"## Without hpo and PyTorch\n\n`model.onnx` ({graph.precision}) takes uint8 RGB (batch, height, width, 3) and "
+        f"normalises by itself ({framings}); its output `rows` are logits (batch, {len(described.label_names)}). On "
+        f"{graph.n_posters} posters its probabilities differ from PyTorch's by at most {graph.largest_difference:.1e}, "
+        f"and {100 * graph.same_labels:.1f} % have the same labels.{cost}\n\n```python\n{SNIPPET}```"
+    )
+
+
+SNIPPET = """\
+import json, sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+bundle = json.load(open("bundle.json", encoding="utf-8"))
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+inputs = {}
+for at, how in enumerate(bundle["preprocessing"]):
+    assert how["fit"] == "squash" and how["interpolation"] == "bicubic"  # others: see hpo's documentation
+    size = (how["image_size"], how["image_size"])
+    image = Image.open(sys.argv[1])
+    image.draft("RGB", (2 * size[0], 2 * size[1]))  # JPEG: as in training
+    squared = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    inputs[f"images_{at}"] = np.asarray(ImageOps.exif_transpose(squared))[None]
+probabilities = 1 / (1 + np.exp(-session.run(None, inputs)[0][0]))
+for label, threshold, p in zip(bundle["label_names"], bundle["thresholds"], probabilities):
+    print(f"{label}\t{p:.4f}\t{'yes' if p >= threshold else 'no'}")
+"""
+
+
+def _licences(described: Description) -> str:
+    origins = "\n".join(
+        f"- `{name}`: {origin}{_LICENCES.get(name.partition('.')[0], '')}"
+        for name, origin in dict(zip(described.backbones, described.backbone_weights, strict=True)).items()
+    )
+    return (
+        f"The heads were trained by `hpo` (MIT) on the posters above. The weights of backbones have their own licences "
+        f"and were trained on ImageNet, whose images are for research:\n\n{origins}"
+    )
+
+
+_LICENCES = dict.fromkeys(
+    (f"tf_efficientnet_lite{size}" for size in range(5)), ", Google's EfficientNet-Lite, Apache 2.0"
+)
 
 
 def _usage(described: Description) -> str:

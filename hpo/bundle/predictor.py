@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,6 +36,25 @@ class Predicted:
     rows: tuple[int, ...]  # (M,) which of the posters could be decoded
     probabilities: Array  # (M, L)
     broken: dict[int, str]  # row → why it could not be decoded
+    n_posters: int = 0  # asked for
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is predicted of one poster."""
+
+    labels: tuple[str, ...]
+    probabilities: dict[str, float]
+
+    def sure(self, thresholds: Mapping[str, float]) -> dict[str, float]:
+        """Return for each label how far its probability is from its threshold, as a share of the way to certainty."""
+        return {label: _how_sure(p, thresholds[label]) for label, p in self.probabilities.items()}
+
+
+def _how_sure(probability: float, threshold: float) -> float:
+    if probability >= threshold:
+        return (probability - threshold) / (1 - threshold) if threshold < 1 else 1.0
+    return (threshold - probability) / threshold
 
 
 class Predictor:
@@ -63,22 +83,37 @@ class Predictor:
         """Return float32 (N, L). Raises OSError or ValueError for a poster that cannot be decoded."""
         return self._probabilities([self._squares(poster) for poster in posters], self._plain)
 
+    def stream(self, posters: Iterable[Source | str], at_least: int = 0) -> Iterator[Predicted]:
+        """Answer block by block, however many posters come; rows count within a block. A str is a reason to skip one.
+
+        The faster forward pass is built once so many have come, or are known to come, that it is worth it.
+        """
+        n_seen, coming = 0, iter(posters)
+        with ThreadPoolExecutor() as pool:
+            while block := list(islice(coming, _BLOCK_POSTERS)):
+                decoded = list(pool.map(self._decode, block))
+                whole = {row: squares for row, squares in enumerate(decoded) if not isinstance(squares, str)}
+                broken = {row: reason for row, reason in enumerate(decoded) if isinstance(reason, str)}
+                n_seen += len(block)
+                forward = self._fast if max(n_seen, at_least) >= _WORTH_EXPORTING else self._plain
+                found = np.empty((0, len(self.description.label_names)), np.float32)
+                if whole:
+                    found = self._probabilities(list(whole.values()), forward)
+                yield Predicted(tuple(whole), found, broken, len(block))
+
     def predict(self, posters: Sequence[Source], progress: Progress = lambda _: None) -> Predicted:
         """Answer for every poster that can be decoded, in batches, so that memory stays flat."""
-        forward = self._fast if len(posters) >= _WORTH_EXPORTING else self._plain
         rows: list[int] = []
         parts = [np.empty((0, len(self.description.label_names)), np.float32)]
         broken: dict[int, str] = {}
-        with ThreadPoolExecutor() as pool:
-            for start in range(0, len(posters), _BLOCK_POSTERS):
-                decoded = list(pool.map(self._decode, posters[start : start + _BLOCK_POSTERS]))
-                whole = {row: squares for row, squares in enumerate(decoded, start) if not isinstance(squares, str)}
-                broken |= {row: reason for row, reason in enumerate(decoded, start) if isinstance(reason, str)}
-                rows += whole
-                if whole:
-                    parts.append(self._probabilities(list(whole.values()), forward))
-                progress(len(decoded))
-        return Predicted(tuple(rows), np.concatenate(parts), broken)
+        start = 0
+        for found in self.stream(posters, at_least=len(posters)):
+            rows += [start + row for row in found.rows]
+            parts.append(found.probabilities)
+            broken |= {start + row: reason for row, reason in found.broken.items()}
+            start += found.n_posters
+            progress(found.n_posters)
+        return Predicted(tuple(rows), np.concatenate(parts), broken, start)
 
     def labels(self, probabilities: Array) -> list[tuple[str, ...]]:
         """Return the predicted label names of each row of ``probabilities`` (N, L)."""
@@ -86,22 +121,12 @@ class Predictor:
         chosen = predict(probabilities, np.array(self.description.thresholds), self.description.min_labels)
         return [tuple(name for name, yes in zip(names, row, strict=True) if yes) for row in chosen]
 
-    def answers(self, predicted: Predicted, names: Sequence[str]) -> list[dict[str, Any]]:
-        """Return JSON-able ``{image, labels, probabilities}`` for each decoded poster; ``names`` are those of all."""
-        label_names = self.description.label_names
-        rows = zip(
-            predicted.rows,
-            predicted.probabilities.tolist(),
-            self.labels(predicted.probabilities),
-            strict=True,
-        )
+    def answers(self, predicted: Predicted) -> list[Answer]:
+        """Return the answer for each decoded poster."""
+        names, labels = self.description.label_names, self.labels(predicted.probabilities)
         return [
-            {
-                "image": names[row],
-                "labels": list(labels),
-                "probabilities": dict(zip(label_names, probabilities, strict=True)),
-            }
-            for row, probabilities, labels in rows
+            Answer(said, dict(zip(names, probabilities, strict=True)))
+            for said, probabilities in zip(labels, predicted.probabilities.tolist(), strict=True)
         ]
 
     @cached_property
@@ -122,7 +147,9 @@ class Predictor:
 
         return fastest_forward(self.network, *(framing.size_px for framing in self.framings))
 
-    def _decode(self, poster: Source) -> Squares | str:
+    def _decode(self, poster: Source | str) -> Squares | str:
+        if isinstance(poster, str):
+            return poster
         try:
             return self._squares(poster)
         except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""``hpo evaluate`` and ``hpo predict``: a bundle at work."""
+"""``hpo evaluate``: a bundle on posters with known labels."""
 
 from __future__ import annotations
 
@@ -65,29 +65,3 @@ def rules_for(described: Description, types: str | None, columns: dict[str, str 
     if types is not None:
         changed["types"] = parse_types(types)
     return described.data.model_copy(update=changed)
-
-
-def predict(
-    bundle: Bundle,
-    images: Annotated[list[Path], typer.Argument(help="Posters: jpg, png or webp files.", metavar="IMAGE...")],
-    as_json: AsJson = False,
-) -> None:
-    """Predict the labels of posters. Broken ones are reported and skipped, with exit code 2."""
-    from hpo.bundle.predictor import Predictor
-    from hpo.cli.watch import RichWatch
-    from hpo.report.tables import prediction_table
-
-    predictor = Predictor.load(bundle)
-    with RichWatch() as watch, watch.phase("predicting", len(images)) as progress:
-        predicted = predictor.predict(images, progress)
-    answers = predictor.answers(predicted, [str(path) for path in images])
-    for row, reason in predicted.broken.items():
-        typer.echo(f"hpo: {images[row]} was skipped, it is not an image that can be read ({reason})", err=True)
-    if as_json:
-        typer.echo(json.dumps({"predictions": answers}, ensure_ascii=False))
-    else:
-        from rich.console import Console
-
-        Console().print(prediction_table(answers))
-    if predicted.broken:
-        raise typer.Exit(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpo.bundle.description import Description
+    from hpo.bundle.predictor import Answer
     from hpo.data.prepare import PreparedData
     from hpo.search.export import Exported
     from hpo.search.search import Outcome
@@ -168,14 +170,15 @@ def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float
     console.print(labels)
 
 
-def prediction_table(answers: list[dict[str, Any]]) -> Table:
-    """The predicted labels of each poster, likeliest first."""
+def prediction_table(answers: Sequence[tuple[str, Answer]], thresholds: Mapping[str, float]) -> Table:
+    """The predicted labels of each poster, likeliest first, each probability with what it had to reach."""
     table = Table()
-    for name in ("poster", "labels (probability)", "likeliest others"):
+    for name in ("poster", "labels (probability, threshold)", "likeliest others"):
         table.add_column(name)
-    for answer in answers:
-        ranked = sorted(answer["probabilities"].items(), key=lambda item: -item[1])
-        shown = [f"{name} ({probability:.2f})" for name, probability in ranked if name in answer["labels"]]
-        others = [f"{name} ({probability:.2f})" for name, probability in ranked if name not in answer["labels"]]
-        table.add_row(Path(answer["image"]).name, ", ".join(shown) or "none", ", ".join(others[:2]))
+    for image, answer in answers:
+        ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+        said = {name: f"{name} ({probability:.2f}, {thresholds[name]:.2f})" for name, probability in ranked}
+        shown = [words for name, words in said.items() if name in answer.labels]
+        others = [words for name, words in said.items() if name not in answer.labels]
+        table.add_row(Path(image).name, ", ".join(shown) or "none", ", ".join(others[:2]))
     return table

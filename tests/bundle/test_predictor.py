@@ -9,7 +9,7 @@ from PIL import Image
 
 from hpo.bundle.bundle import save_bundle
 from hpo.bundle.description import write_description
-from hpo.bundle.predictor import Predictor
+from hpo.bundle.predictor import Answer, Predictor
 from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.decoding import Fit, Framing, decode
 from hpo.decision.metrics import predict
@@ -95,15 +95,35 @@ def test_a_label_is_predicted_at_its_threshold(predictor):
     assert predictor.labels(probabilities) == [("Warm", "Moon", "Bars"), (), ("Moon",)]
 
 
-def test_answers_are_the_json_of_the_command_line(predictor, drawn):
+def test_answers_name_labels_and_probabilities(predictor, drawn):
     paths = drawn.posters.paths[:3]
     predicted = predictor.predict([paths[0], b"broken", paths[2]])
-    answers = predictor.answers(predicted, ["first", "broken", "third"])
-    assert [answer["image"] for answer in answers] == ["first", "third"]
+    answers = predictor.answers(predicted)
+    assert predicted.rows == (0, 2)
     decided = predict(predicted.probabilities, np.array(predictor.description.thresholds))
     for answer, probabilities, row in zip(answers, predicted.probabilities, decided, strict=True):
-        assert answer["probabilities"] == dict(zip(("Warm", "Moon", "Bars"), probabilities.tolist(), strict=True))
-        assert answer["labels"] == [name for name, yes in zip(("Warm", "Moon", "Bars"), row, strict=True) if yes]
+        assert answer.probabilities == dict(zip(("Warm", "Moon", "Bars"), probabilities.tolist(), strict=True))
+        assert answer.labels == tuple(name for name, yes in zip(("Warm", "Moon", "Bars"), row, strict=True) if yes)
+
+
+def test_a_label_is_the_surer_the_farther_its_probability_is_from_its_threshold():
+    answer = Answer(("A",), {"A": 0.9, "B": 0.5, "C": 0.0, "D": 0.25})
+    sure = answer.sure({"A": 0.8, "B": 0.5, "C": 0.3, "D": 0.5})
+    assert sure == {"A": pytest.approx(0.5), "B": 0.0, "C": 1.0, "D": 0.5}
+    assert Answer((), {"A": 1.0}).sure({"A": 1.0}) == {"A": 1.0}
+
+
+def test_posters_may_come_one_by_one_without_end(predictor, drawn):
+    paths = list(drawn.posters.paths[:3])
+    coming = (poster for poster in [*paths, "not to be had"] * 100)
+    blocks = list(predictor.stream(coming))
+    assert sum(found.n_posters for found in blocks) == 400
+    assert all(found.n_posters <= 128 for found in blocks)
+    assert sum(len(found.rows) for found in blocks) == 300
+    assert {reason for found in blocks for reason in found.broken.values()} == {"not to be had"}
+    expected = predictor.probabilities(paths)
+    for found in blocks:
+        np.testing.assert_allclose(found.probabilities[:3], expected, atol=TOLERANCE)
 
 
 def test_it_sees_what_is_on_the_posters(predictor, parts):

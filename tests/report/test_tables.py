@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.console import Console
 
 from hpo.bundle.description import Description
+from hpo.bundle.predictor import Answer
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
@@ -181,12 +182,10 @@ def test_an_export_names_its_scores_from_the_flattering_to_the_honest(measured, 
 
 def test_predictions_are_shown_likeliest_first():
     probabilities = {"Warm": 0.30, "Moon": 0.80, "Bars": 0.25, "Tall": 0.05}
-    answers = [
-        {"image": "a.jpg", "labels": ["Warm", "Moon"], "probabilities": probabilities},
-        {"image": "b.jpg", "labels": [], "probabilities": probabilities},
-    ]
-    first, second = (line for line in rendered(prediction_table(answers)).splitlines() if ".jpg" in line)
-    assert "Moon (0.80), Warm (0.30)" in first
-    assert "Bars (0.25), Tall (0.05)" in first
+    answers = [("a.jpg", Answer(("Warm", "Moon"), probabilities)), ("b.jpg", Answer((), probabilities))]
+    cuts = dict.fromkeys(probabilities, 0.28)
+    first, second = (line for line in rendered(prediction_table(answers, cuts)).splitlines() if ".jpg" in line)
+    assert "Moon (0.80, 0.28), Warm (0.30, 0.28)" in first
+    assert "Bars (0.25, 0.28), Tall (0.05, 0.28)" in first
     assert "none" in second
-    assert "Moon (0.80), Warm (0.30)" in second
+    assert "Moon (0.80, 0.28), Warm (0.30, 0.28)" in second

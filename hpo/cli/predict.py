@@ -1,0 +1,251 @@
+"""``hpo predict``: labels for posters, as a table, JSON, CSV or a page to look at."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from hpo.cli.options import AsJson
+from hpo.errors import HpoError
+
+if TYPE_CHECKING:
+    from hpo.bundle.predictor import Answer, Predictor
+    from hpo.data.sources import Named
+
+_MOST_IN_A_TABLE = 1000
+
+
+def predict(
+    bundle: Annotated[Path, typer.Argument(help="A folder that hpo export-best wrote.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Posters: files, folders, patterns, addresses with --allow-urls, or - for a list on stdin.",
+            metavar="IMAGE...",
+        ),
+    ],
+    as_json: AsJson = False,
+    as_lines: Annotated[
+        bool, typer.Option("--jsonl", help="Print one JSON object a poster, as soon as its batch is ready.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a row a poster, a column a label.")] = False,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch posters whose addresses are given.")] = False,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Also write a page of the posters with what is predicted.", metavar="FILE.html")
+    ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="Other bundles, side by side with the first on the --gallery.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A CSV with titles and known labels, to be shown on the --gallery.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write the --gallery over a file that exists.")] = False,
+) -> None:
+    """Predict the labels of posters. Broken ones are reported and skipped, with exit code 2."""
+    if as_json + as_lines + as_csv > 1:
+        raise HpoError("Expected one of --json, --jsonl and --csv, got several: choose one.")
+    if gallery is None and (against or data or force):
+        raise HpoError("--against, --data and --force are for the --gallery, which was not asked for: add it.")
+    from hpo.bundle.predictor import Predictor
+    from hpo.data.sources import named_posters
+
+    predictor = Predictor.load(bundle)
+    printer = _printer(predictor, as_json, as_lines, as_csv)
+    named = named_posters(images, allow_urls=allow_urls)
+    posters = list(named) if gallery else named  # a gallery looks at them again
+    n_broken = 0
+    with ExitStack() as stack:
+        stack.enter_context(printer)
+        for poster, answer in _answers(predictor, iter(posters)):
+            if isinstance(answer, str):
+                n_broken += 1
+                typer.echo(f"hpo: {poster.name} was skipped, it is not an image that can be read ({answer})", err=True)
+            else:
+                printer.add(poster.name, answer)
+    if gallery is not None:
+        _write_gallery(gallery, bundle, predictor, against or [], list(posters), data, force)
+    if n_broken:
+        raise typer.Exit(2)
+
+
+def _answers(predictor: Predictor, posters: Iterator[Named]) -> Iterator[tuple[Named, Answer | str]]:
+    """Yield each poster with its answer, or with why there is none, in blocks, so that memory stays flat."""
+    waiting: list[Named] = []
+
+    def sources() -> Iterator[Any]:
+        for named in posters:
+            waiting.append(named)
+            yield named.source
+
+    for found in predictor.stream(sources()):
+        block, waiting[: found.n_posters] = waiting[: found.n_posters], []
+        answers = iter(predictor.answers(found))
+        answered = {row: next(answers) for row in found.rows}
+        for row, named in enumerate(block):
+            yield named, answered.get(row) or found.broken[row]
+
+
+class _Printer(Protocol):
+    """Prints answers as they come."""
+
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *_: object) -> None: ...
+    def add(self, name: str, answer: Answer) -> None: ...
+
+
+def _printer(predictor: Predictor, as_json: bool, as_lines: bool, as_csv: bool) -> _Printer:
+    if as_json:
+        return _Json(predictor)
+    if as_lines:
+        return _Lines(predictor)
+    return _Csv(predictor) if as_csv else _Table(predictor)
+
+
+class _Lines:
+    """One JSON object a line."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        described = predictor.description
+        self.cuts = dict(zip(described.label_names, described.thresholds, strict=True))
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def as_dict(self, name: str, answer: Answer) -> dict[str, Any]:
+        sure = {label: round(value, 4) for label, value in answer.sure(self.cuts).items()}
+        return {"image": name, "labels": list(answer.labels), "probabilities": answer.probabilities, "sure": sure}
+
+    def add(self, name: str, answer: Answer) -> None:
+        print(json.dumps(self.as_dict(name, answer), ensure_ascii=False), flush=True)  # noqa: T201
+
+
+class _Json(_Lines):
+    """One JSON object in all, written as answers come; its keys are a contract."""
+
+    def __enter__(self) -> None:
+        self._between = '{"predictions": ['
+
+    def add(self, name: str, answer: Answer) -> None:
+        sys.stdout.write(self._between + json.dumps(self.as_dict(name, answer), ensure_ascii=False))
+        self._between = ", "
+
+    def __exit__(self, *error: object) -> None:
+        opening = self._between if self._between != ", " else ""
+        print(f'{opening}], "thresholds": {json.dumps(self.cuts, ensure_ascii=False)}}}')  # noqa: T201
+
+
+class _Csv:
+    """A header, and a row a poster: its name, its labels, the probability of each label."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._writer = csv.writer(sys.stdout, lineterminator="\n")
+        self._names = predictor.description.label_names
+
+    def __enter__(self) -> None:
+        self._writer.writerow(["image", "labels", *self._names])
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def add(self, name: str, answer: Answer) -> None:
+        self._writer.writerow([name, ", ".join(answer.labels), *(f"{p:.4f}" for p in answer.probabilities.values())])
+
+
+class _Table:
+    """A table for a person, who would not read more than a thousand rows."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        described = predictor.description
+        self._cuts = dict(zip(described.label_names, described.thresholds, strict=True))
+        self._answers: list[tuple[str, Answer]] = []
+        self._n_more = 0
+
+    def __enter__(self) -> None: ...
+
+    def add(self, name: str, answer: Answer) -> None:
+        if len(self._answers) < _MOST_IN_A_TABLE:
+            self._answers.append((name, answer))
+        else:
+            self._n_more += 1
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            return
+        from rich.console import Console
+
+        from hpo.report.tables import prediction_table
+
+        Console().print(prediction_table(self._answers, self._cuts))
+        if self._n_more:
+            typer.echo(f"{self._n_more:,} more posters are not shown: --csv or --jsonl print them all.")
+
+
+def _write_gallery(
+    out: Path,
+    bundle: Path,
+    predictor: Predictor,
+    others: list[Path],
+    posters: list[Named],
+    data: Path | None,
+    force: bool,
+) -> None:
+    from hpo.bundle.predictor import Predictor
+    from hpo.report.gallery import Entry, Model, write_gallery
+
+    predictors = [predictor, *(Predictor.load(other) for other in others)]
+    models = [
+        Model(folder.resolve().name, p.description.label_names, p.description.thresholds, p.description.min_labels)
+        for folder, p in zip([bundle, *others], predictors, strict=True)
+    ]
+    known = _known(data, posters, predictor)
+    shown = [named for named in posters if isinstance(named.source, Path)]
+
+    def entries() -> Iterator[Entry]:
+        answered = [_answers(each, iter(shown)) for each in predictors]
+        for named, *answers in ((one[0][0], *(each[1] for each in one)) for one in zip(*answered, strict=True)):
+            title, truth = known.get(Path(named.source).resolve(), (Path(named.name).stem, None))
+            read = [answer for answer in answers if not isinstance(answer, str)]
+            yield Entry(
+                image=Path(named.source),
+                title=title,
+                probabilities=tuple(_row(answer) for answer in read) if len(read) == len(answers) else (),
+                labels=tuple(answer.labels for answer in read) if len(read) == len(answers) else (),
+                truth=truth,
+            )
+
+    write_gallery(out, models, entries(), force=force)
+    typer.echo(f"Wrote {out}: {len(shown):,} posters.", err=True)
+
+
+def _row(answer: Answer) -> Any:
+    import numpy as np
+
+    return np.array(list(answer.probabilities.values()), np.float32)
+
+
+def _known(
+    data: Path | None, posters: list[Named], predictor: Predictor
+) -> dict[Path, tuple[str, frozenset[str] | None]]:
+    """Return the title and the known labels of posters by their file, from a CSV of their folder."""
+    folder = next((Path(named.source).parent for named in posters if isinstance(named.source, Path)), None)
+    if data is None or folder is None:
+        return {}
+    from hpo.cli.bundles import rules_for
+    from hpo.data.catalogue.catalogue import read_catalogue
+
+    catalogue, _ = read_catalogue(data, folder, rules_for(predictor.description, "all", {}))
+    rows = zip(catalogue.image_paths, catalogue.titles, catalogue.ids, catalogue.targets, strict=True)
+    return {
+        path.resolve(): (
+            title or number,
+            frozenset(name for name, yes in zip(catalogue.label_names, labels, strict=True) if yes),
+        )
+        for path, title, number, labels in rows
+    }

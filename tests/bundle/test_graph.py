@@ -1,0 +1,135 @@
+"""A bundle as an ONNX graph: the same answers, without PyTorch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpo.bundle.bundle import load_classifier
+from hpo.bundle.card import SNIPPET, model_card
+from hpo.bundle.description import Description, load_description, write_description
+from hpo.bundle.graph import LARGEST_DIFFERENCE, write_graph
+from hpo.bundle.predictor import Predictor
+from hpo.errors import BundleError
+
+BLOCKED = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "torchvision", "timm", "optuna", "mlflow", "pandas"):
+            raise ImportError(f"{name} is not to be imported")
+
+sys.meta_path.insert(0, Blocked())
+from hpo.cli.app import main
+main()
+"""
+
+
+def with_graph(bundle: Path, description: Description, **how: object) -> Description:
+    graph = write_graph(bundle, description, how.pop("precision", "fp32"), **how)  # type: ignore[arg-type]
+    write_description(bundle, description.model_copy(update={"onnx": graph}))
+    return load_description(bundle)
+
+
+def test_the_graph_answers_as_the_network_does(bundle, description, drawn):
+    paths = drawn.posters.paths[:20]
+    described = with_graph(bundle, description, posters=paths, targets=drawn.targets[:20])
+    graph = described.onnx
+    assert (graph.precision, graph.n_posters, graph.same_labels) == ("fp32", 20, 1.0)
+    assert graph.largest_difference <= LARGEST_DIFFERENCE
+    assert graph.cost == 0.0
+    by_graph, by_torch = Predictor.load(bundle), Predictor.load(bundle, graph=False)
+    assert isinstance(by_graph.network, Path)
+    for few in (paths[:1], paths):  # any number at once
+        np.testing.assert_allclose(by_graph.probabilities(few), by_torch.probabilities(few), atol=LARGEST_DIFFERENCE)
+
+
+def test_half_the_file_with_what_it_costs(bundle, description, drawn):
+    with_graph(bundle, description, posters=drawn.posters.paths[:20])
+    whole = (bundle / "model.onnx").stat().st_size
+    described = with_graph(
+        bundle, description, precision="fp16", posters=drawn.posters.paths[:20], targets=drawn.targets[:20]
+    )
+    assert (bundle / "model.onnx").stat().st_size < 0.7 * whole
+    assert described.onnx.cost is not None
+    np.testing.assert_allclose(
+        Predictor.load(bundle).probabilities(drawn.posters.paths[:3]),
+        Predictor.load(bundle, graph=False).probabilities(drawn.posters.paths[:3]),
+        atol=0.05,
+    )
+
+
+def test_without_posters_it_is_compared_on_noise(bundle, description):
+    assert with_graph(bundle, description).onnx.n_posters > 0
+
+
+def test_a_graph_that_answers_otherwise_is_refused(bundle, description, drawn, monkeypatch):
+    def other(folder, described):
+        network = load_classifier(folder, described)
+        with torch.no_grad():
+            next(iter(network.head.parameters())).add_(1.0)
+        return network
+
+    from hpo.bundle import graph
+    from hpo.model.forward import export
+
+    monkeypatch.setattr(graph, "export", lambda _, sizes, file: export(other(bundle, description), sizes, file))
+    with pytest.raises(BundleError, match="Expected an ONNX graph that answers as PyTorch does"):
+        write_graph(bundle, description, "fp32", drawn.posters.paths[:5])
+    assert not (bundle / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"another")])
+def test_a_graph_that_is_not_the_one_exported_is_refused(bundle, description, damage):
+    with_graph(bundle, description)
+    damage(bundle / "model.onnx")
+    with pytest.raises(BundleError, match="is not the file that was exported"):
+        Predictor.load(bundle)
+
+
+def test_the_command_line_answers_without_pytorch(bundle, description, drawn, tmp_path):
+    with_graph(bundle, description)
+    posters = [str(path) for path in drawn.posters.paths[:3]]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, "predict", str(bundle), *posters, "--json"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["predictions"]
+    expected = Predictor.load(bundle, graph=False).probabilities(drawn.posters.paths[:3])
+    assert [list(each["probabilities"].values()) for each in found] == [
+        pytest.approx(row, abs=LARGEST_DIFFERENCE) for row in expected
+    ]
+
+
+def test_twenty_lines_of_the_card_do_the_same(bundle, description, drawn, tmp_path):
+    described = with_graph(bundle, description)
+    card = model_card(described.model_copy(update={"metrics": {**described.metrics, "val": None} | CARD_METRICS}))
+    assert SNIPPET in card
+    script = tmp_path / "predict.py"
+    script.write_text(SNIPPET)
+    for name in ("bundle.json", "model.onnx"):
+        shutil.copy(bundle / name, tmp_path)
+    poster = drawn.posters.paths[0]
+    done = subprocess.run([sys.executable, script, poster], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    [answer] = Predictor.load(bundle).answers(Predictor.load(bundle).predict([poster]))
+    assert {label: float(p) for label, p, _ in rows} == pytest.approx(answer.probabilities, abs=2e-4)
+    assert tuple(label for label, _, yes in rows if yes == "yes") == answer.labels
+
+
+SCORES = {"n_posters": 5, "per_label": {}, **dict.fromkeys(("f1_macro", "f1_micro", "f1_samples", "mean_ap"), 0.5)}
+CARD_METRICS = {
+    "val": {**SCORES, "ci95": dict.fromkeys(("f1_macro", "f1_micro", "f1_samples", "mean_ap"), (0.4, 0.6)),
+            "per_label": {"Warm": {"f1": 0.5}}},
+    "baselines": {},
+}  # fmt: skip

@@ -1,0 +1,105 @@
+"""``hpo predict``: every way of naming posters, every way of saying what is on them."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import http.server
+import io
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hpo.bundle.predictor import Predictor
+from hpo.cli.app import app
+from hpo.data.sources import named_posters
+from hpo.errors import HpoError
+
+
+def run(*words: object, stdin: str | None = None):
+    return CliRunner().invoke(app, ["predict", *map(str, words)], input=stdin, catch_exceptions=True)
+
+
+@pytest.fixture
+def folder(drawn, tmp_path) -> Path:
+    """Three posters, one of them deeper, and a file that is none."""
+    out = tmp_path / "posters"
+    (out / "more").mkdir(parents=True)
+    for at, name in enumerate(("b.jpg", "a.png", "more/c.webp")):
+        (out / name).write_bytes(drawn.posters.paths[at].read_bytes())
+    (out / "notes.txt").write_text("no poster")
+    return out
+
+
+def test_folders_patterns_and_lists_name_the_same_posters(bundle, folder):
+    names = [str(folder / name) for name in ("a.png", "b.jpg", "more/c.webp")]
+    ways = [
+        (bundle, folder, "--jsonl"),
+        (bundle, f"{folder}/**/*.[jpw]*", "--jsonl"),
+        (bundle, "-", "--jsonl"),
+        (bundle, *names, "--jsonl"),
+    ]
+    said = [run(*way, stdin="\n".join(names) + "\n\n") for way in ways]
+    for done in said:
+        assert done.exit_code == 0, done.output
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        assert sorted(line["image"] for line in lines) == names
+    expected = Predictor.load(bundle).probabilities([Path(names[0])])[0]
+    first = next(line for line in map(json.loads, said[0].stdout.splitlines()) if line["image"] == names[0])
+    assert list(first["probabilities"].values()) == pytest.approx(expected, abs=1e-4)
+    assert set(first["sure"]) == {"Warm", "Moon", "Bars"}
+
+
+def test_json_is_one_object_with_thresholds(bundle, folder):
+    answer = json.loads(run(bundle, folder, "--json").stdout)
+    assert [set(each) for each in answer["predictions"]] == [{"image", "labels", "probabilities", "sure"}] * 3
+    assert answer["thresholds"].keys() == {"Warm", "Moon", "Bars"}
+
+
+def test_csv_has_a_column_a_label(bundle, folder):
+    rows = list(csv.DictReader(io.StringIO(run(bundle, folder, "--csv").stdout)))
+    assert [Path(row["image"]).name for row in rows] == ["a.png", "b.jpg", "c.webp"]
+    assert 0 <= float(rows[0]["Moon"]) <= 1
+
+
+def test_broken_posters_are_skipped_and_the_others_answered(bundle, folder):
+    (folder / "broken.jpg").write_bytes(b"no image")
+    done = run(bundle, folder, folder / "absent.jpg", "--json")
+    assert done.exit_code == 2
+    assert len(json.loads(done.stdout)["predictions"]) == 3
+    assert "broken.jpg was skipped" in done.stderr
+    assert "absent.jpg was skipped" in done.stderr
+    only = run(bundle, folder / "absent.jpg", "--json")
+    assert (only.exit_code, json.loads(only.stdout)["predictions"]) == (2, [])
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["https://example.org/a.jpg"], "only fetched with --allow-urls"),
+    (["nothing*.jpg"], "got none: check the pattern"),
+    (["a.jpg", "--json", "--csv"], "choose one"),
+    (["a.jpg", "--force"], "for the --gallery"),
+])  # fmt: skip
+def test_what_cannot_be_done_is_one_sentence(bundle, words, told):
+    done = run(bundle, *words)
+    assert isinstance(done.exception, HpoError)
+    assert told in str(done.exception)
+
+
+def test_a_folder_without_posters(tmp_path):
+    with pytest.raises(HpoError, match="got none"):
+        list(named_posters([str(tmp_path)]))
+
+
+def test_addresses_are_fetched_where_that_is_allowed(bundle, folder):
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        done = run(bundle, f"{address}/a.png", f"{address}/absent.png", "--allow-urls", "--json")
+        server.shutdown()
+    assert done.exit_code == 2
+    assert [each["image"] for each in json.loads(done.stdout)["predictions"]] == [f"{address}/a.png"]
+    assert "absent.png was skipped" in done.stderr
