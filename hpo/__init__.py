@@ -1,3 +1,32 @@
-"""Search for the best multi-label poster-genre classifier that this machine can train."""
+"""Finds the best multi-label poster-genre classifier that a machine can train, and proves it.
+
+``load`` opens what a search has exported::
+
+    from hpo import load
+
+    model = load("bundle-movies-default")
+    for answer in model.answers(model.predict(["a.jpg", "b.jpg"])):
+        print(answer.labels, answer.probabilities)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpo.bundle.predictor import Predictor
 
 __version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def load(folder: str | Path) -> Predictor:
+    """Return the classifier of a bundle, ready to answer.
+
+    Its ``predict(posters)`` takes paths, bytes or Pillow images and returns probabilities (N, L) of those that can be
+    decoded, its ``answers`` turns these into labels. Raises BundleError where ``folder`` is not a whole bundle.
+    """
+    from hpo.bundle.predictor import Predictor  # late, so that ``hpo --help`` answers at once
+
+    return Predictor.load(Path(folder))

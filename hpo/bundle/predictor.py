@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpo.bundle.description import Description, checked_graph, load_description
-from hpo.data.decoding import Framing, Source, decode
+from hpo.data.decoding import Framing, Missing, Source, decode
 from hpo.data.images import Progress
 from hpo.data.shards import Array
 from hpo.decision.metrics import predict
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _BLOCK_POSTERS = 128  # decoded at once
 _WORTH_EXPORTING = 256  # posters from which a faster forward pass makes up for the seconds that building it takes
 
+Poster = Source | str | Missing  # a str is a path
 Squares = dict[Framing, Array]  # a poster as each of a bundle's backbones sees it: uint8 (H, W, 3)
 
 
@@ -83,8 +84,8 @@ class Predictor:
         """Return float32 (N, L). Raises OSError or ValueError for a poster that cannot be decoded."""
         return self._probabilities([self._squares(poster) for poster in posters], self._plain)
 
-    def stream(self, posters: Iterable[Source | str], at_least: int = 0) -> Iterator[Predicted]:
-        """Answer block by block, however many posters come; rows count within a block. A str is a reason to skip one.
+    def stream(self, posters: Iterable[Poster], at_least: int = 0) -> Iterator[Predicted]:
+        """Answer block by block, however many posters come; rows count within a block.
 
         The faster forward pass is built once so many have come, or are known to come, that it is worth it.
         """
@@ -101,8 +102,11 @@ class Predictor:
                     found = self._probabilities(list(whole.values()), forward)
                 yield Predicted(tuple(whole), found, broken, len(block))
 
-    def predict(self, posters: Sequence[Source], progress: Progress = lambda _: None) -> Predicted:
-        """Answer for every poster that can be decoded, in batches, so that memory stays flat."""
+    def predict(self, posters: Sequence[Poster], progress: Progress = lambda _: None) -> Predicted:
+        """Answer for every poster that can be decoded, in batches, so that memory stays flat.
+
+        A poster is the path of a file, the bytes of one, or a Pillow image.
+        """
         rows: list[int] = []
         parts = [np.empty((0, len(self.description.label_names)), np.float32)]
         broken: dict[int, str] = {}
@@ -147,11 +151,11 @@ class Predictor:
 
         return fastest_forward(self.network, *(framing.size_px for framing in self.framings))
 
-    def _decode(self, poster: Source | str) -> Squares | str:
-        if isinstance(poster, str):
-            return poster
+    def _decode(self, poster: Poster) -> Squares | str:
+        if isinstance(poster, Missing):
+            return poster.reason
         try:
-            return self._squares(poster)
+            return self._squares(Path(poster) if isinstance(poster, str) else poster)
         except (OSError, ValueError) as error:
             return str(error)
 

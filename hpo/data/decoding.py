@@ -62,6 +62,13 @@ _TURNS = {  # Exif orientation → what undoes it
 }
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A poster that is not there to be decoded, such as one that could not be fetched, and why."""
+
+    reason: str
+
+
 class UnreadablePoster(OSError):
     """A file or an image that cannot be used; the text is the reason, as a report would put it."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from hpo.data.decoding import MAX_FILE_BYTES
+from hpo.data.decoding import MAX_FILE_BYTES, Missing
 from hpo.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")  # of files in folders
@@ -24,7 +24,7 @@ class Named:
     """A poster, or why there is none under that name."""
 
     name: str
-    source: Path | bytes | str  # a str is the reason
+    source: Path | bytes | Missing
 
 
 def named_posters(words: Iterable[str], *, allow_urls: bool = False) -> Iterator[Named]:
@@ -49,9 +49,7 @@ def named_posters(words: Iterable[str], *, allow_urls: bool = False) -> Iterator
 def _in_folder(folder: Path) -> Iterator[Named]:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
-        raise DataError(
-            f"Expected images in the folder {folder}, got none : name another."
-        )
+        raise DataError(f"Expected images in the folder {folder}, got none : name another.")
     yield from (Named(str(file), file) for file in files)
 
 
@@ -69,5 +67,5 @@ def _fetched(address: str, allow_urls: bool) -> Named:
         with urllib.request.urlopen(address, timeout=_SECONDS) as answer:
             content = answer.read(MAX_FILE_BYTES + 1)
     except (urllib.error.URLError, OSError, ValueError) as error:
-        return Named(address, f"not to be had ({getattr(error, 'reason', None) or error})")
-    return Named(address, content if len(content) <= MAX_FILE_BYTES else "too large to be a poster")
+        return Named(address, Missing(f"not to be had ({getattr(error, 'reason', None) or error})"))
+    return Named(address, content if len(content) <= MAX_FILE_BYTES else Missing("too large to be a poster"))

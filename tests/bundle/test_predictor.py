@@ -11,7 +11,7 @@ from hpo.bundle.bundle import save_bundle
 from hpo.bundle.description import write_description
 from hpo.bundle.predictor import Answer, Predictor
 from hpo.bundle.preprocessing import Preprocessing
-from hpo.data.decoding import Fit, Framing, decode
+from hpo.data.decoding import Fit, Framing, Missing, decode
 from hpo.decision.metrics import predict
 from hpo.model.forward import precision
 from hpo.search.objective import Objective
@@ -115,7 +115,7 @@ def test_a_label_is_the_surer_the_farther_its_probability_is_from_its_threshold(
 
 def test_posters_may_come_one_by_one_without_end(predictor, drawn):
     paths = list(drawn.posters.paths[:3])
-    coming = (poster for poster in [*paths, "not to be had"] * 100)
+    coming = (poster for poster in [*paths, Missing("not to be had")] * 100)
     blocks = list(predictor.stream(coming))
     assert sum(found.n_posters for found in blocks) == 400
     assert all(found.n_posters <= 128 for found in blocks)
