@@ -224,6 +224,7 @@ class _Searching:
             self.deadline,
         )
         for trial in self.study.run(self.options.space, runner.objective, runner.in_time):
+            self.trainer.forget()
             logbook.end(trial)
             yield trial
 

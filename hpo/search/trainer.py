@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Trainer:
     n_folds: int = 1
     fold_model: FoldModel = "average"
     checkpoint_folder: Path | None = None  # without one, a trial that is killed begins again from nothing
+    _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
@@ -68,8 +69,8 @@ class Trainer:
     ) -> TrialResult:
         """Run one trial. Equal values and seeds give equal results on one machine; what a report raises stops it.
 
-        A trial that was interrupted goes on from its checkpoints when it is run again. They are removed when it
-        completes or is pruned; after anything else it may be tried again, so that they stay.
+        A trial that was interrupted goes on from its checkpoints when it is run again. They are removed when it is
+        pruned, and by ``forget`` when it has completed; after anything else it may be tried again, so that they stay.
         """
         checkpoints = Checkpoints(self.checkpoint_folder)
         try:
@@ -77,8 +78,13 @@ class Trainer:
         except Pruned:
             checkpoints.discard()
             raise
-        checkpoints.discard()
+        self._finished.append(checkpoints)
         return result
+
+    def forget(self) -> None:
+        """Remove the checkpoints of completed trials, once Optuna knows these: killed before, they are run again."""
+        while self._finished:
+            self._finished.pop().discard()
 
     def repeat(self, trial: FrozenTrial, seed: int) -> TrialResult:
         """Train a complete trial of the study again, on as many threads as it had, and so to the same result.
@@ -91,6 +97,7 @@ class Trainer:
             return self.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), seed)
         finally:
             torch.set_num_threads(n_threads)
+            self.forget()
 
     def _run(
         self,

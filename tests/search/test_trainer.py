@@ -47,6 +47,8 @@ def test_a_trial_that_may_be_tried_again_keeps_its_checkpoint_until_it_completes
     (left,) = left_in(tmp_path)
     assert len(Checkpoint(left).past.figures) == 1
     trainer.run(tuned, 0)
+    assert [*tmp_path.iterdir()]  # killed in this moment, before Optuna knows, it would be run again
+    trainer.forget()
     assert not left_in(tmp_path)
 
 

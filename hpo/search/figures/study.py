@@ -32,7 +32,7 @@ def study_figures(trials: Sequence[FrozenTrial], metric: str, importances: Mappi
     ``importances`` are parameter → share, the most important first; the others of the drawn ones come by name.
     """
     complete = ranked(trials)
-    names = _names(complete, importances)
+    names = parameters_to_draw(complete, importances)
     figures = {}
     if importances:
         figures["importance"] = _importance(importances, metric)
@@ -41,13 +41,13 @@ def study_figures(trials: Sequence[FrozenTrial], metric: str, importances: Mappi
         figures["slices"] = _slices(complete, names, metric)
     if any(trial.duration for trial in trials):
         figures["timeline"] = _timeline(trials)
-    if curves := [trial for trial in complete if _curves(trial, metric)][:_MOST_CURVES]:
+    if curves := learned(complete, metric):
         figures["learning-curves"] = _learning_curves(curves, metric)
     return figures
 
 
-def _names(complete: Sequence[FrozenTrial], importances: Mapping[str, float]) -> list[str]:
-    """The parameters that were chosen at all, the most important first."""
+def parameters_to_draw(complete: Sequence[FrozenTrial], importances: Mapping[str, float]) -> list[str]:
+    """Return up to eight parameters that were chosen at all, the most important first."""
     chosen = {name for trial in complete for name in trial.params}
     ordered = [*(name for name in importances if name in chosen), *sorted(chosen - importances.keys())]
     return ordered[:_MOST_AXES]
@@ -166,12 +166,18 @@ def _label_states(axes: Axes) -> None:
         axes.barh([np.nan], [np.nan], color=colour, label=state)
 
 
-def _learning_curves(top: Sequence[FrozenTrial], metric: str) -> Figure:
-    """The metric after each epoch; of folds the mean, where one that has ended counts with its last."""
+Learned = tuple[FrozenTrial, list[int], list[float]]  # epochs, and the metric after each
+
+
+def learned(complete: Sequence[FrozenTrial], metric: str) -> list[Learned]:
+    """Return how the best trials learned; of folds the mean, one that has ended counting with its last epoch."""
+    return [(trial, *_mean_curve(curves)) for trial in complete if (curves := _curves(trial, metric))][:_MOST_CURVES]
+
+
+def _learning_curves(top: Sequence[Learned], metric: str) -> Figure:
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = clean(figure.add_subplot(), f"How the best {len(top)} trials learned", "epoch", metric)
-    for at, trial in enumerate(top):
-        epochs, values = _mean_curve(_curves(trial, metric))
+    for at, (trial, epochs, values) in enumerate(top):
         colour = _POOR_TO_GOOD(1.0 - 0.8 * at / _MOST_CURVES)
         axes.plot(epochs, values, color=colour, linewidth=1.2, label=f"#{trial.number}: {trial.value or 0.0:.3f}")
     figure.legend(frameon=False, fontsize=7, loc="outside upper right", ncols=len(top))
