@@ -1,4 +1,4 @@
-"""Make the pictures of docs/mlflow.md: ``python docs/screenshots.py``. Needs Chromium and some minutes.
+"""Make the pictures of docs/mlflow.md and use-a-bundle.md: ``python docs/screenshots.py``. Needs Chromium and minutes.
 
 The posters are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
 """
@@ -19,6 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for what the tests have in common with this script
 
+from hpo.data.sample import write_sample  # noqa: E402
 from tests.browser import Browser, browse, find_chromium  # noqa: E402
 from tests.test_end_to_end import CommandLine  # noqa: E402
 
@@ -36,8 +37,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         hpo = CommandLine(Path(folder))
         hpo.ok("search", "--study", STUDY, "--trials", f"{TRIALS}", "--folds", "1")
+        gallery = make_gallery(hpo)
         with served(hpo) as links, browse(chromium) as browser:
             photograph(browser, links)
+            browser.open(gallery.as_uri(), "Predicted genres")
+            keep(browser, "gallery")
 
 
 @contextmanager
@@ -70,6 +74,16 @@ def photograph(browser: Browser, links: dict[str, str]) -> None:
     keep(browser, "champion")
     browser.open(links["All its versions"], "champion", "hpo.reason")
     keep(browser, "versions")
+
+
+def make_gallery(hpo: CommandLine) -> Path:
+    """Put the best trial and an ensemble side by side, on drawn posters that neither has seen."""
+    hpo.ok("export-best", "--study", STUDY, "--out", "best")
+    hpo.ok("export-best", "--study", STUDY, "--ensemble", "--out", "ensemble")
+    csv = write_sample(hpo.folder / "others", n_posters=60, seed=1)
+    hpo.ok("predict", "best", str(csv.parent / "images"), "--against", "ensemble", "--data", str(csv),
+           "--gallery", "gallery.html", "--csv")  # fmt: skip
+    return hpo.folder / "gallery.html"
 
 
 def keep(browser: Browser, name: str) -> None:

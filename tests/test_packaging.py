@@ -32,7 +32,10 @@ def test_the_search_spaces_that_ship_are_installed():
 def committed_texts() -> list[Path]:
     folders = ("hpo", "docs", "search_spaces")
     files = [file for folder in folders for file in (REPOSITORY / folder).rglob("*") if file.is_file()]
-    return [REPOSITORY / "README.md", *(file for file in files if "__pycache__" not in file.parts)]
+    return [
+        REPOSITORY / "README.md",
+        *(file for file in files if "__pycache__" not in file.parts and file.suffix != ".png"),
+    ]
 
 
 def test_no_path_of_one_machine_is_named():

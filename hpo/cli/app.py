@@ -15,7 +15,7 @@ from types import FrameType
 import typer
 
 from hpo import __version__
-from hpo.cli import bundles, compare, data, doctor, predict, results, search, space
+from hpo.cli import annotate, bundles, compare, data, doctor, predict, report, results, search, space
 from hpo.cli import gc as garbage
 from hpo.errors import HpoError
 
@@ -37,6 +37,8 @@ app.command("export-best")(results.export_best)
 app.command("evaluate")(bundles.evaluate)
 app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
+app.command("annotate")(annotate.annotate)
+app.command("report")(report.report)
 app.command("sync")(results.sync)
 app.command("gc")(garbage.gc)
 app.command("ui")(results.ui)

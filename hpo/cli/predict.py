@@ -6,9 +6,8 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,21 +55,25 @@ def predict(
     from hpo.bundle.predictor import Predictor
     from hpo.data.sources import named_posters
 
+    if gallery is not None:
+        from hpo.report.gallery import check_replaceable
+
+        check_replaceable(gallery, force=force)
     predictor = Predictor.load(bundle)
     printer = _printer(predictor, as_json, as_lines, as_csv)
-    named = named_posters(images, allow_urls=allow_urls)
-    posters = list(named) if gallery else named  # a gallery looks at them again
+    kept: list[tuple[Named, Answer | str]] = []  # for the gallery
     n_broken = 0
-    with ExitStack() as stack:
-        stack.enter_context(printer)
-        for poster, answer in _answers(predictor, iter(posters)):
+    with printer:
+        for poster, answer in _answers(predictor, named_posters(images, allow_urls=allow_urls)):
             if isinstance(answer, str):
                 n_broken += 1
                 typer.echo(f"hpo: {poster.name} was skipped, it is not an image that can be read ({answer})", err=True)
             else:
                 printer.add(poster.name, answer)
+            if gallery is not None:
+                kept.append((poster, answer))
     if gallery is not None:
-        _write_gallery(gallery, bundle, predictor, against or [], list(posters), data, force)
+        _write_gallery(gallery, [bundle, *(against or [])], predictor, kept, data, force)
     if n_broken:
         raise typer.Exit(2)
 
@@ -92,12 +95,18 @@ def _answers(predictor: Predictor, posters: Iterator[Named]) -> Iterator[tuple[N
             yield named, answered.get(row) or found.broken[row]
 
 
-class _Printer(Protocol):
+class _Printer:
     """Prints answers as they come."""
 
-    def __enter__(self) -> Any: ...
-    def __exit__(self, *_: object) -> None: ...
-    def add(self, name: str, answer: Answer) -> None: ...
+    def __enter__(self) -> None:
+        """Print what comes before the first."""
+
+    def __exit__(self, *error: object) -> None:
+        """Print what comes after the last."""
+
+    def add(self, name: str, answer: Answer) -> None:
+        """Print one."""
+        raise NotImplementedError
 
 
 def _printer(predictor: Predictor, as_json: bool, as_lines: bool, as_csv: bool) -> _Printer:
@@ -108,16 +117,12 @@ def _printer(predictor: Predictor, as_json: bool, as_lines: bool, as_csv: bool) 
     return _Csv(predictor) if as_csv else _Table(predictor)
 
 
-class _Lines:
+class _Lines(_Printer):
     """One JSON object a line."""
 
     def __init__(self, predictor: Predictor) -> None:
         described = predictor.description
         self.cuts = dict(zip(described.label_names, described.thresholds, strict=True))
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
     def as_dict(self, name: str, answer: Answer) -> dict[str, Any]:
         sure = {label: round(value, 4) for label, value in answer.sure(self.cuts).items()}
@@ -142,7 +147,7 @@ class _Json(_Lines):
         print(f'{opening}], "thresholds": {json.dumps(self.cuts, ensure_ascii=False)}}}')  # noqa: T201
 
 
-class _Csv:
+class _Csv(_Printer):
     """A header, and a row a poster: its name, its labels, the probability of each label."""
 
     def __init__(self, predictor: Predictor) -> None:
@@ -152,13 +157,11 @@ class _Csv:
     def __enter__(self) -> None:
         self._writer.writerow(["image", "labels", *self._names])
 
-    def __exit__(self, *_: object) -> None: ...
-
     def add(self, name: str, answer: Answer) -> None:
         self._writer.writerow([name, ", ".join(answer.labels), *(f"{p:.4f}" for p in answer.probabilities.values())])
 
 
-class _Table:
+class _Table(_Printer):
     """A table for a person, who would not read more than a thousand rows."""
 
     def __init__(self, predictor: Predictor) -> None:
@@ -167,16 +170,14 @@ class _Table:
         self._answers: list[tuple[str, Answer]] = []
         self._n_more = 0
 
-    def __enter__(self) -> None: ...
-
     def add(self, name: str, answer: Answer) -> None:
         if len(self._answers) < _MOST_IN_A_TABLE:
             self._answers.append((name, answer))
         else:
             self._n_more += 1
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
+    def __exit__(self, *error: object) -> None:
+        if error[0] is not None:
             return
         from rich.console import Console
 
@@ -189,39 +190,36 @@ class _Table:
 
 def _write_gallery(
     out: Path,
-    bundle: Path,
+    bundles: list[Path],
     predictor: Predictor,
-    others: list[Path],
-    posters: list[Named],
+    answered: list[tuple[Named, Answer | str]],
     data: Path | None,
     force: bool,
 ) -> None:
+    """Write the page: what the first bundle has said already, and what the others say now."""
     from hpo.bundle.predictor import Predictor
     from hpo.report.gallery import Entry, Model, write_gallery
 
-    predictors = [predictor, *(Predictor.load(other) for other in others)]
+    files = [(named, answer) for named, answer in answered if isinstance(named.source, Path)]
+    posters = [named for named, _ in files]
+    predictors = [predictor, *(Predictor.load(other) for other in bundles[1:])]
     models = [
         Model(folder.resolve().name, p.description.label_names, p.description.thresholds, p.description.min_labels)
-        for folder, p in zip([bundle, *others], predictors, strict=True)
+        for folder, p in zip(bundles, predictors, strict=True)
     ]
     known = _known(data, posters, predictor)
-    shown = [named for named in posters if isinstance(named.source, Path)]
 
     def entries() -> Iterator[Entry]:
-        answered = [_answers(each, iter(shown)) for each in predictors]
-        for named, *answers in ((one[0][0], *(each[1] for each in one)) for one in zip(*answered, strict=True)):
-            title, truth = known.get(Path(named.source).resolve(), (Path(named.name).stem, None))
+        others = [(answer for _, answer in _answers(other, iter(posters))) for other in predictors[1:]]
+        for named, *answers in zip(posters, (answer for _, answer in files), *others, strict=True):
+            image = Path(str(named.source))
+            title, truth = known.get(image.resolve(), (image.stem, None))
             read = [answer for answer in answers if not isinstance(answer, str)]
-            yield Entry(
-                image=Path(named.source),
-                title=title,
-                probabilities=tuple(_row(answer) for answer in read) if len(read) == len(answers) else (),
-                labels=tuple(answer.labels for answer in read) if len(read) == len(answers) else (),
-                truth=truth,
-            )
+            said = read if len(read) == len(answers) else []
+            yield Entry(image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth)
 
     write_gallery(out, models, entries(), force=force)
-    typer.echo(f"Wrote {out}: {len(shown):,} posters.", err=True)
+    typer.echo(f"Wrote {out}: {len(posters):,} posters.", err=True)
 
 
 def _row(answer: Answer) -> Any:
@@ -234,7 +232,7 @@ def _known(
     data: Path | None, posters: list[Named], predictor: Predictor
 ) -> dict[Path, tuple[str, frozenset[str] | None]]:
     """Return the title and the known labels of posters by their file, from a CSV of their folder."""
-    folder = next((Path(named.source).parent for named in posters if isinstance(named.source, Path)), None)
+    folder = next((named.source.parent for named in posters if isinstance(named.source, Path)), None)
     if data is None or folder is None:
         return {}
     from hpo.cli.bundles import rules_for

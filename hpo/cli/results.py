@@ -43,8 +43,8 @@ def status(
     ] = None,
 ) -> None:
     """Say how far a study is, who works on it, what its best trial is, and which version is the champion."""
-    places = _places(storage, tracking_uri)
-    opened = _open(study, places)
+    places = open_places(storage, tracking_uri)
+    opened = open_study_of(study, places)
     from hpo.report.status import print_status, status_of, watch_status
 
     champion = opened.crowned if tracking_uri is None else _champion_at(places, opened.name)
@@ -78,7 +78,7 @@ def leaderboard(
     storage: Storage = None,
 ) -> None:
     """Rank a study's complete trials on the posters that it judges them on."""
-    opened = _open(study, _places(storage, None))
+    opened = open_study_of(study, open_places(storage, None))
     from rich.console import Console
 
     from hpo.report.tables import best_by_backbone, complete_trials, trial_table
@@ -116,8 +116,8 @@ def export_best(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write the champion, or an ensemble, as a bundle, judged on the test posters that no search has looked at."""
-    places = _places(storage, tracking_uri, cache_dir)
-    opened = _open(study, places)
+    places = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, places)
     from hpo.cli.watch import RichWatch
     from hpo.report.tables import export_lines
     from hpo.search.export import export_best as export
@@ -156,8 +156,8 @@ def ensemble(
     cache_dir: CacheDir = None,
 ) -> None:
     """Say which trials of a study are best averaged, what each adds, and what the average may claim."""
-    places = _places(storage, tracking_uri, cache_dir)
-    opened = _open(study, places)
+    places = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, places)
     from hpo.cli.watch import RichWatch
     from hpo.report.ensemble import ensemble_account, print_ensemble
     from hpo.search.ensemble import select_members
@@ -184,8 +184,8 @@ def sync(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write every MLflow run that is missing or wrong from Optuna's record; safe at any time, also twice."""
-    places = _places(storage, tracking_uri, cache_dir)
-    opened = _open(study, places)
+    places = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, places)
     from hpo.cli.watch import RichWatch
     from hpo.report.status import print_sync, sync_account
     from hpo.search.sync import sync as run_sync
@@ -210,11 +210,11 @@ def ui(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Start MLflow on this machine; print links to a study's trials, report and champion. Ctrl-C stops it."""
-    places = _places(storage, tracking_uri)
+    places = open_places(storage, tracking_uri)
     from hpo.report.ui import serve
 
     try:
-        opened = _open(study, places)
+        opened = open_study_of(study, places)
     except HpoError:
         if study is not None:
             raise
@@ -222,13 +222,14 @@ def ui(
     serve(places, opened, port, typer.echo, open_browser=open_browser)
 
 
-def _places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:
+def open_places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:
+    """Return where a study and its MLflow are, by options, environment and default."""
     from hpo.search.places import Places
 
     return Places.of(storage, tracking_uri, cache_dir)
 
 
-def _open(name: str | None, places: Places) -> Study:
+def open_study_of(name: str | None, places: Places) -> Study:
     """Open the study of that name; without one the only one, or the latest."""
     from hpo.search.storage import latest_study_name
     from hpo.search.study import open_study

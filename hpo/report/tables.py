@@ -173,11 +173,11 @@ def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float
 def prediction_table(answers: Sequence[tuple[str, Answer]], thresholds: Mapping[str, float]) -> Table:
     """The predicted labels of each poster, likeliest first, each probability with what it had to reach."""
     table = Table()
-    for name in ("poster", "labels (probability, threshold)", "likeliest others"):
+    for name in ("poster", "labels (probability/threshold)", "likeliest others"):
         table.add_column(name)
     for image, answer in answers:
         ranked = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-        said = {name: f"{name} ({probability:.2f}, {thresholds[name]:.2f})" for name, probability in ranked}
+        said = {name: f"{name} ({probability:.2f}/{thresholds[name]:.2f})" for name, probability in ranked}
         shown = [words for name, words in said.items() if name in answer.labels]
         others = [words for name, words in said.items() if name not in answer.labels]
         table.add_row(Path(image).name, ", ".join(shown) or "none", ", ".join(others[:2]))

@@ -99,10 +99,10 @@ def test_a_folder_that_is_no_bundle(bundle, missing):
         Predictor.load(bundle)
 
 
-@pytest.mark.parametrize("version", [4, "one", [1]])
+@pytest.mark.parametrize("version", [5, "one", [1]])
 def test_another_format_asks_for_another_hpo(bundle, version):
     rewrite(bundle, format_version=version)
-    with pytest.raises(BundleError, match=r"format 3 or older, got .* in .*bundle\.json: upgrade hpo"):
+    with pytest.raises(BundleError, match=r"format 4 or older, got .* in .*bundle\.json: upgrade hpo"):
         load_description(bundle)
 
 

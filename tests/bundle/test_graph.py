@@ -33,15 +33,17 @@ main()
 """
 
 
-def with_graph(bundle: Path, description: Description, **how: object) -> Description:
+def with_graph(bundle: Path, **how: object) -> Description:
+    """Export the bundle as a graph and let its description say so."""
+    description = load_description(bundle)
     graph = write_graph(bundle, description, how.pop("precision", "fp32"), **how)  # type: ignore[arg-type]
     write_description(bundle, description.model_copy(update={"onnx": graph}))
     return load_description(bundle)
 
 
-def test_the_graph_answers_as_the_network_does(bundle, description, drawn):
+def test_the_graph_answers_as_the_network_does(bundle, drawn):
     paths = drawn.posters.paths[:20]
-    described = with_graph(bundle, description, posters=paths, targets=drawn.targets[:20])
+    described = with_graph(bundle, posters=paths, targets=drawn.targets[:20])
     graph = described.onnx
     assert (graph.precision, graph.n_posters, graph.same_labels) == ("fp32", 20, 1.0)
     assert graph.largest_difference <= LARGEST_DIFFERENCE
@@ -52,12 +54,10 @@ def test_the_graph_answers_as_the_network_does(bundle, description, drawn):
         np.testing.assert_allclose(by_graph.probabilities(few), by_torch.probabilities(few), atol=LARGEST_DIFFERENCE)
 
 
-def test_half_the_file_with_what_it_costs(bundle, description, drawn):
-    with_graph(bundle, description, posters=drawn.posters.paths[:20])
+def test_half_the_file_with_what_it_costs(bundle, drawn):
+    with_graph(bundle, posters=drawn.posters.paths[:20])
     whole = (bundle / "model.onnx").stat().st_size
-    described = with_graph(
-        bundle, description, precision="fp16", posters=drawn.posters.paths[:20], targets=drawn.targets[:20]
-    )
+    described = with_graph(bundle, precision="fp16", posters=drawn.posters.paths[:20], targets=drawn.targets[:20])
     assert (bundle / "model.onnx").stat().st_size < 0.7 * whole
     assert described.onnx.cost is not None
     np.testing.assert_allclose(
@@ -67,11 +67,11 @@ def test_half_the_file_with_what_it_costs(bundle, description, drawn):
     )
 
 
-def test_without_posters_it_is_compared_on_noise(bundle, description):
-    assert with_graph(bundle, description).onnx.n_posters > 0
+def test_without_posters_it_is_compared_on_noise(bundle):
+    assert with_graph(bundle).onnx.n_posters > 0
 
 
-def test_a_graph_that_answers_otherwise_is_refused(bundle, description, drawn, monkeypatch):
+def test_a_graph_that_answers_otherwise_is_refused(bundle, drawn, monkeypatch):
     def other(folder, described):
         network = load_classifier(folder, described)
         with torch.no_grad():
@@ -81,22 +81,24 @@ def test_a_graph_that_answers_otherwise_is_refused(bundle, description, drawn, m
     from hpo.bundle import graph
     from hpo.model.forward import export
 
-    monkeypatch.setattr(graph, "export", lambda _, sizes, file: export(other(bundle, description), sizes, file))
+    monkeypatch.setattr(
+        graph, "export", lambda _, sizes, file: export(other(bundle, load_description(bundle)), sizes, file)
+    )
     with pytest.raises(BundleError, match="Expected an ONNX graph that answers as PyTorch does"):
-        write_graph(bundle, description, "fp32", drawn.posters.paths[:5])
+        write_graph(bundle, load_description(bundle), "fp32", drawn.posters.paths[:5])
     assert not (bundle / "model.onnx").exists()
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"another")])
-def test_a_graph_that_is_not_the_one_exported_is_refused(bundle, description, damage):
-    with_graph(bundle, description)
+def test_a_graph_that_is_not_the_one_exported_is_refused(bundle, damage):
+    with_graph(bundle)
     damage(bundle / "model.onnx")
     with pytest.raises(BundleError, match="is not the file that was exported"):
         Predictor.load(bundle)
 
 
-def test_the_command_line_answers_without_pytorch(bundle, description, drawn, tmp_path):
-    with_graph(bundle, description)
+def test_the_command_line_answers_without_pytorch(bundle, drawn, tmp_path):
+    with_graph(bundle)
     posters = [str(path) for path in drawn.posters.paths[:3]]
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, "predict", str(bundle), *posters, "--json"],
@@ -110,8 +112,8 @@ def test_the_command_line_answers_without_pytorch(bundle, description, drawn, tm
     ]
 
 
-def test_twenty_lines_of_the_card_do_the_same(bundle, description, drawn, tmp_path):
-    described = with_graph(bundle, description)
+def test_twenty_lines_of_the_card_do_the_same(bundle, drawn, tmp_path):
+    described = with_graph(bundle)
     card = model_card(described.model_copy(update={"metrics": {**described.metrics, "val": None} | CARD_METRICS}))
     assert SNIPPET in card
     script = tmp_path / "predict.py"

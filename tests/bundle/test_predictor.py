@@ -39,7 +39,7 @@ def test_posters_become_squares_as_the_bundle_says(bundle, description, drawn, f
     images = np.stack([decode(path, Framing(64, fit, interpolation, 0.8)) for path in paths])
     predictor = Predictor.load(bundle)
     with torch.inference_mode():
-        expected = torch.sigmoid(predictor.classifier(torch.from_numpy(images))).numpy()
+        expected = torch.sigmoid(predictor.network(torch.from_numpy(images))).numpy()
     np.testing.assert_allclose(predictor.probabilities(paths), expected, atol=1e-5)
     np.testing.assert_allclose(predictor.predict(paths).probabilities, expected, atol=1e-5)
 

@@ -103,3 +103,19 @@ def test_addresses_are_fetched_where_that_is_allowed(bundle, folder):
     assert done.exit_code == 2
     assert [each["image"] for each in json.loads(done.stdout)["predictions"]] == [f"{address}/a.png"]
     assert "absent.png was skipped" in done.stderr
+
+
+def test_a_gallery_shows_two_models_and_what_is_known(bundle, drawn, folder, tmp_path):
+    rows = ["id,name,labels", 'b,"<b>Bee</b>","Warm, Moon"', "a,Ay,Bars"]
+    (tmp_path / "known.csv").write_text("\n".join(rows) + "\n")
+    page = tmp_path / "gallery.html"
+    words = (bundle, folder, "--gallery", page, "--against", bundle, "--data", tmp_path / "known.csv")
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    text = page.read_text(encoding="utf-8")
+    assert "&lt;b&gt;Bee&lt;/b&gt;" in text
+    assert "<b>Bee</b>" not in text
+    assert text.count("data:image/jpeg") == 3
+    again = run(*words)
+    assert "give --force to replace it" in str(again.exception)
+    assert run(*words, "--force").exit_code == 0

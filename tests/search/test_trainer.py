@@ -65,7 +65,9 @@ def test_finished_folds_are_kept_until_the_trial_ends(tmp_path, parts, source, t
     with pytest.raises(KeyboardInterrupt):
         folds(tmp_path).run(tuned, 0, raising(KeyboardInterrupt(), fold=1))
     assert sorted(len(Checkpoint(left).past.figures) for left in left_in(tmp_path)) == [1, 2]
-    again, whole = folds(tmp_path).run(tuned, 0), folds(None).run(tuned, 0)
+    resumed = folds(tmp_path)
+    again, whole = resumed.run(tuned, 0), folds(None).run(tuned, 0)
+    resumed.forget()
     np.testing.assert_array_equal(again.val_probabilities, whole.val_probabilities)
     assert (again.value, again.epochs) == (whole.value, whole.epochs)
     assert not left_in(tmp_path)

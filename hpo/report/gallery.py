@@ -1,0 +1,271 @@
+"""A gallery: posters with what models say of them, as one HTML page that needs nothing beside it.
+
+The page is written poster by poster, so that a gallery of thousands takes no more memory than one of ten. What its
+filters need to know is what it shows: they read the page, and there is no second copy of anything.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from hpo.data.decoding import Framing, decode
+from hpo.data.shards import Array
+from hpo.errors import DataError
+
+_TALLEST = 1.5  # times the width, as posters of films are
+_QUALITY = 75
+_BARS = 128  # the grey that decode pads a poster with
+_ROWS = 8  # bars that are shown at once; of a hundred genres most say nothing
+_FEWEST_FOLDED = 3  # less is not worth a click
+
+# What became of one genre → its symbol and its words. Colours are the template's; nothing is told by colour alone.
+_MARKS = {
+    "hit": ("✓", "hit"),
+    "miss": ("○", "missed"),
+    "alarm": ("✕", "false alarm"),
+    "said": ("", ""),  # predicted, and nobody knows better
+    "outside": ("–", "not a genre of this model"),
+    "": ("", ""),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of the classifiers of a gallery, as its bundle describes it."""
+
+    name: str
+    label_names: tuple[str, ...]  # (L,)
+    thresholds: tuple[float, ...]  # (L,), predicted when probability >= threshold
+    min_labels: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One poster, and what each model says of it; nothing (two empty tuples) where no model could look at it."""
+
+    image: Path
+    title: str
+    probabilities: tuple[Array, ...]  # (L,) for each model
+    labels: tuple[tuple[str, ...], ...]  # predicted, for each model
+    truth: frozenset[str] | None  # None where it is not known
+
+
+class _Mark(NamedTuple):
+    kind: str  # of _MARKS
+    genre: str
+
+
+class _Bar(NamedTuple):
+    kind: str
+    genre: str
+    probability: float
+    threshold: float
+
+
+class _Opinion(NamedTuple):
+    """What one model says of one poster."""
+
+    model: Model
+    is_silent: bool  # no genre is predicted
+    chips: tuple[_Mark, ...]
+    bars: tuple[_Bar, ...]
+    folded: tuple[_Bar, ...]
+
+
+class Picture(NamedTuple):
+    """A poster within the page."""
+
+    source: str  # a data URI
+    width: int
+    height: int
+
+
+class _Tile(NamedTuple):
+    title: str
+    picture: Picture | None
+    reason: str  # why there is no picture
+    truth: tuple[str, ...] | None
+    opinions: tuple[_Opinion, ...]
+
+
+def write_gallery(
+    out: Path, models: Sequence[Model], entries: Iterable[Entry], *, force: bool = False, thumbnail_px: int = 240
+) -> None:
+    """Write the page to ``out``, which appears whole or not at all; ``entries`` are read one by one.
+
+    Posters become JPEGs of at most ``thumbnail_px`` in width and half as much again in height, without the metadata of
+    their files. One that cannot be read is shown as a tile with the reason.
+
+    Raises: DataError: ``out`` exists and ``force`` is not given, or it cannot be written.
+    """
+    check_replaceable(out, force=force)
+    environment = Environment(
+        loader=PackageLoader("hpo.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("gallery.html.j2").generate(
+        models=models,
+        genres=_genres(models),
+        marks=_MARKS,
+        tiles=(_tile(entry, models, thumbnail_px) for entry in entries),
+    )
+    with whole_or_absent(out) as file:
+        file.writelines(page)
+
+
+def check_replaceable(out: Path, *, force: bool = False, option: str = "--gallery") -> None:
+    """Raise DataError where a page would not be written to ``out``: worth asking before minutes of predictions."""
+    try:
+        is_there, is_file = out.exists(), out.is_file()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise _unwritable(out, error, option) from error
+    if is_there and not is_file:
+        raise DataError(f"Expected a file to write the page to, got {out}: name a file, such as page.html.")
+    if is_there and not force:
+        raise DataError(f"{out} exists already: give --force to replace it, or another name to {option}.")
+
+
+@contextmanager
+def whole_or_absent(out: Path, option: str = "--gallery") -> Iterator[TextIO]:
+    """A text file that gets its name at the end; not a temporary file of Python's, which only its owner may read."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # A file's name need not be Unicode, so neither need a title that was made of it.
+        with temporary.open("w", encoding="utf-8", errors="replace") as file:
+            yield file
+        temporary.replace(out)
+    except OSError as error:
+        raise _unwritable(out, error, option) from error
+    finally:
+        with suppress(OSError):  # it is not there, or its folder is not
+            temporary.unlink()
+
+
+def _unwritable(out: Path, error: OSError, option: str) -> DataError:
+    return DataError(
+        f"The page could not be written to {out} ({error.strerror or error}): "
+        f"free some space or give another name to {option}."
+    )
+
+
+def _tile(entry: Entry, models: Sequence[Model], thumbnail_px: int) -> _Tile:
+    title = entry.title.strip() or entry.image.name
+    truth = None if entry.truth is None else _sorted_as(_genres(models), entry.truth)
+    opinions = _opinions(entry, models)
+    try:
+        return _Tile(title, thumbnail(entry.image, thumbnail_px), "", truth, opinions)
+    except (OSError, ValueError) as error:
+        return _Tile(title, None, str(error), truth, opinions)
+
+
+def thumbnail(path: Path, width_px: int) -> Picture:
+    """Return a small JPEG of a poster. Raises OSError or ValueError for a poster that cannot be decoded."""
+    square = decode(path, Framing(round(_TALLEST * width_px), fit="pad"))
+    poster = Image.fromarray(_without_bars(square))
+    poster.thumbnail((width_px, poster.height), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    poster.save(content, "JPEG", quality=_QUALITY, optimize=True)
+    encoded = base64.b64encode(content.getvalue()).decode("ascii")
+    return Picture(f"data:image/jpeg;base64,{encoded}", *poster.size)
+
+
+def _without_bars(square: Array) -> Array:
+    """Cut away what is nothing but the grey of ``pad``: the proportions of a file are unknown until it is decoded."""
+    drawn = (square != _BARS).any(axis=2)
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    if not rows.size:  # a poster of that very grey
+        return square
+    return square[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _opinions(entry: Entry, models: Sequence[Model]) -> tuple[_Opinion, ...]:
+    """The same genres in the same order for every model, so that bars side by side can be compared."""
+    if not entry.probabilities:
+        return ()
+    found = [
+        dict(zip(model.label_names, values.tolist(), strict=True))
+        for model, values in zip(models, entry.probabilities, strict=True)
+    ]
+    shown, folded = _rows(found, entry)
+    return tuple(
+        _opinion(model, probabilities, frozenset(labels), entry.truth, (shown, folded))
+        for model, probabilities, labels in zip(models, found, entry.labels, strict=True)
+    )
+
+
+def _rows(found: Sequence[dict[str, float]], entry: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the genres whose bars are shown, likeliest first, and those that a click brings forth."""
+    known: dict[str, list[float]] = {}
+    for probabilities in found:
+        for genre, probability in probabilities.items():
+            known.setdefault(genre, []).append(probability)
+    ranked = sorted(known, key=lambda genre: -sum(known[genre]) / len(known[genre]))
+    matters = (entry.truth or frozenset()).union(*entry.labels)
+    folded = tuple(genre for genre in ranked[_ROWS:] if genre not in matters)
+    if len(folded) < _FEWEST_FOLDED:
+        return tuple(ranked), ()
+    return tuple(genre for genre in ranked if genre not in folded), folded
+
+
+def _opinion(
+    model: Model,
+    probabilities: dict[str, float],
+    predicted: frozenset[str],
+    truth: frozenset[str] | None,
+    rows: tuple[Sequence[str], Sequence[str]],
+) -> _Opinion:
+    thresholds = dict(zip(model.label_names, model.thresholds, strict=True))
+
+    def kind(genre: str) -> str:
+        return _kind(genre, genre in predicted, truth) if genre in thresholds else "outside"
+
+    def bar(genre: str) -> _Bar:
+        return _Bar(kind(genre), genre, probabilities.get(genre, 0.0), thresholds.get(genre, 1.0))
+
+    chips = _chips({*predicted, *(truth or ())}, predicted, kind, probabilities)
+    shown, folded = rows
+    return _Opinion(model, not predicted, chips, tuple(map(bar, shown)), tuple(map(bar, folded)))
+
+
+def _chips(
+    genres: set[str], predicted: frozenset[str], kind: Callable[[str], str], probabilities: dict[str, float]
+) -> tuple[_Mark, ...]:
+    """What was predicted, likeliest first, and then what was not although it is true."""
+
+    def rank(genre: str) -> tuple[bool, float, str]:
+        return genre not in predicted, -probabilities.get(genre, 0.0), genre
+
+    return tuple(_Mark(kind(genre), genre) for genre in sorted(genres, key=rank))
+
+
+def _kind(genre: str, is_predicted: bool, truth: frozenset[str] | None) -> str:
+    if truth is None:
+        return "said" if is_predicted else ""
+    if is_predicted:
+        return "hit" if genre in truth else "alarm"
+    return "miss" if genre in truth else ""
+
+
+def _genres(models: Sequence[Model]) -> tuple[str, ...]:
+    """Those of all models, in the order of the first model that has each."""
+    return tuple(dict.fromkeys(name for model in models for name in model.label_names))
+
+
+def _sorted_as(order: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    place = {name: at for at, name in enumerate(order)}
+    return tuple(sorted(names, key=lambda name: (place.get(name, len(place)), name)))

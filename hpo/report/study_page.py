@@ -1,0 +1,207 @@
+"""A study as one HTML page that needs nothing beside it: for somebody who has no MLflow, and no network."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from optuna.trial import FrozenTrial
+
+from hpo.data.account import kept_together, split_rows
+from hpo.data.images import Phase
+from hpo.data.prepare import Part, PreparedData
+from hpo.data.shards import Array
+from hpo.decision.baselines import constant_baselines
+from hpo.decision.metrics import METRICS, predict
+from hpo.errors import DataError, StudyError, TrackingError
+from hpo.report.charts import charts, plotly_code
+from hpo.report.gallery import Picture, check_replaceable, thumbnail, whole_or_absent
+from hpo.search.ensemble import Selected, select_members
+from hpo.search.export import reopen_data
+from hpo.search.objective import judged_posters
+from hpo.search.places import Places
+from hpo.search.pool import load_probabilities
+from hpo.search.record import TrialRecord
+from hpo.search.study import Study
+from hpo.search.summary import (
+    Row,
+    backbone_rows,
+    cost_sentence,
+    leaderboard_rows,
+    states_sentence,
+    threshold_rows,
+)
+from hpo.search.tracking import Tracking
+from hpo.search.trainer import Trainer
+
+_TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
+_OPTIONS = {"val_size": "--val-size", "test_size": "--test-size"}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A poster that was judged, and what was said of it."""
+
+    picture: Picture
+    hits: tuple[str, ...]
+    misses: tuple[str, ...]
+    alarms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What needs the posters again: none of it where they are not at hand, and why."""
+
+    data: PreparedData | None = None
+    ensemble: Selected | None = None
+    right: tuple[Example, ...] = ()
+    wrong: tuple[Example, ...] = ()
+    baselines: Mapping[str, Mapping[str, float]] | None = None
+    why_not: str = ""
+
+
+def write_report(
+    out: Path, study: Study, tracking: Tracking, places: Places, phase: Phase, *, force: bool = False
+) -> None:
+    """Write the page of ``study`` to ``out``, whole or not at all.
+
+    Raises DataError where ``out`` exists and ``force`` is not given, StudyError where no trial is complete.
+    """
+    check_replaceable(out, force=force, option="--out")
+    leader = study.leader()
+    if leader is None:
+        raise StudyError(f"Study {study.name!r} has no complete trial to report on yet: go on with hpo search.")
+    judged = _judged(study, leader, tracking, places, phase)
+    trials, metric = study.trials(), study.metric
+    constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
+    environment = Environment(
+        loader=PackageLoader("hpo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("report.html.j2").generate(
+        study=study,
+        metric=metric,
+        posters=judged_posters(study.attributes),
+        leader=TrialRecord.of(leader).name,
+        value=leader.value,
+        crown=study.crown(),
+        states=states_sentence(trials, study.budget),
+        cost=cost_sentence(trials),
+        asked=_asked(study),
+        backbones=_shown(backbone_rows(trials)),
+        leaderboard=_shown(leaderboard_rows(trials, _TOP)),
+        thresholds=_shown(threshold_rows(leader)),
+        baselines=_baseline_rows(judged.baselines),
+        splits=split_rows(judged.data) if judged.data else [],
+        together=kept_together(judged.data) if judged.data else "",
+        ensemble=_ensemble_rows(judged.ensemble),
+        ensemble_claim=judged.ensemble.claim if judged.ensemble else None,
+        examples={"Decided right": judged.right, "Decided wrong": judged.wrong},
+        why_not=judged.why_not,
+        charts=charts(trials, metric, study.importances(), constant),
+        command=command_of(study),
+        made_with=leader.user_attrs.get("made_with", {}),
+        plotly=plotly_code(),
+    )
+    with whole_or_absent(out, "--out") as file:
+        file.writelines(page)
+
+
+def _asked(study: Study) -> list[Row]:
+    known = study.attributes
+    names = ("metric", "objective", "thresholds", "folds", "space", "seed")
+    rows = [{"asked for": name, "value": known[name]} for name in names if name in known]
+    return [*rows, {"asked for": "trials", "value": study.budget}]
+
+
+def _shown(rows: Sequence[Row]) -> list[Row]:
+    return [
+        {
+            key: f"{value:.3f}" if isinstance(value, float) else str(value)
+            for key, value in row.items()
+            if key != "number"
+        }
+        for row in rows
+    ]
+
+
+def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[Row]:
+    return [
+        {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS}}
+        for name, values in (baselines or {}).items()
+    ]
+
+
+def _ensemble_rows(selected: Selected | None) -> list[Row]:
+    if selected is None:
+        return []
+    rows = zip(selected.trials, selected.weights, selected.steps, strict=True)
+    return [
+        {"trial": TrialRecord.of(trial).name, "weight": f"{weight:.3f}", "value": f"{step.value:.3f}",
+         "adds": f"{step.gain:+.4f}"}
+        for trial, weight, step in rows
+    ]  # fmt: skip
+
+
+def command_of(study: Study) -> str:
+    """Return the command line that begins this study again."""
+    known, data = study.attributes, study.attributes["data"]
+    words = ["hpo", "search", "--study", study.name, "--space", str(known["space"]), "--trials", str(study.budget)]
+    if not known.get("synthetic"):
+        words += ["--data", data["csv"], "--images", data["images"]]
+    words += ["--seed", str(known["seed"]), "--folds", str(known.get("folds", 1)), "--metric", known["metric"]]
+    for key, option in _OPTIONS.items():
+        if key in data:
+            words += [option, str(data[key])]
+    return shlex.join(words)
+
+
+def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> Judged:
+    """What needs the posters themselves, or MLflow."""
+    try:
+        data = reopen_data(study, places, phase)
+        trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
+        part = trainer.judged_on
+        baselines = constant_baselines(trainer.train.targets, part.targets)
+        probabilities = load_probabilities(tracking, study.run_id(leader), part)
+        selected = select_members(study, tracking, data, trainer)
+    except (DataError, StudyError, TrackingError) as error:
+        return Judged(why_not=str(error))
+    right: tuple[Example, ...] = ()
+    wrong: tuple[Example, ...] = ()
+    if probabilities is not None:
+        _, judged = trainer.objective.judge(probabilities, part.targets)
+        right, wrong = _examples(part, probabilities, judged.thresholds.values, data.catalogue.label_names)
+    return Judged(data, selected, right, wrong, baselines)
+
+
+def _examples(
+    part: Part, probabilities: Array, thresholds: Array, names: Sequence[str]
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """The posters of which the model was surest, among those that it decided wholly right, and least right."""
+    said, true = predict(probabilities, thresholds), part.targets
+    n_wrong = (said != true).sum(axis=1)
+    margin = np.abs(probabilities - thresholds).min(axis=1)
+    whole = np.flatnonzero((n_wrong == 0) & (true.sum(axis=1) > 1))
+    right = whole[np.argsort(-margin[whole], kind="stable")[:_EXAMPLES]]
+    wrong = np.argsort(-n_wrong, kind="stable")[:_EXAMPLES]
+    return tuple(
+        tuple(
+            Example(
+                thumbnail(part.posters.paths[row], _THUMBNAIL_PX),
+                _named(said[row] & true[row], names),
+                _named(~said[row] & true[row], names),
+                _named(said[row] & ~true[row], names),
+            )
+            for row in rows
+        )
+        for rows in (right, wrong)
+    )  # type: ignore[return-value]
+
+
+def _named(chosen: Array, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name, yes in zip(names, chosen, strict=True) if yes)

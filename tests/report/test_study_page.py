@@ -1,0 +1,93 @@
+"""The page of a study: whole, alone, and the same on every screen."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from hpo.report.charts import charts
+from tests.browser import find_chromium
+from tests.search.figures.test_figures import searched
+from tests.test_end_to_end import CommandLine
+from tests.test_many_workers import SPACE
+
+
+@pytest.fixture(scope="module")
+def hpo(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
+    """A finished search of drawn posters whose name is a trap for HTML."""
+    hpo = CommandLine(tmp_path_factory.mktemp("report"))
+    hpo.ok("data", "sample", "drawn", "--posters", "150")
+    (hpo.folder / "space.yaml").write_text(SPACE)
+    given = ("--data", "drawn/anime.csv", "--images", "drawn/images", "--space", "space.yaml", "--study", "<b>s")
+    hpo.ok("search", *given, "--labels", "4", "--folds", "1", "--trials", "4", "--no-confirm")
+    return hpo
+
+
+def test_it_says_everything_and_asks_nothing(hpo: CommandLine) -> None:
+    hpo.ok("report", "<b>s", "--out", "page.html")
+    page = (hpo.folder / "page.html").read_text(encoding="utf-8")
+    head = page.partition("<script>")[0]
+    for words in (
+        "Study &lt;b&gt;s",
+        "f1_macro 0.",
+        "Why it is the champion",
+        "Best trial of each backbone",
+        "Thresholds",
+        "Several averaged",
+        "every label",
+    ):
+        assert words in head, words
+    for words in ("by trial</h2>", "Who worked when", "Decided", "To do it again", "hpo search --study", "Comedy"):
+        assert words in page, words
+    assert "<b>s" not in page
+    assert "http://" not in head
+    refused = hpo.fails("report", "<b>s", "--out", "page.html")
+    assert "give --force to replace it" in refused
+    hpo.ok("report", "--out", "page.html", "--force")
+
+
+def test_posters_that_are_gone_are_said_to_be(hpo: CommandLine) -> None:
+    images = hpo.folder / "drawn" / "images"
+    images.rename(hpo.folder / "elsewhere")
+    try:
+        hpo.ok("report", "--out", "without.html")
+    finally:
+        (hpo.folder / "elsewhere").rename(images)
+    assert "Posters, ensemble and examples are left out:" in (hpo.folder / "without.html").read_text()
+
+
+@pytest.mark.parametrize("n_trials", [0, 1, 20])
+def test_charts_of_a_study_of_any_length(n_trials: int) -> None:
+    drawn = charts(searched(n_trials).trials, "f1", {"rate": 0.7, "depth": 0.3} if n_trials == 20 else {}, {"all": 0.1})
+    assert ("What makes f1 good" in drawn) == (n_trials == 20)
+    assert ("Who worked when" in drawn) == (n_trials > 0)
+    assert all("plotly" in chart for chart in drawn.values())
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
+def test_in_a_browser(hpo: CommandLine, scheme: str, width: int) -> None:
+    chromium = find_chromium()
+    if chromium is None:
+        absent = pytest.fail if os.environ.get("CI") else pytest.skip
+        absent("Chromium absent: install it (Debian: apt-get install chromium)")
+    file = hpo.folder / "seen.html"
+    if not file.exists():
+        hpo.ok("report", "--out", str(file))
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        said: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        page.locator(".main-svg").first.wait_for()
+        assert page.locator(".chart .main-svg").count() >= 4
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert "Study <b>s" in page.inner_text("h1")
+        assert said == []
+        assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+        browser.close()
