@@ -164,8 +164,8 @@ def _data(described: Description) -> str:
     rules = described.data
     kept = f"the {rules.top_labels} commonest labels" if rules.top_labels else "all labels"
     return (
-        f"Catalogue entries of the types {', '.join(rules.types or ()) or 'all'}, {kept}; posters of one title or franchise, "
-        f"and those that look alike, are in one part. Judged on {sizes}. Fingerprints: {told}."
+        f"Catalogue entries of the types {', '.join(rules.types or ()) or 'all'}, {kept}; posters of one title or "
+        f"franchise, and those that look alike, are in one part. Judged on {sizes}. Fingerprints: {told}."
     )
 
 
