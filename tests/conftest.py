@@ -21,9 +21,18 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FORMATS = ("jpg", "png", "webp")
 
 
+LONGEST = (
+    "test_end_to_end.py",
+    "test_many_workers.py",
+    "test_browser.py",
+    "test_write_up.py",
+    "test_dead_parameters.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest: begun last, it leaves the other worker with nothing to do."""
-    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+    """Begin with the files that take longest: begun last, one leaves the other worker with nothing to do."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="session")
