@@ -13,6 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from hpo.cli.app import app
 
 HPO = [sys.executable, "-m", "hpo"]
 SPACE = """
@@ -64,6 +67,18 @@ class CommandLine:
     def ok(self, *words: str) -> str:
         done = self.run(*words)
         assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def here(self, *words: str) -> str:
+        """As ``ok``, in this process: seconds sooner, where the words matter and not the process."""
+        with contextlib.chdir(self.folder), pytest.MonkeyPatch.context() as patch:
+            for name, value in self.env.items():
+                patch.setenv(name, value)
+            for name in ("MLFLOW_TRACKING_URI", "HPO_STORAGE"):
+                if name not in self.env:
+                    patch.delenv(name, raising=False)
+            done = CliRunner().invoke(app, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
         return done.stdout
 
     def fails(self, *words: str) -> str:

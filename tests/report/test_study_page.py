@@ -7,6 +7,7 @@ import os
 import pytest
 from playwright.sync_api import sync_playwright
 
+from hpo.errors import DataError
 from hpo.report.charts import charts
 from tests.browser import find_chromium
 from tests.search.figures.test_figures import searched
@@ -18,7 +19,7 @@ from tests.test_many_workers import SPACE
 def hpo(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
     """A finished search of drawn posters whose name is a trap for HTML."""
     hpo = CommandLine(tmp_path_factory.mktemp("report"))
-    hpo.ok("data", "sample", "drawn", "--posters", "150")
+    hpo.here("data", "sample", "drawn", "--posters", "150")
     (hpo.folder / "space.yaml").write_text(SPACE)
     given = ("--data", "drawn/anime.csv", "--images", "drawn/images", "--space", "space.yaml", "--study", "<b>s")
     hpo.ok("search", *given, "--labels", "4", "--folds", "1", "--trials", "4", "--no-confirm")
@@ -26,7 +27,7 @@ def hpo(tmp_path_factory: pytest.TempPathFactory) -> CommandLine:
 
 
 def test_it_says_everything_and_asks_nothing(hpo: CommandLine) -> None:
-    hpo.ok("report", "<b>s", "--out", "page.html")
+    hpo.here("report", "<b>s", "--out", "page.html")
     page = (hpo.folder / "page.html").read_text(encoding="utf-8")
     head = page.partition("<script>")[0]
     for words in (
@@ -43,16 +44,16 @@ def test_it_says_everything_and_asks_nothing(hpo: CommandLine) -> None:
         assert words in page, words
     assert "<b>s" not in page
     assert "http://" not in head
-    refused = hpo.fails("report", "<b>s", "--out", "page.html")
-    assert "give --force to replace it" in refused
-    hpo.ok("report", "--out", "page.html", "--force")
+    with pytest.raises(DataError, match="give --force to replace it"):
+        hpo.here("report", "<b>s", "--out", "page.html")
+    hpo.here("report", "--out", "page.html", "--force")
 
 
 def test_posters_that_are_gone_are_said_to_be(hpo: CommandLine) -> None:
     images = hpo.folder / "drawn" / "images"
     images.rename(hpo.folder / "elsewhere")
     try:
-        hpo.ok("report", "--out", "without.html")
+        hpo.here("report", "--out", "without.html")
     finally:
         (hpo.folder / "elsewhere").rename(images)
     assert "Posters, ensemble and examples are left out:" in (hpo.folder / "without.html").read_text()
@@ -74,7 +75,7 @@ def test_in_a_browser(hpo: CommandLine, scheme: str, width: int) -> None:
         absent("Chromium absent: install it (Debian: apt-get install chromium)")
     file = hpo.folder / "seen.html"
     if not file.exists():
-        hpo.ok("report", "--out", str(file))
+        hpo.here("report", "--out", str(file))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

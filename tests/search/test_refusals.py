@@ -39,7 +39,7 @@ def read_only_registry(uri: str, folder: Path) -> str:
 def test_a_search_finishes_whatever_the_registry_says(tmp_path, spoil):
     hpo = CommandLine(tmp_path)
     (tmp_path / "space.yaml").write_text(SPACE)
-    hpo.ok("data", "sample", "drawn", "--posters", "150")
+    hpo.here("data", "sample", "drawn", "--posters", "150")
     uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     open_tracking(uri, tmp_path / "mlruns" / "artifacts")
     refusal = spoil(uri, tmp_path)
@@ -50,14 +50,15 @@ def test_a_search_finishes_whatever_the_registry_says(tmp_path, spoil):
     said = " ".join(done.stderr.split())
     assert said.count(refusal) == 1, said
     assert "The search goes on; hpo export-best trains its best trial again." in said
-    assert hpo.status("s")["trials"]["complete"] + hpo.status("s")["trials"]["pruned"] == 3
+    status = hpo.status("s")
+    assert status["trials"]["complete"] + status["trials"]["pruned"] == 3
     runs = MlflowClient(uri, uri).search_runs(["1"], "tags.`hpo.kind` = 'trial'")
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     assert len(runs) == 3
 
-    assert "trained again" in hpo.ok("export-best", "--study", "s", "--out", "best")
+    assert "trained again" in hpo.here("export-best", "--study", "s", "--out", "best")
     claim = json.loads((tmp_path / "best" / "bundle.json").read_text())["metrics"]["val"]["f1_macro"]
-    assert claim == pytest.approx(hpo.status("s")["best"]["value"])
+    assert claim == pytest.approx(status["best"]["value"])
 
 
 @pytest.mark.parametrize(("uri", "location", "told"), [
