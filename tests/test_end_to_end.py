@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from hpo.cli.app import app
+from hpo.errors import HpoError
 
 HPO = [sys.executable, "-m", "hpo"]
 SPACE = """
@@ -71,15 +72,24 @@ class CommandLine:
 
     def here(self, *words: str) -> str:
         """As ``ok``, in this process: seconds sooner, where the words matter and not the process."""
+        done = self._in_this_process(*words)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    def refused(self, *words: str) -> str:
+        """As ``fails``, in this process."""
+        with pytest.raises(HpoError) as refusal:
+            self._in_this_process(*words)
+        return f"hpo: {refusal.value}"
+
+    def _in_this_process(self, *words: str) -> Result:
         with contextlib.chdir(self.folder), pytest.MonkeyPatch.context() as patch:
             for name, value in self.env.items():
                 patch.setenv(name, value)
             for name in ("MLFLOW_TRACKING_URI", "HPO_STORAGE"):
                 if name not in self.env:
                     patch.delenv(name, raising=False)
-            done = CliRunner().invoke(app, words, catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        return done.stdout
+            return CliRunner().invoke(app, words, catch_exceptions=False)
 
     def fails(self, *words: str) -> str:
         """Run a command that must end with one sentence and exit 1, and return the sentence."""
@@ -279,7 +289,7 @@ def test_two_models_are_compared_on_the_same_posters(searched: tuple[CommandLine
         "--data and --images to compare several": ("compare", "several", "1"),
     }
     for words, command in sentences.items():
-        assert words in hpo.fails(*command), words
+        assert words in hpo.refused(*command), words
 
 
 def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_words: list[str]) -> None:
@@ -287,7 +297,7 @@ def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_word
     told = ("--folds", "3", "--trials", "3", "--objective", "cross_fitted", "--thresholds", "per_label")
     words = [*search_words[:-2], *told]
     hpo.ok(*words)
-    assert "other folds" in hpo.fails(*words, "--folds", "4")
+    assert "other folds" in hpo.refused(*words, "--folds", "4")
     out_of_fold = "training and validation posters, out of fold"
     assert out_of_fold in hpo.ok("status")
     assert out_of_fold in " ".join(hpo.ok("leaderboard").split())
@@ -371,17 +381,17 @@ def test_bad_input_is_one_sentence_with_a_cure(
     sample = f"{posters / 'sample' / 'anime.csv'}"
     sentences = {
         "--data": hpo.fails("search", "--data", "nowhere.csv"),
-        "--labels-column": hpo.fails("search", "--data", sample, "--labels-column", "Genre"),
-        "no image": hpo.fails("search", "--data", sample, "--images", f"{tmp_path / 'empty'}"),
+        "--labels-column": hpo.refused("search", "--data", sample, "--labels-column", "Genre"),
+        "no image": hpo.refused("search", "--data", sample, "--images", f"{tmp_path / 'empty'}"),
         "changed search space": hpo.fails(*search_words, "--space", f"{space}"),
-        "did you mean 'test_resnet'": hpo.fails(*search_words, "--space", f"{wrong}"),
-        "/no/such.pth": hpo.fails(*search_words, "--space", f"{hub}"),
-        "other split": hpo.fails(*search_words, "--seed", "5"),
-        "--metric": hpo.fails("search", "--metric", "f1"),
-        "--timeout": hpo.fails("search", "--timeout", "soon"),
-        "no study": hpo.fails("status", "--storage", f"sqlite:///{tmp_path / 'none.db'}"),
-        "called 'x'": hpo.fails("status", "--study", "x"),
-        "bundle.json": hpo.fails("predict", f"{tmp_path}", sample),
+        "did you mean 'test_resnet'": hpo.refused(*search_words, "--space", f"{wrong}"),
+        "/no/such.pth": hpo.refused(*search_words, "--space", f"{hub}"),
+        "other split": hpo.refused(*search_words, "--seed", "5"),
+        "--metric": hpo.refused("search", "--metric", "f1"),
+        "--timeout": hpo.refused("search", "--timeout", "soon"),
+        "no study": hpo.refused("status", "--storage", f"sqlite:///{tmp_path / 'none.db'}"),
+        "called 'x'": hpo.refused("status", "--study", "x"),
+        "bundle.json": hpo.refused("predict", f"{tmp_path}", sample),
     }
     for words, sentence in sentences.items():
         assert words in sentence, (words, sentence)

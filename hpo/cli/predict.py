@@ -238,7 +238,8 @@ def _known(
     from hpo.cli.bundles import rules_for
     from hpo.data.catalogue.catalogue import read_catalogue
 
-    catalogue, _ = read_catalogue(data, folder, rules_for(predictor.description, "all", {}))
+    rules = rules_for(predictor.description, "all", {}).model_copy(update={"keep_unlabelled": True})
+    catalogue, _ = read_catalogue(data, folder, rules)
     rows = zip(catalogue.image_paths, catalogue.titles, catalogue.ids, catalogue.targets, strict=True)
     return {
         path.resolve(): (
