@@ -37,6 +37,7 @@ _CURES = {
     "No module": "install that driver with pip, then type the command again",
     "no answer": "start that server, or leave --tracking-uri and MLFLOW_TRACKING_URI out to use ./mlruns",
     "model name": "choose another name with --study",
+    "'active' state": "it was deleted, so bring it back with mlflow experiments restore",
 }
 _CURE = "mend that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
 _NOISE = {

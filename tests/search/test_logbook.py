@@ -123,6 +123,20 @@ def test_a_study_goes_on_while_mlflow_refuses(house, monkeypatch):
     assert house.agree()
 
 
+def test_a_study_goes_on_where_its_experiment_is_deleted(house, monkeypatch):
+    monkeypatch.setattr("hpo.search.logbook._AWAY_SECONDS", 0.0)
+    client = house.client()
+    client.delete_experiment(house.tracking.experiment_id)
+    house.run(4)
+    assert house.study.counts().finished == 4
+    assert len(house.said) == 1
+    assert "mlflow experiments restore" in house.said[0]
+    assert "The search goes on" in house.said[0]
+    client.restore_experiment(house.tracking.experiment_id)
+    assert house.logbook.sync().created == 5
+    assert house.agree()
+
+
 def rename(folder: Path, table: str, name: str) -> None:
     """Take a table away from MLflow, or give it back."""
     with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as connection:
