@@ -156,12 +156,17 @@ def assert_nothing_lost_and_nothing_double(storage: str, tracking: str, n_trials
     assert sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials) == n_trials
     retries = [trial.user_attrs["retry_of"] for trial in trials if "retry_of" in trial.user_attrs]
     assert len(retries) == len(set(retries))  # no trial was taken over twice
-    lost = [trial for trial in trials if trial.state == TrialState.FAIL and trial.params]
-    assert {trial.number for trial in lost} == set(retries)  # and each that had chosen was
+    lost = [trial for trial in trials if trial.state == TrialState.FAIL and had_parameters(trial)]
+    assert {trial.number for trial in lost} == set(retries)  # and each that had parameters was
     for trial in trials:
         if "retry_of" in trial.user_attrs and trial.state.is_finished():
             assert trials[trial.user_attrs["retry_of"]].params.items() <= trial.params.items()
     rows_agree(trials, tracking)
+
+
+def had_parameters(trial: FrozenTrial) -> bool:
+    """Whether it had chosen any, or was queued with some, as the retry of a lost one is, and killed before it chose."""
+    return bool(trial.params or trial.system_attrs.get("fixed_params"))
 
 
 def rows_agree(trials: list[FrozenTrial], tracking: str) -> None:
