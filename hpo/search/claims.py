@@ -173,6 +173,8 @@ class Claims:
         if trial.state == TrialState.RUNNING:
             self._storage.set_trial_user_attr(trial._trial_id, "lost", why)
             self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+            if _has_nothing(trial):  # died before it had chosen: nothing that another one could take over
+                return
         history = [*trial.user_attrs.get("history", []), {"trial": trial.number, "how": how, "why": why}]
         if _left_nothing(trial) or sum(entry["how"] == how for entry in history) >= _MOST.get(how, sys.maxsize):
             return
@@ -209,7 +211,11 @@ class Claims:
 
 def _left_nothing(trial: FrozenTrial) -> bool:
     """Whether a lost trial died before it had chosen anything that another one could take over."""
-    return "lost" in trial.user_attrs and not trial.params and not _fixed(trial)
+    return "lost" in trial.user_attrs and _has_nothing(trial)
+
+
+def _has_nothing(trial: FrozenTrial) -> bool:
+    return not trial.params and not _fixed(trial)
 
 
 def _fixed(trial: FrozenTrial) -> dict[str, Any]:
