@@ -30,7 +30,7 @@ $(VENV)/installed-dev: pyproject.toml
 	$(BIN)/pip install --editable '.[dev]'
 	touch $(VENV)/installed $@
 
-bench: $(VENV)/installed
+bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.splits
 	$(BIN)/python -m benchmarks.decode movie-posters
 	$(BIN)/python -m benchmarks.decode anime-covers
@@ -43,6 +43,9 @@ bench: $(VENV)/installed
 	$(BIN)/python -m benchmarks.decisions anime-covers
 	$(BIN)/python -m benchmarks.search movie-posters
 	$(BIN)/python -m benchmarks.search anime-covers
+	$(BIN)/python -m benchmarks.workers
+	$(BIN)/python -m benchmarks.pruning
+	$(BIN)/python -m benchmarks.tracking
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hpo.data.images import Posters, read_posters
+from tests.browser import find_chromium
 from tests.postgres import Postgres, find_binaries
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -57,6 +58,16 @@ def postgres() -> Iterator[Postgres]:
     if server.running:
         server.stop()
     server.remove()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The system's Chromium."""
+    found = find_chromium()
+    if found is None:
+        absent = pytest.fail if os.environ.get("CI") else pytest.skip
+        absent("Chromium absent: install it (Debian: apt-get install chromium)")
+    return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from optuna.trial import FrozenTrial
 
 from hpo.data.account import kept_together, split_rows
+from hpo.data.catalogue.rules import DEFAULT_RULES
 from hpo.data.images import Phase
+from hpo.data.options import DataOptions
 from hpo.data.prepare import Part, PreparedData
 from hpo.data.shards import Array
 from hpo.decision.baselines import constant_baselines
@@ -26,6 +28,7 @@ from hpo.search.objective import judged_posters
 from hpo.search.places import Places
 from hpo.search.pool import load_probabilities
 from hpo.search.record import TrialRecord
+from hpo.search.space.documents import SHIPPED_SPACES
 from hpo.search.study import Study
 from hpo.search.summary import (
     Row,
@@ -39,7 +42,6 @@ from hpo.search.tracking import Tracking
 from hpo.search.trainer import Trainer
 
 _TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
-_OPTIONS = {"val_size": "--val-size", "test_size": "--test-size"}
 
 
 @dataclass(frozen=True)
@@ -148,16 +150,35 @@ def _ensemble_rows(selected: Selected | None) -> list[Row]:
 
 
 def command_of(study: Study) -> str:
-    """Return the command line that begins this study again."""
-    known, data = study.attributes, study.attributes["data"]
-    words = ["hpo", "search", "--study", study.name, "--space", str(known["space"]), "--trials", str(study.budget)]
+    """Return the command line that begins this study again; options that have their defaults are left out."""
+    known = study.attributes
+    data = DataOptions.model_validate(known["data"])
+    space = str(known["space"])  # of a file, its name without folder and suffix
+    space = space if (SHIPPED_SPACES / f"{space}.yaml").is_file() else f"{space}.yaml"
+    words = ["hpo", "search", "--study", study.name, "--space", space, "--trials", str(study.budget)]
     if not known.get("synthetic"):
-        words += ["--data", data["csv"], "--images", data["images"]]
+        words += ["--data", str(data.csv), "--images", str(data.images)]
     words += ["--seed", str(known["seed"]), "--folds", str(known.get("folds", 1)), "--metric", known["metric"]]
-    for key, option in _OPTIONS.items():
-        if key in data:
-            words += [option, str(data[key])]
-    return shlex.join(words)
+    words += ["--val-size", str(data.val_size), "--test-size", str(data.test_size)]
+    rules = data.rules
+    chosen = {
+        "--objective": (known.get("objective"), "calibrated"),
+        "--thresholds": (known.get("thresholds"), "calibrated"),
+        "--fold-model": (known.get("fold_model"), "average"),
+        "--grouping": (data.grouping, "all"),
+        "--split": (data.split_file, None),
+        "--labels": (rules.top_labels, DEFAULT_RULES.top_labels),
+        "--types": (",".join(rules.types or ("all",)), ",".join(DEFAULT_RULES.types or ())),
+        "--id-column": (rules.id_column, None),
+        "--labels-column": (rules.labels_column, None),
+        "--image-column": (rules.image_column, None),
+        "--group-column": (rules.group_column, None),
+        "--label-separator": (rules.label_separator, None),
+    }
+    for option, (value, default) in chosen.items():
+        if value is not None and value != default:
+            words += [option, str(value)]
+    return shlex.join([*words, "--adult"] if rules.keep_adult else words)
 
 
 def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> Judged:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import re
 import tomllib
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from PIL import Image, ImageCms
 
 from hpo.errors import DataError
 from hpo.report.gallery import Entry, Model, check_replaceable, write_gallery
-from tests.browser import Browser, browse, find_chromium
+from tests.browser import Browser, browse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BEST = Model("best", ("Drama", "Comedy", "Action"), (0.5, 0.5, 0.5))
@@ -296,15 +295,6 @@ def test_the_template_is_installed():
     report = REPOSITORY / "hpo" / "report"
     packaged = {file for pattern in data["hpo.report"] for file in report.glob(pattern)}
     assert packaged == {file for file in (report / "templates").iterdir() if file.is_file()}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = find_chromium()
-    if found is None:
-        absent = pytest.fail if os.environ.get("CI") else pytest.skip
-        absent("Chromium absent: install it (Debian: apt-get install chromium)")
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import html
+import shlex
 
 import pytest
 from playwright.sync_api import sync_playwright
 
 from hpo.errors import DataError
 from hpo.report.charts import charts
-from tests.browser import find_chromium
 from tests.search.figures.test_figures import searched
 from tests.test_end_to_end import CommandLine
 from tests.test_many_workers import SPACE
@@ -40,8 +40,13 @@ def test_it_says_everything_and_asks_nothing(hpo: CommandLine) -> None:
         "every label",
     ):
         assert words in head, words
-    for words in ("by trial</h2>", "Who worked when", "Decided", "To do it again", "hpo search --study", "Comedy"):
+    for words in ("by trial</h2>", "Who worked when", "Decided", "To do it again", "Comedy"):
         assert words in page, words
+    again = html.unescape(page).partition("<pre>")[2].partition("</pre>")[0]
+    assert "--labels 4" in again
+    before = hpo.status("<b>s")["trials"]
+    hpo.here(*shlex.split(again)[1:], "--no-confirm")  # the same study, which would refuse other posters or folds
+    assert hpo.status("<b>s")["trials"] == before
     assert "<b>s" not in page
     assert "http://" not in head
     with pytest.raises(DataError, match="give --force to replace it"):
@@ -68,11 +73,7 @@ def test_charts_of_a_study_of_any_length(n_trials: int) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
-def test_in_a_browser(hpo: CommandLine, scheme: str, width: int) -> None:
-    chromium = find_chromium()
-    if chromium is None:
-        absent = pytest.fail if os.environ.get("CI") else pytest.skip
-        absent("Chromium absent: install it (Debian: apt-get install chromium)")
+def test_in_a_browser(hpo: CommandLine, chromium: str, scheme: str, width: int) -> None:
     file = hpo.folder / "seen.html"
     if not file.exists():
         hpo.here("report", "--out", str(file))
