@@ -6,6 +6,7 @@ server which is just starting is called absent; once connected, a search has all
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -50,8 +51,9 @@ _NOISE = {
 def connect(uri: str, artifact_root: Path | None, experiment: str) -> tuple[MlflowClient, str]:
     """Return a client of the MLflow at ``uri``, and the id of ``experiment``, which is created if need be.
 
-    ``artifact_root`` is where a new experiment in a database keeps its files; a server has its own place.
-    Raises TrackingError for a file store, a deleted experiment, and within seconds where nobody answers.
+    Where that was deleted, another takes its place: ``experiment 2``, and so on. ``artifact_root`` is where a new
+    experiment in a database keeps its files; a server has its own place. Raises TrackingError for a file store, and
+    within seconds where nobody answers.
     """
     _refuse_file_store(uri)
     over_http = uri.startswith(("http://", "https://"))
@@ -60,7 +62,7 @@ def connect(uri: str, artifact_root: Path | None, experiment: str) -> tuple[Mlfl
         if not over_http:
             _prepare_database(sqlalchemy.make_url(uri), location)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        return client, _experiment_id(client, uri, experiment, location)
+        return client, _experiment_id(client, experiment, location)
 
 
 def without_artifact_proxy(uri: str, location: str) -> str | None:
@@ -110,22 +112,21 @@ def _create_sqlite(file: Path, location: str | None) -> None:
         shutil.rmtree(staging)
 
 
-def _experiment_id(client: MlflowClient, uri: str, name: str, location: str | None) -> str:
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            experiment = client.get_experiment_by_name(name)  # another process was faster
-    if experiment.lifecycle_stage == "deleted":
-        raise TrackingError(
-            f"The MLflow experiment {name!r} at {without_credentials(uri)} was deleted: bring it back with "
-            f"MLFLOW_TRACKING_URI={without_credentials(uri)} mlflow experiments restore --experiment-id "
-            f"{experiment.experiment_id}, then type the command again."
-        )
-    return str(experiment.experiment_id)
+def _experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
+    """Find or create the first of ``name``, ``name 2``, ... that was not deleted: a deleted one keeps its name."""
+    for number in itertools.count(1):
+        this = name if number == 1 else f"{name} {number}"
+        experiment = client.get_experiment_by_name(this)
+        if experiment is None:
+            try:
+                return str(client.create_experiment(this, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                experiment = client.get_experiment_by_name(this)  # another process was faster
+        if experiment.lifecycle_stage != "deleted":
+            return str(experiment.experiment_id)
+    raise AssertionError("names do not run out")
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class _Searching:
             self.study.warm_start(source, self.options.space)
         budget = self.study.set_budget(self.options.trials, more=self.options.adds_trials)
         self.watch.prepared(self.data, self.study.counts().finished, budget)
-        if (notice := self.tracking.file_notice()) is not None:
+        for notice in self.tracking.notices():
             self.watch.notice(notice)
         self.parent_run_id = self.parent_run.begin(self.saved)
 

@@ -83,8 +83,9 @@ class LoggedRun:
 def open_tracking(uri: str, artifact_root: Path | None) -> Tracking:
     """Connect to MLflow at ``uri`` (a database or a server) and find or create the experiment ``hpo``.
 
-    ``artifact_root`` is where a new experiment in a database keeps its files; a server has its own place.
-    Raises TrackingError for a file store, a deleted experiment, and within seconds where nobody answers.
+    Where somebody deleted that one, it is ``hpo 2``, and so on. ``artifact_root`` is where a new experiment in a
+    database keeps its files; a server has its own place. Raises TrackingError for a file store, and within seconds
+    where nobody answers.
     """
     client, experiment_id = connect(uri, artifact_root, EXPERIMENT)
     return Tracking(client, uri, experiment_id)
@@ -98,11 +99,19 @@ class Tracking:
         self._client = client
         self._study_names: dict[str, str] = {}  # by parent run id
 
-    def file_notice(self) -> str | None:
-        """Say what is wrong with the place where files are kept, if anything is."""
-        with asking(self.uri, "say where it keeps files"):
-            location = self._client.get_experiment(self.experiment_id).artifact_location
-        return without_artifact_proxy(self.uri, str(location))
+    def notices(self) -> list[str]:
+        """Say what is unusual about the place where runs and their files are kept."""
+        with asking(self.uri, "say where it keeps runs"):
+            here = self._client.get_experiment(self.experiment_id)
+            first = self._client.get_experiment_by_name(EXPERIMENT)
+        told = [without_artifact_proxy(self.uri, str(here.artifact_location))]
+        if here.name != EXPERIMENT:
+            told.append(
+                f"The MLflow experiment {EXPERIMENT!r} was deleted, so runs are kept in {here.name!r}; to go on in the "
+                f"old one, stop, and type MLFLOW_TRACKING_URI={without_credentials(self.uri)} mlflow experiments "
+                f"restore --experiment-id {first.experiment_id}."
+            )
+        return [notice for notice in told if notice is not None]
 
     def study_run(
         self,

@@ -74,3 +74,23 @@ def test_a_server_without_the_artifact_proxy(uri, location, told):
     if notice is not None:
         assert "--serve-artifacts" in notice
         assert "secret" not in notice
+
+
+def test_a_search_whose_experiment_was_deleted_goes_on_in_another(tmp_path):
+    hpo = CommandLine(tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    hpo.here("data", "sample", "drawn", "--posters", "150")
+    given = ("--data", "drawn/anime.csv", "--images", "drawn/images", "--space", "space.yaml", "--study", "s")
+    search = ("search", *given, "--labels", "4", "--folds", "1", "--no-confirm", "--trials")
+    hpo.here(*search, "1")
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    client = MlflowClient(uri, uri)
+    client.delete_experiment("1")
+    done = hpo.run(*search, "3")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stderr.split())
+    assert said.count("restore --experiment-id 1") == 1, said
+    runs = client.search_runs([client.get_experiment_by_name("hpo 2").experiment_id], "tags.`hpo.kind` = 'trial'")
+    assert sorted(run.data.tags["hpo.trial"] for run in runs) == ["0", "1", "2"]
+    assert "trained again" not in hpo.here("export-best", "--study", "s", "--out", "best")
+    assert "nothing to do" in hpo.here("sync", "--study", "s")

@@ -230,9 +230,16 @@ def test_a_place_that_cannot_be_used_is_named_with_a_cure(tmp_path, uri, cure):
 
 
 def test_a_deleted_experiment_is_not_brought_back_silently(folder, tracking, client):
+    assert tracking.notices() == []
     client.delete_experiment(tracking.experiment_id)
-    with pytest.raises(TrackingError, match=f"restore --experiment-id {tracking.experiment_id}"):
-        open_tracking(sqlite(folder), folder)
+    second = open_tracking(sqlite(folder), folder)
+    assert client.get_experiment(tracking.experiment_id).lifecycle_stage == "deleted"
+    assert client.get_experiment(second.experiment_id).name == "hpo 2"
+    (notice,) = second.notices()
+    assert f"restore --experiment-id {tracking.experiment_id}" in notice
+    assert open_tracking(sqlite(folder), folder).experiment_id == second.experiment_id
+    client.restore_experiment(tracking.experiment_id)
+    assert open_tracking(sqlite(folder), folder).experiment_id == tracking.experiment_id
 
 
 def test_names_that_the_registry_cannot_use(tracking, client, bundle, tmp_path):
