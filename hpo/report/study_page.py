@@ -93,6 +93,7 @@ def write_report(
         crown=study.crown(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),
+        time_spent=study.attributes.get("time_spent"),
         asked=_asked(study),
         backbones=_shown(backbone_rows(trials)),
         leaderboard=_shown(leaderboard_rows(trials, _TOP)),
