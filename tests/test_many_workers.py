@@ -6,8 +6,10 @@ them, and three searches that know nothing of each other. And two workers of one
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -207,13 +209,17 @@ def test_two_workers_of_one_search_on_sqlite_survive_kills(tmp_path: Path, poste
     hpo = CommandLine(tmp_path)
     storage = f"sqlite:///{tmp_path}/mlruns/optuna.db"
     (tmp_path / "mlruns").mkdir()
-    search = hpo.start(*posters, "--trials", "16", "--workers", "2")
+    search = hpo.start(*posters, "--trials", "16", "--workers", "2", "--profile", "time.json")
     for n_trials in (3, 8):
         wait_for(storage, n_trials)
         os.kill(random.Random(n_trials).choice(children(search.pid)), signal.SIGKILL)
     _, said = search.communicate(timeout=SECONDS)
     assert search.returncode == 0, said
     assert_nothing_lost_and_nothing_double(storage, f"sqlite:///{tmp_path}/mlruns/mlflow.db", 16)
+    events = json.loads((tmp_path / "time.json").read_text().rstrip().rstrip(",") + "]")
+    assert len({event["pid"] for event in events}) == 5  # the search, two workers, and two in place of the killed
+    assert {"starting", "posters", "features", "training", "Optuna", "MLflow"} <= {event["name"] for event in events}
+    assert re.search(r"Time: [^.]*\d+ % training", " ".join(said.split())), said
     hpo.ok(*posters, "--trials", "+4")
     assert hpo.status("s")["budget"] == 20
     assert finished(storage) == 20

@@ -94,6 +94,10 @@ def search(
     system_metrics: Annotated[
         bool, typer.Option("--system-metrics", help="Log cores, memory, disk and network with every trial's run.")
     ] = False,
+    profile: Annotated[
+        Path | None,
+        typer.Option(help="Write a timeline of all workers that ui.perfetto.dev opens.", metavar="FILE.json"),
+    ] = None,
     skip_unavailable: Annotated[
         bool, typer.Option("--skip-unavailable", help="Leave out backbones whose weights cannot be had.")
     ] = False,
@@ -186,6 +190,7 @@ def search(
             warm_start=warm_start,
             system_metrics=system_metrics,
             skip_unavailable=skip_unavailable,
+            profile=None if profile is None else profile.resolve(),
             synthetic=data is None,
         )
         outcome = run_search(options, watch)

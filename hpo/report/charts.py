@@ -71,8 +71,9 @@ def _history(trials: Sequence[FrozenTrial], metric: str, baselines: Mapping[str,
         values.append(best)
     line = {"color": ORANGE, "shape": "hv"}
     figure.add_scatter(x=[t.number for t in complete], y=values, mode="lines", name="best so far", line=line)
-    for name, value in baselines.items():
-        figure.add_hline(y=value, line={"color": GREY, "dash": "dot", "width": 1}, annotation_text=name)
+    for value in sorted({round(value, 3) for value in baselines.values()}):
+        alike = [name for name, other in baselines.items() if round(other, 3) == value]
+        figure.add_hline(y=value, line={"color": GREY, "dash": "dot", "width": 1}, annotation_text=", ".join(alike))
     return figure
 
 

@@ -93,12 +93,13 @@ def write_report(
         crown=study.crown(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),
+        time_spent=study.attributes.get("time_spent"),
         asked=_asked(study),
         backbones=_shown(backbone_rows(trials)),
         leaderboard=_shown(leaderboard_rows(trials, _TOP)),
         thresholds=_shown(threshold_rows(leader)),
         baselines=_baseline_rows(judged.baselines),
-        splits=split_rows(judged.data) if judged.data else [],
+        splits=_split_rows(judged.data) if judged.data else [],
         together=kept_together(judged.data) if judged.data else "",
         ensemble=_ensemble_rows(judged.ensemble),
         ensemble_claim=judged.ensemble.claim if judged.ensemble else None,
@@ -135,6 +136,14 @@ def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[
     return [
         {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS}}
         for name, values in (baselines or {}).items()
+    ]
+
+
+def _split_rows(data: PreparedData) -> list[Row]:
+    """The share of each label in each part, in percent."""
+    return [
+        {key: f"{100 * value:.2f} %" if isinstance(value, float) else value for key, value in row.items()}
+        for row in split_rows(data)
     ]
 
 

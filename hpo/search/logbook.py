@@ -18,6 +18,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from hpo import timeline
 from hpo.errors import TrackingError
 from hpo.search.record import TrialRecord, run_name, trial_tags
 from hpo.search.running_trial import RunningTrial
@@ -67,7 +68,8 @@ class Logbook:
             self._behind = True
             return False
         try:
-            act()
+            with timeline.stage("MLflow"):
+                act()
         except TrackingError as error:
             if not self._behind:
                 self._notice(f"{error} The search goes on; hpo sync writes what is missing.")
@@ -80,7 +82,8 @@ class Logbook:
         if time.monotonic() < self._away_until:
             return
         try:
-            act()
+            with timeline.stage("crowning"):
+                act()
         except TrackingError as error:
             if not self._refused:
                 self._refused = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hpo.data.options import DataOptions
 from hpo.search.folds import FoldModel
@@ -32,6 +33,7 @@ class SearchOptions:
     warm_start: str | None = None  # a study in the same storage whose best trials are tried first
     skip_unavailable: bool = False  # leave out backbones whose weights cannot be had, instead of refusing to begin
     system_metrics: bool = False  # cores, memory, disk and network of the machine on every run
+    profile: Path | None = None  # a timeline of what every process does, for a trace viewer
     synthetic: bool = False  # the built-in sample: said wherever its numbers stand
 
     @property

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from optuna.trial import TrialState
 
+from hpo import timeline
 from hpo.bundle.card import model_card
 from hpo.data.prepare import PreparedData
 from hpo.model.device import best_device
@@ -143,7 +144,8 @@ class Runner:
             scores={name: judged.scores.headline() for name, judged in result.strategies.items()},
             metrics={key: rounded(value) for key, value in metrics.items()},
         )
-        self._keep(trial.number, result)
+        with timeline.stage("keeping"):
+            self._keep(trial.number, result)
         best, run_id = self._study.best(), trial.attributes.get("run_id")
         if run_id is not None and (best is None or result.value > (best.value or 0.0)):
             self._logbook.crown(lambda: self._coronation.lead(trial.number, run_id, result))

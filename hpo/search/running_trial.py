@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 
+from hpo import timeline
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.space.search_space import SearchSpace
 
@@ -20,7 +21,8 @@ class RunningTrial:
 
     def choose(self) -> Hyperparameters:
         """Sample the space."""
-        return self._space.sample(self._trial)
+        with timeline.stage("Optuna"):
+            return self._space.sample(self._trial)
 
     def report(self, value: float, step: int, where: str) -> None:
         """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
@@ -28,8 +30,10 @@ class RunningTrial:
         ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
         ``where`` is that in words.
         """
-        self._trial.report(value, step)
-        if self.recipe is None and self._trial.should_prune():
+        with timeline.stage("Optuna"):
+            self._trial.report(value, step)
+            is_behind = self.recipe is None and self._trial.should_prune()
+        if is_behind:
             raise Pruned(where)
 
     @property
@@ -39,8 +43,9 @@ class RunningTrial:
 
     def note(self, **attributes: Any) -> None:
         """Keep JSON values with the trial."""
-        for key, value in attributes.items():
-            self._trial.set_user_attr(key, value)
+        with timeline.stage("Optuna"):
+            for key, value in attributes.items():
+                self._trial.set_user_attr(key, value)
 
 
 class Pruned(optuna.TrialPruned):

@@ -7,14 +7,16 @@ put together by any process of the study, at the latest when the command is type
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
+from hpo import timeline
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, prepare_data, save_split
 from hpo.decision.baselines import constant_baselines
@@ -63,7 +65,9 @@ class Outcome:
 def search(options: SearchOptions, watch: Watch) -> Outcome:
     """Run the search that ``options`` describe, or go on with it. Raises HpoError."""
     options = replace(options, space=available_space(options, watch))
-    with Interruptible() as interruptible:
+    if options.profile is not None:
+        timeline.begin(options.profile)
+    with Interruptible() as interruptible, _profiled(options, "search"):
         searching = _Searching(options, watch, interruptible)
         searching.begin()
         return searching.run()
@@ -71,11 +75,26 @@ def search(options: SearchOptions, watch: Watch) -> Outcome:
 
 def work_on(options: SearchOptions, watch: Watch, parent_pid: int) -> None:
     """Run trials of a study that a search in the process ``parent_pid`` has begun, for as long as that lives."""
-    with Interruptible(parent_pid) as interruptible, suppress(KeyboardInterrupt, OutOfTime):
+    with (
+        Interruptible(parent_pid) as interruptible,
+        _profiled(options, f"worker {os.getpid()}"),
+        suppress(KeyboardInterrupt, OutOfTime),
+    ):
         searching = _Searching(options, watch, interruptible)
         searching.join()
         for _ in searching.work(searching.logbook()):
             pass
+
+
+@contextmanager
+def _profiled(options: SearchOptions, who: str) -> Iterator[None]:
+    """Append what this process does inside to the timeline, where one was asked for."""
+    if options.profile is not None:
+        timeline.join(options.profile, who)
+    try:
+        yield
+    finally:
+        timeline.leave()
 
 
 def available_space(options: SearchOptions, watch: Watch) -> SearchSpace:
@@ -109,8 +128,9 @@ class _Searching:
         self.options, self.watch, self.interruptible = options, watch, interruptible
         self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
         phase = interruptible.watching(watch.phase)
-        self.data = prepare_data(options.data, options.places.cache_dir, phase)
-        self.saved = save_split(self.data, options.places.splits)
+        with timeline.stage("posters"):
+            self.data = prepare_data(options.data, options.places.cache_dir, phase)
+            self.saved = save_split(self.data, options.places.splits)
         self.options = options = replace(options, n_folds=self._folds())
         self.memory = memory(options, self.data, self.saved)
         self.study = _open_study(options)
@@ -183,12 +203,14 @@ class _Searching:
             logbook.attempt(lambda: self._free(finished_before))
             logbook.attempt(lambda: self.parent_run.draw(self.parent_run_id))
             logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
+            self._note_time()
             logbook.attempt(logbook.report)
         return Outcome(self.study, self.data, self.parent_run_id, interrupted)
 
     def _run_trials(self, logbook: Logbook) -> None:
         if self.options.workers > 1:
-            self._supervise()
+            with timeline.stage(timeline.LOOKING_ON):
+                self._supervise()
             return
         for trial in self.work(logbook):
             self.watch.trial_ended(trial, self.study.counts(), self.study.best())
@@ -233,10 +255,18 @@ class _Searching:
         if interrupted or not self.options.confirm or self.study.counts().finished < self.study.budget:
             return interrupted
         try:
-            self.coronation.confirm(self.watch.notice, self.deadline - time.monotonic(), self.interruptible.check)
+            with timeline.stage("crowning"):
+                self.coronation.confirm(self.watch.notice, self.deadline - time.monotonic(), self.interruptible.check)
         except KeyboardInterrupt:
             return True
         return False
+
+    def _note_time(self) -> None:
+        """Say in one line where the time went, here and in the report."""
+        if self.options.profile is not None:
+            spent = timeline.in_a_sentence(timeline.seconds_by_stage(self.options.profile))
+            self.study.note_time(spent)
+            self.watch.notice(f"Time: {spent}. ui.perfetto.dev shows {self.options.profile}.")
 
     def _free(self, finished_before: set[int]) -> None:
         """Let go of the weights that nothing will ask for. Raises TrackingError."""

@@ -17,6 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from hpo import timeline
 from hpo.errors import HpoError, StudyError
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
@@ -45,6 +46,7 @@ _CHANGING = (
     "warm_started",
     "version_of",
     "crowned",
+    "time_spent",
     "posters_note",
     versions.SPACE,
 )
@@ -174,6 +176,10 @@ class Study:
         """Remember what a report says of the posters."""
         self._study.set_user_attr("posters_note", markdown)
 
+    def note_time(self, sentence: str) -> None:
+        """Remember where the time of the last profiled search went."""
+        self._study.set_user_attr("time_spent", sentence)
+
     def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""
         recorded = self._confirmed()
@@ -278,9 +284,11 @@ class Study:
         failures_in_a_row = 0
         with self._claims.alive():
             while keep_going() and self.counts().finished < self.budget:
-                trial = self._claims.claim(lambda: self.budget)
+                with timeline.stage("Optuna"):
+                    trial = self._claims.claim(lambda: self.budget)
                 if trial is None:
-                    time.sleep(_POLL_SECONDS)
+                    with timeline.stage("waiting for others"):
+                        time.sleep(_POLL_SECONDS)
                     continue
                 error = self._run_one(trial, space, objective)
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
@@ -309,7 +317,8 @@ class Study:
 
     def _end(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
         """Tell how a trial ended; one that was taken for dead meanwhile is another worker's now."""
-        self._study.tell(trial, value, state, skip_if_finished=True)
+        with timeline.stage("Optuna"):
+            self._study.tell(trial, value, state, skip_if_finished=True)
 
     def _fail(self, trial: optuna.Trial, error: Exception) -> None:
         """Fail a trial. What we refuse in a sentence of our own would be refused again; anything else may be chance."""

@@ -48,8 +48,19 @@ def study_note(study: Study, experiment_id: str) -> str:
             f"## Thresholds of trial {leader.number}",
             _thresholds(study, leader),
         ]
-    sections += [str(study.attributes.get("posters_note", "")), "## Cost", cost_sentence(trials), _go_on(study)]
+    sections += [
+        str(study.attributes.get("posters_note", "")),
+        "## Cost",
+        cost_sentence(trials),
+        _time_spent(study),
+        _go_on(study),
+    ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _time_spent(study: Study) -> str:
+    spent = study.attributes.get("time_spent")
+    return "" if spent is None else f"The time of all workers went to: {spent}."
 
 
 def posters_note(data: PreparedData, baselines: dict[str, dict[str, float]]) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hpo import timeline
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
 from hpo.decision.metrics import Scores
@@ -113,21 +115,20 @@ class _Trial:
         self.backbones = source.backbones(chosen)
         self.seconds: dict[str, float] = {}
         self.n_epochs, self.micro_batch = 0, chosen.batch_size
-        self._clock = time.perf_counter()
 
     def run(self) -> TrialResult:
         """Run both phases and judge the better of them."""
-        examples = self.source.examples(self.chosen, self.train_part, train_views(self.chosen))
-        val = self.source.examples(self.chosen, self.val_part, predicted_views(self.chosen))
-        self._took("features")
-        torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
-        head = build_head(self.backbones, self.targets.shape[1], self.chosen)
         phase: PhaseName = "frozen"
-        epochs = train_head(head, examples, self.targets, val, self.chosen, self.seed)
-        best, trained = self._phase(phase, epochs, Checkpoint())
-        head = _head_of(trained)
+        with self._stage("features"):
+            examples = self.source.examples(self.chosen, self.train_part, train_views(self.chosen))
+            val = self.source.examples(self.chosen, self.val_part, predicted_views(self.chosen))
+        with self._stage("training"):
+            torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
+            head = build_head(self.backbones, self.targets.shape[1], self.chosen)
+            epochs = train_head(head, examples, self.targets, val, self.chosen, self.seed)
+            best, trained = self._phase(phase, epochs, Checkpoint())
+            head = _head_of(trained)
         classifier = Classifier(self.backbones, head, self.chosen)
-        self._took("training")
         lengths: dict[PhaseName, int] = {"frozen": best.epoch}
         first_epochs = self.n_epochs
         if self._has_second_phase():
@@ -135,8 +136,9 @@ class _Trial:
             if tuned.value > best.value or self.fixed_epochs is not None:
                 lengths["finetune"] = tuned.epoch - first_epochs
                 phase, best, classifier = "finetune", tuned, network.classifier()
-            self._took("finetuning")
-        return self._judged(phase, best, lengths, classifier)
+        with self._stage("thresholds"):
+            strategies = judge_all(best.probabilities, self.val_part, self.objective.metric)
+        return self._result(phase, best, lengths, classifier, strategies)
 
     def _has_second_phase(self) -> bool:
         if self.fixed_epochs is not None:
@@ -162,19 +164,20 @@ class _Trial:
     ) -> tuple[KeptEpoch, FineTuned]:
         """Phase two, from the head that phase one found in its ``first`` best epoch."""
         chosen = self.chosen
-        points = [self.source.freeze_point(backbone, chosen.unfreeze) for backbone in self.backbones]
-        # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
-        views = train_views(chosen)[: 1 if chosen.unfreeze == "everything" else None]
-        network = FineTuned(self.backbones, points, head, chosen)
-        examples = self.source.stored(chosen, self.train_part, views, features)
-        val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
-        self._took("activations")
-        course = finetune_course(network, chosen, self.seed)
-        checkpoint = self.checkpoints.open(self._key(network, first.epoch))
-        self._clock -= checkpoint.past_seconds  # what was trained before a kill is a part of what the trial costs
-        epochs = train(network, examples, self.targets, val, course, chosen, self.seed, checkpoint.past)
-        best, trained = self._phase("finetune", epochs, checkpoint)
-        network.cpu().load_state_dict(trained.state_dict())
+        with self._stage("activations"):
+            points = [self.source.freeze_point(backbone, chosen.unfreeze) for backbone in self.backbones]
+            # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
+            views = train_views(chosen)[: 1 if chosen.unfreeze == "everything" else None]
+            network = FineTuned(self.backbones, points, head, chosen)
+            examples = self.source.stored(chosen, self.train_part, views, features)
+            val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
+        with self._stage("finetuning"):
+            course = finetune_course(network, chosen, self.seed)
+            checkpoint = self.checkpoints.open(self._key(network, first.epoch))
+            epochs = train(network, examples, self.targets, val, course, chosen, self.seed, checkpoint.past)
+            best, trained = self._phase("finetune", epochs, checkpoint)
+            network.cpu().load_state_dict(trained.state_dict())
+        self.seconds["finetuning"] += checkpoint.past_seconds  # before a kill: a part of what the trial costs
         return best, network
 
     def _key(self, network: FineTuned, first_best: int) -> str:
@@ -229,8 +232,15 @@ class _Trial:
             result.micro_batch,
         )
 
-    def _judged(self, phase: PhaseName, best: KeptEpoch, lengths: Epochs, classifier: Classifier) -> TrialResult:
-        result = TrialResult(
+    def _result(
+        self,
+        phase: PhaseName,
+        best: KeptEpoch,
+        lengths: Epochs,
+        classifier: Classifier,
+        strategies: dict[str, Judged],
+    ) -> TrialResult:
+        return TrialResult(
             chosen=self.chosen,
             objective=self.objective,
             value=best.value,
@@ -238,19 +248,21 @@ class _Trial:
             best_epoch=best.epoch,
             n_epochs=self.n_epochs,
             epochs=lengths,
-            strategies=judge_all(best.probabilities, self.val_part, self.objective.metric),
+            strategies=strategies,
             judged_on=self.val_part,
             val_probabilities=best.probabilities,
             classifiers=(classifier,),
             seconds=self.seconds,
             micro_batch=self.micro_batch,
         )
-        self._took("thresholds")
-        return result
 
-    def _took(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage], self._clock = now - self._clock, now
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        """Count the seconds inside as those of a stage."""
+        began = time.perf_counter()
+        with timeline.stage(name):
+            yield
+        self.seconds[name] = time.perf_counter() - began
 
 
 def judge_all(probabilities: Array, part: Part, metric: str) -> dict[str, Judged]:

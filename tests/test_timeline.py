@@ -1,0 +1,85 @@
+"""Where the time of a search goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hpo import timeline
+from hpo.errors import DataError
+
+
+@pytest.fixture
+def file(tmp_path):
+    file = tmp_path / "deep" / "timeline.json"
+    timeline.begin(file)
+    timeline.join(file, "worker")
+    yield file
+    timeline.leave()
+
+
+def whole(file):
+    return json.loads(file.read_text().rstrip().rstrip(",") + "]")
+
+
+def test_a_stage_counts_without_those_within_it(file):
+    with timeline.stage("crowning", trial=3), timeline.stage("training"):
+        time.sleep(0.2)
+    time.sleep(0.1)
+    with pytest.raises(KeyError), timeline.stage("training"):
+        raise KeyError
+    with timeline.stage(timeline.LOOKING_ON):
+        time.sleep(0.1)
+    seconds = timeline.seconds_by_stage(file)
+    assert seconds["training"] == pytest.approx(0.2, abs=0.08)
+    assert seconds["crowning"] < 0.05
+    assert seconds["the rest"] == pytest.approx(0.1, abs=0.08)
+    assert set(seconds) == {"starting", "crowning", "training", "the rest"}
+    assert list(seconds.values()) == sorted(seconds.values(), reverse=True)
+
+
+def test_it_is_what_a_trace_viewer_reads(file):
+    with timeline.stage("features", posters=2):
+        pass
+    name, born, features = whole(file)
+    assert (name["ph"], name["args"]) == ("M", {"name": "worker"})
+    assert (born["ph"], born["name"], born["pid"]) == ("X", "starting", os.getpid())
+    assert features["args"] == {"posters": 2}
+    assert features["ts"] >= born["ts"] + born["dur"] - 20_000
+    assert abs(features["ts"] / 1e6 - time.time()) < 5
+
+
+def test_processes_share_a_file_and_a_kill_cuts_off_the_last_event_alone(file):
+    code = (
+        "import sys, pathlib; from hpo import timeline; timeline.join(pathlib.Path(sys.argv[1]), 'w')\n"
+        "for _ in range(500):\n    with timeline.stage('training'): pass\n"
+    )
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(file)]) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    events = whole(file)
+    assert sum(event["name"] == "training" for event in events) == 1500
+    assert len({event["pid"] for event in events}) == 4
+    with file.open("a") as half:
+        half.write('{"name": "training", "ph": "X", "ts": 1')
+    assert "training" in timeline.seconds_by_stage(file)
+
+
+def test_in_a_sentence():
+    spent = {"training": 82.0, "features": 11.0, "MLflow": 4.0, "the rest": 2.5, "posters": 0.5}
+    assert timeline.in_a_sentence(spent) == "82 % training, 11 % features, 4 % MLflow, 3 % the rest"
+
+
+def test_nothing_is_noted_where_no_timeline_is_kept():
+    with timeline.stage("training"):
+        pass
+
+
+def test_a_file_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="name another file with --profile"):
+        timeline.begin(tmp_path / "file" / "timeline.json")
