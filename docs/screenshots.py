@@ -1,6 +1,7 @@
 """Make the pictures of mlflow.md, report.md and gallery.md: ``python docs/screenshots.py``. Needs Chromium and minutes.
 
-``python docs/screenshots.py pages`` makes those of the pages that hpo writes, ``mlflow`` those of MLflow. The posters are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
+``python docs/screenshots.py pages`` makes those of the pages that hpo writes, ``mlflow`` those of MLflow. The posters
+are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
 """
 
 from __future__ import annotations
