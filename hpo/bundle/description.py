@@ -160,9 +160,24 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checked_content(file: Path, sha256: str | None) -> bytes:
+    """Return the bytes of a bundle's file. Raises BundleError when it is missing, or altered since ``sha256``."""
+    try:
+        content = file.read_bytes() if file.is_file() else b""  # a pipe would wait for ever, a device never end
+    except (OSError, MemoryError):
+        content = b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _not_exported(file)
+    return content
+
+
+def _not_exported(file: Path) -> BundleError:
+    return BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
+
+
 def checked_graph(folder: Path, graph: Graph) -> Path:
     """Return the ONNX graph of the bundle in ``folder``. Raises BundleError when it is missing or altered."""
     file = folder / GRAPH_FILE
     if not file.is_file() or file_hash(file) != graph.sha256:
-        raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
+        raise _not_exported(file)
     return file

@@ -17,6 +17,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from hpo.errors import BackboneError, did_you_mean
 from hpo.model.feature_layout import DEEPEST_STAGES
@@ -68,10 +69,18 @@ class Architecture:
         with self._taking(image_size), suppress(NotImplementedError), torch.device("meta"):  # not all runs there
             run(skeleton, torch.zeros(1, 3, image_size, image_size))
 
-    def run(self, network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As ``run``, for the first time: raises BackboneError where ``pixels`` do not suit the network."""
-        with self._taking(pixels.shape[-1]):
-            return run(network, pixels)
+    def widths(self, network: nn.Module, image_size: int) -> tuple[int, tuple[int, ...]]:
+        """Return how many values the final vector has, and how many channels each of the deepest stages.
+
+        Asked on the meta device, where nothing is computed, or of the network itself where it cannot run there. Raises
+        BackboneError where posters of ``image_size`` px do not suit it.
+        """
+        try:
+            final, stages = _run_on_meta(network, image_size)
+        except Exception:  # networks with tensors that are no buffers, or operations that look at values
+            with self._taking(image_size), torch.inference_mode():
+                final, stages = run(network, torch.zeros(1, 3, image_size, image_size))
+        return final.shape[1], tuple(stage.shape[1] for stage in stages)
 
     @contextmanager
     def _taking(self, image_size: int) -> Iterator[None]:
@@ -92,6 +101,27 @@ def run(network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
     offering: Any = network  # timm's own methods, which torch's types do not know
     last, stages = offering.forward_intermediates(pixels, output_fmt="NCHW")
     return offering.forward_head(last, pre_logits=True), stages[-DEEPEST_STAGES:]
+
+
+def _run_on_meta(network: nn.Module, image_size: int) -> tuple[Tensor, list[Tensor]]:
+    running = _Running(network)
+    tensors = {key: tensor.to("meta") for key, tensor in (*running.named_parameters(), *running.named_buffers())}
+    with torch.inference_mode(), torch.device("meta"):
+        found: tuple[Tensor, list[Tensor]] = functional_call(
+            running, tensors, (torch.zeros(1, 3, image_size, image_size),)
+        )
+    return found
+
+
+class _Running(nn.Module):
+    """``run`` as a module, which is what can be called with other tensors than its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return run(self.network, pixels)
 
 
 def find_architecture(name: str, recorded: Mapping[str, Any] | None = None) -> Architecture:
