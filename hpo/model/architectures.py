@@ -7,6 +7,7 @@ trained is asked on torch's meta device, where a network of any size takes a fra
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,10 @@ from hpo.model.hub import HUB_PREFIX, load_hub_config
 from hpo.model.hyperparameters import FUSE
 
 _ON_HUB = re.compile(re.escape(HUB_PREFIX) + r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_NOT_OF_A_NETWORK = (  # what timm.create_model takes for itself: files to read, and where else to look
+    {*inspect.signature(timm.create_model).parameters, *inspect.signature(timm.models.build_model_with_cfg).parameters}
+)  # fmt: skip
+_LARGEST_ARGUMENT = 20_000  # units, heads, layers
 _RECORDED = ("mean", "std")  # what a bundle knows better than the timm that reads it
 
 
@@ -135,12 +140,34 @@ def find_architecture(name: str, recorded: Mapping[str, Any] | None = None) -> A
     overlay = {key: tuple(recorded[key]) for key in _RECORDED if key in recorded}
     if not name.startswith(HUB_PREFIX):
         return Architecture(name, name, {**timm.get_pretrained_cfg(name).to_dict(), **overlay})
-    if recorded.get("architecture"):
-        registered, arguments = str(recorded["architecture"]), recorded.get("arguments", {})
+    if recorded:
+        registered, arguments = str(recorded.get("architecture")), recorded.get("arguments", {})
+        check_recorded(name, registered, arguments)
         config = timm.get_pretrained_cfg(registered).to_dict()
         return Architecture(name, registered, {**config, **overlay}, arguments)
     config, registered, arguments = load_hub_config(name)
     return Architecture(name, registered, config, arguments)
+
+
+def check_recorded(name: str, registered: str, arguments: Mapping[str, Any]) -> None:
+    """Raise BackboneError unless a bundle's word on a network of the hub builds one of timm's, and does nothing else.
+
+    timm would read a file that its arguments name, and look elsewhere for an architecture that has a scheme.
+    """
+    if not timm.is_model(registered):
+        raise BackboneError(f"Expected one of timm's own networks for {name}, got {registered!r}.")
+    refused = [key for key, value in arguments.items() if key in _NOT_OF_A_NETWORK or not _is_modest(value)]
+    if refused:
+        raise BackboneError(f"Expected arguments of a network for {name}, got {refused[0]!r}.")
+
+
+def _is_modest(value: Any) -> bool:
+    """Tell whether no number in ``value`` asks for a network of a size that nobody has."""
+    if isinstance(value, Mapping):
+        return all(map(_is_modest, value.values()))
+    if isinstance(value, list | tuple):
+        return len(value) <= _LARGEST_ARGUMENT and all(map(_is_modest, value))
+    return not isinstance(value, int | float) or abs(value) <= _LARGEST_ARGUMENT
 
 
 def fused_names(name: str) -> tuple[str, ...]:
