@@ -38,7 +38,8 @@ class Member(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(gt=0, le=1)  # of its probabilities
-    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1, max_length=_MOST_BACKBONES)  # which of the description's backbones it looks through
+    # Which of the description's backbones it looks through.
+    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1, max_length=_MOST_BACKBONES)
     averages_flips: bool  # over the poster and its mirror image
     params: Hyperparameters
 

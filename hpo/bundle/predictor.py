@@ -192,7 +192,8 @@ def _opened(graph: Path, framings: Sequence[Framing], n_labels: int) -> Forward:
 
     blank = [np.zeros((1, framing.size_px, framing.size_px, 3), np.uint8) for framing in framings]
     try:
-        forward = graph_forward(graph.read_bytes())  # weights in files beside it, which nothing has checked, are refused
+        # From its content: weights in files beside it, which nothing has checked, are refused.
+        forward = graph_forward(graph.read_bytes())
         logits = forward.over(blank)
         if logits.shape != (1, n_labels):
             raise ValueError(f"it answers with {logits.shape}, not with {n_labels} labels")

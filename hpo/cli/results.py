@@ -79,16 +79,15 @@ def leaderboard(
 ) -> None:
     """Rank a study's complete trials on the posters that it judges them on."""
     opened = open_study_of(study, open_places(storage, None))
-    from rich.console import Console
-
     from hpo.report.tables import best_by_backbone, complete_trials, trial_table
+    from hpo.report.terminal import Plain
     from hpo.search.objective import judged_posters
 
     trials = complete_trials(opened)
     if not trials:
         raise StudyError(f"Study {opened.name!r} has no complete trial yet: go on with hpo search.")
     shown = best_by_backbone(trials) if by == "backbone" else trials
-    Console().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes)))
+    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes)))
 
 
 def export_best(

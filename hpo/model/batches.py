@@ -47,7 +47,9 @@ def graph_forward(graph: Path | bytes) -> Forward:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 4  # what fails is raised as well
-    session = onnxruntime.InferenceSession(graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+    )
 
     def run(*images: Array) -> Array:
         return session.run(None, {input_name(at): posters for at, posters in enumerate(images)})[0]  # type: ignore[no-any-return]

@@ -24,12 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from hpo.data.completion import Added
 from hpo.decision.counts import Bools, Floats
+from hpo.report.terminal import Plain
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Predictor
@@ -210,10 +209,10 @@ def doubtful_csv(rows: Iterable[Doubt]) -> bytes:
 
 def print_annotation(account: Mapping[str, Any], odd_lines: Sequence[int]) -> None:
     """Print what `hpo annotate` did; `account` is what it prints as JSON."""
-    console = Console()
+    console = Plain()
     for line in (_counts_line(account), _odd_line(odd_lines)):
         if line:
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+            console.print(line, highlight=False, soft_wrap=True)
     if account["doubtful"]:
         console.print(_doubtful_table(account["doubtful"], account["n_doubtful"]))
 
@@ -245,5 +244,5 @@ def _doubtful_table(rows: Sequence[Doubt], n_doubtful: int) -> Table:
         lists = (", ".join(row[name]) or "none" for name in ("labels", "predicted"))
         worst = f"{row['worst_label']} ({row['probability']:.2f}, cut {row['threshold']:.2f})"
         cells = row["id"], row["title"], *lists, worst, f"{row['doubt']:.3f}"
-        table.add_row(*(Text(cell) for cell in cells))  # no markup: titles hold brackets
+        table.add_row(*cells)
     return table
