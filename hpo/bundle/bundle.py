@@ -71,6 +71,7 @@ def save_bundle(folder: Path, description: Description, classifier: Network, car
             staged.mkdir()
             weights = {key: tensor.contiguous() for key, tensor in classifier.state_dict().items()}
             save_file(weights, staged / WEIGHTS_FILE)
+            (staged / WEIGHTS_FILE).chmod(0o644)  # safetensors lets nobody but the owner read it
             write_description(staged, description)
             (staged / CARD_FILE).write_text(card, encoding="utf-8")
             replace_folder(staged, folder)

@@ -143,10 +143,20 @@ def write_description(folder: Path, description: Description) -> None:
 
 
 def replace_folder(staged: Path, folder: Path) -> None:
-    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped."""
+    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped.
+
+    It is moved aside first, beside ``staged``, so that under its name there is never a part of it.
+    """
+    older = staged.with_name("replaced")
     if folder.exists():
-        shutil.rmtree(folder)
-    staged.rename(folder)
+        folder.rename(older)
+    try:
+        staged.rename(folder)
+    except OSError:
+        if older.exists():
+            older.rename(folder)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def load_description(folder: Path) -> Description:

@@ -110,6 +110,7 @@ def export_best(
     onnx_precision: Annotated[
         Literal["fp32", "fp16"], typer.Option(help="Of --onnx; fp16 is half as large, and its cost is measured.")
     ] = "fp32",
+    force: Annotated[bool, typer.Option("--force", help="Replace the bundle in --out.")] = False,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,
@@ -119,12 +120,13 @@ def export_best(
     opened = open_study_of(study, places)
     from hpo.cli.watch import RichWatch
     from hpo.report.tables import export_lines
+    from hpo.search.export import check_replaceable, export_ensemble
     from hpo.search.export import export_best as export
-    from hpo.search.export import export_ensemble
     from hpo.search.tracking import open_tracking
 
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
     folder, precision = out or Path(f"bundle-{opened.name}"), onnx_precision if onnx else None
+    check_replaceable(folder, force=force)
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch(opened.metric) as watch:
         if ensemble:
             exported = export_ensemble(

@@ -58,7 +58,8 @@ class Known:
 def check_shared_labels(csv: Path, label_names: Sequence[str], found: set[str]) -> None:
     """Raise DataError where a table carries none of a bundle's labels."""
     if found.isdisjoint(label_names):
+        others = shown(sorted(found), 5) or "none"
         raise DataError(
-            f"expected at least one of the bundle's labels ({shown(label_names, 5)}) among those of {csv}, got "
-            f"{shown(sorted(found), 5) or 'none'}: name a table of these labels, or another bundle"
+            f"expected at least one of the labels {shown(label_names, 5)} in {csv}, got {others}: "
+            "name a table of the labels that the bundle was trained on, or another bundle"
         )
