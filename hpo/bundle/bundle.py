@@ -20,6 +20,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
+from torch import Tensor
 
 from hpo.bundle.description import (
     CARD_FILE,
@@ -93,13 +94,20 @@ def load_classifier(folder: Path, description: Description) -> Network:
         ]
         classifier = _untrained(backbones, description)
         # What was checked is what is loaded; and a file that is mapped is read page by page, twenty times as slowly.
-        classifier.load_state_dict(rename_tensors(load(content)))
+        _take(classifier, rename_tensors(load(content)))
     except (HpoError, RuntimeError, SafetensorError, KeyError, ValueError) as error:
         raise BundleError(
             f"The weights in {file} do not fit timm's {description.backbone!r} ({textwrap.shorten(str(error), 160)}): "
             f"install timm {description.versions.get('timm', 'of the time')} or export the bundle again."
         ) from error
     return classifier
+
+
+def _take(network: Network, tensors: dict[str, Tensor]) -> None:
+    """Let a network have ``tensors`` themselves, as those of the types that it was built with, instead of copies."""
+    kinds = {name: tensor.dtype for name, tensor in network.state_dict().items()}
+    same = {name: tensor.to(kinds.get(name, tensor.dtype)) for name, tensor in tensors.items()}
+    network.load_state_dict(same, assign=True)
 
 
 def _untrained(backbones: list[Backbone], description: Description) -> Network:
