@@ -118,6 +118,14 @@ def _check_places(csv: Path, out: Path, doubtful_file: Path | None, *, force: bo
 
 
 def _check_place(option: str, place: Path, csv: Path, *, force: bool) -> None:
+    try:
+        place.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name too long, a folder that may not be looked into, a file for one
+        raise DataError(
+            f"Expected a file that can be written for {option}, got {place} ({error.strerror}): name another place."
+        ) from error
     if place.is_dir():
         raise DataError(f"Expected a file to write for {option}, got the folder {place}: name a file in it.")
     if place.exists() and not force:

@@ -224,6 +224,8 @@ def test_nothing_is_overwritten_unasked(catalogue: Path, bundle: Path):
         annotated(bundle, catalogue, "--out", "out.csv", "--doubtful", "out.csv", "--force")
     with pytest.raises(DataError, match="got the folder images"):
         annotated(bundle, catalogue, "--out", "images", "--force")
+    with pytest.raises(DataError, match="File name too long"):
+        annotated(bundle, catalogue, "--out", "x" * 300)
     assert (Path("there.csv").read_text(), catalogue.read_bytes()) == ("precious", before)
     annotated(bundle, catalogue, "--out", "anime.csv", "--force")
     assert catalogue.read_bytes() != before

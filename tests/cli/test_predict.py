@@ -69,11 +69,12 @@ def test_csv_has_a_column_a_label(bundle, folder):
 
 def test_broken_posters_are_skipped_and_the_others_answered(bundle, folder):
     (folder / "broken.jpg").write_bytes(b"no image")
-    done = run(bundle, folder, folder / "absent.jpg", "--json")
+    done = run(bundle, folder, folder / "absent.jpg", "x" * 300, "--json")
     assert done.exit_code == 2
     assert len(json.loads(done.stdout)["predictions"]) == 3
     assert "broken.jpg was skipped" in done.stderr
     assert "absent.jpg was skipped" in done.stderr
+    assert "x was skipped, it is not an image that can be read (file name too long)" in done.stderr
     only = run(bundle, folder / "absent.jpg", "--json")
     assert (only.exit_code, json.loads(only.stdout)["predictions"]) == (2, [])
 
@@ -83,6 +84,7 @@ def test_broken_posters_are_skipped_and_the_others_answered(bundle, folder):
     (["nothing*.jpg"], "got none: check the pattern"),
     (["a.jpg", "--json", "--csv"], "choose one"),
     (["a.jpg", "--force"], "for the --gallery"),
+    ([""], "got an empty one"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_one_sentence(bundle, words, told):
     done = run(bundle, *words)
