@@ -1,11 +1,13 @@
 """What a bundle's answers cost: `python -m benchmarks.predict BUNDLE`, a bundle with an ONNX graph.
 
-A thousand posters through ``hpo predict`` beside the bare graph on posters that are decoded already, and the time from
-the shell to the first answer, with the graph and with PyTorch.
+A thousand posters through ``hpo predict`` beside the bare graph on posters that are decoded already, the time from the
+shell to the first answer, with the graph and with PyTorch, what loading takes besides importing PyTorch, and the peak
+memory of ``hpo predict`` on many posters.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import statistics
 import subprocess
@@ -23,6 +25,16 @@ from hpo.data.decoding import decode
 from hpo.model.batches import graph_forward
 
 POSTERS, REPEATS = 1000, 3
+MANY = (2_000, 20_000)  # names of posters on stdin
+LOADING = """
+import time
+import torch
+started = time.perf_counter()
+from pathlib import Path
+from hpo.bundle.predictor import Predictor
+Predictor.load(Path({bundle!r}), graph=False)
+print(time.perf_counter() - started)
+"""
 
 
 def main() -> None:
@@ -45,6 +57,8 @@ def main() -> None:
         f"{per_second[0] / per_second[1]:.2f} (0.8 is the goal)",
         f"- from the shell to one answer: {by_graph:.2f} s by the graph (1.5 s is the goal), {by_pytorch:.2f} s by "
         "PyTorch (4 s is the goal)",
+        f"- `hpo.load` of its network takes {_loading(bundle):.2f} s besides `import torch` (2 s is the goal)",
+        f"- peak memory of `hpo predict - --jsonl`: {_peaks(bundle, posters)}",
     ]
     log("predict", "python -m benchmarks.predict BUNDLE", lines)
 
@@ -60,6 +74,30 @@ def _from_the_shell(bundle: Path, poster: Path) -> float:
     return statistics.median(
         _seconds(lambda: subprocess.run(words, check=True, capture_output=True)) for _ in range(REPEATS)
     )
+
+
+def _loading(bundle: Path) -> float:
+    words = [sys.executable, "-c", LOADING.format(bundle=str(bundle))]
+    return statistics.median(
+        float(subprocess.run(words, check=True, capture_output=True, text=True).stdout) for _ in range(5)
+    )
+
+
+def _peaks(bundle: Path, posters: list[Path]) -> str:
+    return ", ".join(f"{_peak_megabytes(bundle, posters, n):.0f} MB on {n:,} posters" for n in MANY)
+
+
+def _peak_megabytes(bundle: Path, posters: list[Path], n_posters: int) -> float:
+    names = "".join(f"{posters[at % len(posters)]}\n" for at in range(n_posters))
+    words = [sys.executable, "-m", "hpo", "predict", str(bundle), "-", "--jsonl"]
+    with tempfile.TemporaryFile("w+") as listed:
+        listed.write(names)
+        listed.seek(0)
+        process = subprocess.Popen(words, stdin=listed, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit("hpo predict failed")
+    return usage.ru_maxrss / 1000
 
 
 def _by_pytorch(bundle: Path, poster: Path) -> float:

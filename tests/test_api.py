@@ -33,7 +33,20 @@ def test_a_folder_that_is_no_bundle(tmp_path):
 def test_decisions_need_numpy_alone(tmp_path):
     script = """
 import sys
+
+class NumPyAlone:
+    def find_spec(self, name, path=None, target=None):
+        first, _, rest = name.partition(".")
+        ours = first == "hpo" and rest.partition(".")[0] in ("", "errors", "decision")
+        if not ours and first not in {"numpy", *sys.stdlib_module_names}:
+            raise ImportError(f"{name} is not to be imported")
+
+sys.meta_path.insert(0, NumPyAlone())
 import numpy as np
+import importlib, pkgutil
+import hpo.decision
+for module in pkgutil.iter_modules(hpo.decision.__path__):
+    importlib.import_module(f"hpo.decision.{module.name}")
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import fit
 
@@ -42,7 +55,6 @@ targets = rng.random((200, 4)) < 0.3
 probabilities = np.clip(0.3 + 0.3 * targets + rng.normal(0, 0.2, targets.shape), 0, 1)
 cuts = fit("per_label", probabilities, targets, "f1_macro")
 print(score(probabilities, targets, cuts.values).value("f1_macro"))
-assert not {"torch", "optuna", "mlflow", "pandas"} & sys.modules.keys()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

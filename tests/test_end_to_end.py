@@ -263,7 +263,7 @@ def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
         "predictions"
     ]
     assert answer["labels"]
-    assert "at most the 4 labels" in hpo.fails("export-best", "--min-labels", "5", "--out", "together")
+    assert "at most the 4 labels" in hpo.fails("export-best", "--min-labels", "5", "--out", "together", "--force")
 
 
 def test_two_models_are_compared_on_the_same_posters(searched: tuple[CommandLine, str], posters: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from hpo.bundle.description import Description
 from hpo.decision.metrics import METRICS
 from hpo.model.hyperparameters import FUSE
+from hpo.printable import one_line
 
 # From the most flattering to the most honest.
 _PARTS = {
@@ -32,7 +35,7 @@ def model_card(described: Description) -> str:
     return "\n\n".join(
         section
         for section in (
-            _front_matter(),
+            _front_matter(described),
             f"# Poster genres: {_title(described)}",
             _summary(described),
             _synthetic_warning(described),
@@ -48,9 +51,40 @@ def model_card(described: Description) -> str:
     )
 
 
-def _front_matter() -> str:
-    tags = "tags: [image-classification, multi-label, timm]"
-    return f"---\n{tags}\nlibrary_name: timm\npipeline_tag: image-classification\n---"
+def _front_matter(described: Description) -> str:
+    """What the Hugging Face hub reads: https://huggingface.co/docs/hub/model-cards."""
+    licences = {_licence(described, at)[0] for at in range(len(described.backbones))}
+    licence = licences.pop() if len(licences) == 1 else "other"
+    about = {
+        "license": licence,
+        **({"license_name": "several", "license_link": "README.md#licences"} if licence == "other" else {}),
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "multi-label", "timm"],
+        "metrics": ["f1", "mean_ap"],
+        "model-index": [{"name": f"Poster genres: {_title(described)}", "results": _hub_results(described)}],
+    }
+    return f"---\n{yaml.safe_dump(about, sort_keys=False, allow_unicode=True)}---"
+
+
+def _hub_results(described: Description) -> list[dict[str, Any]]:
+    """The most honest scores that there are, in the words of the hub's ``model-index``."""
+    part = _judged_part(described)
+    kinds = {name: "f1" if name.startswith("f1") else name for name in METRICS}
+    scores = described.metrics[part]
+    return [
+        {
+            "task": {"type": "image-classification", "name": "multi-label classification"},
+            "dataset": {"type": "posters", "name": f"posters ({part})", "split": part},
+            "metrics": [
+                {"type": kind, "name": name, "value": round(float(scores[name]), 4)} for name, kind in kinds.items()
+            ],
+        }
+    ]
+
+
+def _judged_part(described: Description) -> str:
+    return next(part for part in reversed(_PARTS) if part in described.metrics)
 
 
 def _title(described: Description) -> str:
@@ -61,8 +95,9 @@ def _title(described: Description) -> str:
 
 def _summary(described: Description) -> str:
     at_least = f" Every poster is given at least {described.min_labels}." if described.min_labels else ""
+    labels = markdown_text(", ".join(described.label_names))
     return (
-        f"Predicts which of {len(described.label_names)} labels a poster carries: {', '.join(described.label_names)}. "
+        f"Predicts which of {len(described.label_names)} labels a poster carries: {labels}. "
         f"Thresholds: one per label, strategy `{described.threshold_strategy}`; a label is predicted when its "
         f"probability is at least its threshold.{at_least}"
     )
@@ -92,7 +127,7 @@ def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label_table(described: Description) -> str:
-    part = next(part for part in reversed(_PARTS) if part in described.metrics)
+    part = _judged_part(described)
     rows = [
         {"label": name, **{key: _short(value) for key, value in row.items()}}
         for name, row in described.metrics[part]["per_label"].items()
@@ -211,35 +246,61 @@ for label, threshold, p in zip(bundle["label_names"], bundle["thresholds"], prob
 
 
 def _licences(described: Description) -> str:
-    origins = "\n".join(
-        f"- `{name}`: {origin}{_LICENCES.get(name.partition('.')[0], '')}"
-        for name, origin in dict(zip(described.backbones, described.backbone_weights, strict=True)).items()
+    rows = dict.fromkeys(
+        f"- `{name}`: {described.backbone_weights[at]}, {_licence(described, at)[1]}"
+        for at, name in enumerate(described.backbones)
     )
     return (
-        f"The heads were trained by `hpo` (MIT) on the posters above. The weights of backbones have their own licences "
-        f"and were trained on ImageNet, whose images are for research:\n\n{origins}"
+        "The heads were trained by `hpo` (MIT) on the posters above. The weights of backbones have their own licences, "
+        "and most were trained on ImageNet, whose images are for research:\n\n" + "\n".join(rows)
     )
 
 
-_LICENCES = dict.fromkeys(
-    (f"tf_efficientnet_lite{size}" for size in range(5)), ", Google's EfficientNet-Lite, Apache 2.0"
-)
+def _licence(described: Description, at: int) -> tuple[str, str]:
+    """Return the hub's word for the licence of a backbone's weights, and a person's."""
+    name, origin = described.backbones[at], described.backbone_weights[at]
+    if origin.startswith("package"):
+        return "apache-2.0", "Google's EfficientNet-Lite, Apache 2.0"
+    if origin.startswith("random"):
+        return "mit", "none of anybody else's"
+    if name.startswith("hf-hub:"):
+        return "other", f"see https://huggingface.co/{name.removeprefix('hf-hub:').partition('@')[0]}"
+    if origin == "hub":
+        known = _timms_licence(name)
+        return (known, f"{known} by timm's word") if known else ("other", "see timm's page of this model on the hub")
+    return "other", "whatever came with that file"
+
+
+def _timms_licence(name: str) -> str | None:
+    import timm  # late: takes a second, and few cards need it
+
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return None if config is None else config.license
 
 
 def _usage(described: Description) -> str:
     return (
         "## Use\n\n```\nhpo predict THIS_FOLDER poster.jpg\n"
         "hpo evaluate THIS_FOLDER --data CSV --images DIR\n```\n\n"
+        "```python\nfrom hpo import load\n\nmodel = load('THIS_FOLDER')\n"
+        "print(model.answers(model.predict(['poster.jpg'])))\n```\n\n"
         "## Limits\n\nA genre is a matter of opinion: catalogues disagree about the same title, and a poster shows "
         "only part of it. Use the predictions as suggestions to a person, and only for posters like those that it "
         "was trained on."
     )
 
 
+def markdown_text(text: str) -> str:
+    """Return words of others, such as a label, for Markdown: no HTML, no picture, no new line or cell of a table."""
+    for found, instead in (("<", "&lt;"), ("|", "\\|"), ("![", "!\\[")):
+        text = text.replace(found, instead)
+    return one_line(text)
+
+
 def markdown_table(rows: list[dict[str, Any]]) -> str:
     """Return ``rows`` as a Markdown table with the keys of the first as header."""
     header = list(rows[0])
-    lines = [header, ["---"] * len(header), *[[str(row[key]) for key in header] for row in rows]]
+    lines = [header, ["---"] * len(header), *[[markdown_text(str(row[key])) for key in header] for row in rows]]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 

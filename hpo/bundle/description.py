@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import textwrap
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
 
@@ -24,6 +25,10 @@ GRAPH_FILE = "model.onnx"
 CARD_FILE = "README.md"
 _VERSIONED = ("hpo", "torch", "timm", "numpy", "pillow")
 
+_MOST_BYTES = 2**26  # of bundle.json; one of 60 members takes 120 kB
+_MOST_MEMBERS = 1000
+_MOST_BACKBONES = 100
+
 Precision = Literal["fp32", "fp16"]
 
 
@@ -33,7 +38,8 @@ class Member(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight: float = Field(gt=0, le=1)  # of its probabilities
-    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1)  # which of the description's backbones it looks through
+    # Which of the description's backbones it looks through.
+    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1, max_length=_MOST_BACKBONES)
     averages_flips: bool  # over the poster and its mirror image
     params: Hyperparameters
 
@@ -57,20 +63,35 @@ class Description(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format_version: int = FORMAT_VERSION
-    label_names: tuple[str, ...]  # (L,)
-    thresholds: tuple[float, ...]  # (L,), predicted when probability >= threshold
+    label_names: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)  # (L,)
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...]  # (L,), predicted when probability >= threshold
     threshold_strategy: str
     min_labels: NonNegativeInt = 0  # every poster is given its likeliest labels up to so many, whatever the thresholds
     backbone: str  # a+b where there are two, fused or in one ensemble
     backbone_weights: tuple[str, ...]  # where those of each came from
     preprocessing: tuple[Preprocessing, ...]  # for each
     params: Hyperparameters  # of an ensemble's heaviest member
-    members: tuple[Member, ...] = ()  # of an ensemble, heaviest first
+    members: tuple[Member, ...] = Field((), max_length=_MOST_MEMBERS)  # of an ensemble, heaviest first
     onnx: Graph | None = None  # where it was exported as one
     metrics: dict[str, Any]
     data: CatalogueRules  # how the CSV was cleaned, so that another one is cleaned alike
     fingerprints: dict[str, str]
     versions: dict[str, str]
+
+    @field_validator("label_names")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError("expected different labels, got one of them twice")
+        return names
+
+    @field_validator("min_labels")
+    @classmethod
+    def _as_many_as_there_are(cls, at_least: int, info: ValidationInfo) -> int:
+        n_labels = len(info.data.get("label_names", ()))
+        if at_least > n_labels:
+            raise ValueError(f"expected at most {n_labels}, the number of labels")
+        return at_least
 
     @field_validator("thresholds")
     @classmethod
@@ -84,6 +105,8 @@ class Description(BaseModel):
     @classmethod
     def _one_a_backbone(cls, entries: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
         names = _names(info.data.get("backbone", ""))
+        if len(names) > _MOST_BACKBONES:
+            raise ValueError(f"expected at most {_MOST_BACKBONES} backbones, got {len(names)}")
         if len(entries) != len(names):
             raise ValueError(f"expected one for each of {len(names)} backbones, got {len(entries)}")
         return entries
@@ -120,35 +143,48 @@ def write_description(folder: Path, description: Description) -> None:
 
 
 def replace_folder(staged: Path, folder: Path) -> None:
-    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped."""
+    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped.
+
+    It is moved aside first, beside ``staged``, so that under its name there is never a part of it.
+    """
+    older = staged.with_name("replaced")
     if folder.exists():
-        shutil.rmtree(folder)
-    staged.rename(folder)
+        folder.rename(older)
+    try:
+        staged.rename(folder)
+    except OSError:
+        if older.exists():
+            older.rename(folder)
+        raise
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def load_description(folder: Path) -> Description:
     """Read ``bundle.json``. Raises BundleError when it is missing, of a newer format or not as expected."""
     file = folder / DESCRIPTION_FILE
     try:
+        if not file.is_file():  # a pipe would wait for ever, a device never end
+            raise BundleError(
+                f"Expected a bundle, got {folder} without a {DESCRIPTION_FILE}: name a folder that hpo export-best "
+                "wrote."
+            )
+        if file.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"{file.stat().st_size:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BundleError(
-            f"Expected a bundle, got {folder} without a {DESCRIPTION_FILE}: name a folder that hpo export-best wrote."
-        ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"Expected JSON in {file}, got something else ({error}): export the bundle again.") from error
     _check_format(content, file)
     try:
         return Description.model_validate(read_description(content))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = textwrap.shorten(".".join(str(part) for part in first["loc"]), 100)
         raise BundleError(f"{file} is not as expected at {where} ({first['msg']}): export the bundle again.") from error
 
 
 def _check_format(content: Any, file: Path) -> None:
     version = content.get("format_version") if isinstance(content, dict) else None
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:  # in JSON, true is no number
         raise BundleError(
             f"Expected a bundle of format {FORMAT_VERSION} or older, got {version!r} in {file}: upgrade hpo."
         )
@@ -160,9 +196,24 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def checked_content(file: Path, sha256: str | None) -> bytes:
+    """Return the bytes of a bundle's file. Raises BundleError when it is missing, or altered since ``sha256``."""
+    try:
+        content = file.read_bytes() if file.is_file() else b""  # a pipe would wait for ever, a device never end
+    except (OSError, MemoryError):
+        content = b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _not_exported(file)
+    return content
+
+
+def _not_exported(file: Path) -> BundleError:
+    return BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
+
+
 def checked_graph(folder: Path, graph: Graph) -> Path:
     """Return the ONNX graph of the bundle in ``folder``. Raises BundleError when it is missing or altered."""
     file = folder / GRAPH_FILE
     if not file.is_file() or file_hash(file) != graph.sha256:
-        raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
+        raise _not_exported(file)
     return file

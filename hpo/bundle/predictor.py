@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -76,9 +79,10 @@ class Predictor:
         description = load_description(folder)
         if graph and description.onnx is not None:
             return cls(description, checked_graph(folder, description.onnx))
-        from hpo.bundle.bundle import load_classifier  # late: an ONNX bundle needs no PyTorch
+        with _no_garbage_collection():
+            from hpo.bundle.bundle import load_classifier  # late: an ONNX bundle needs no PyTorch
 
-        return cls(description, load_classifier(folder, description))
+            return cls(description, load_classifier(folder, description))
 
     def probabilities(self, posters: Sequence[Source]) -> Array:
         """Return float32 (N, L). Raises OSError or ValueError for a poster that cannot be decoded."""
@@ -136,7 +140,7 @@ class Predictor:
     @cached_property
     def _plain(self) -> Forward:
         if isinstance(self.network, Path):
-            return _opened(self.network)
+            return _opened(self.network, self.framings, len(self.description.label_names))
         import torch
 
         from hpo.model.forward import torch_forward
@@ -165,16 +169,38 @@ class Predictor:
     def _probabilities(self, posters: Sequence[Squares], forward: Forward) -> Array:
         images = {framing: np.stack([squares[framing] for squares in posters]) for framing in set(self.framings)}
         logits = forward.over([images[framing] for framing in self.framings])  # (B, L)
+        if np.isnan(logits).any():  # JSON has no word for it, and no threshold is above or below it
+            raise BundleError("Expected a number for every label, got NaN from this bundle's weights: export it again.")
         return sigmoid(logits)
 
 
-def _opened(graph: Path) -> Forward:
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Importing timm makes a million objects that stay: to look through them again and again takes a third of it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _opened(graph: Path, framings: Sequence[Framing], n_labels: int) -> Forward:
+    """Open an ONNX graph, and try it on a blank poster: it may be one of something else."""
     from hpo.model.batches import graph_forward
 
+    blank = [np.zeros((1, framing.size_px, framing.size_px, 3), np.uint8) for framing in framings]
     try:
-        return graph_forward(graph)
+        # From its content: weights in files beside it, which nothing has checked, are refused.
+        forward = graph_forward(graph.read_bytes())
+        logits = forward.over(blank)
+        if logits.shape != (1, n_labels):
+            raise ValueError(f"it answers with {logits.shape}, not with {n_labels} labels")
     except Exception as error:  # ONNX Runtime has its own, which derive from nothing else
-        raise BundleError(f"{graph} is not a graph that ONNX Runtime can run ({error}): export it again.") from error
+        why = textwrap.shorten(str(error), 160)
+        raise BundleError(f"{graph} is not a graph of this bundle that can be run ({why}): export it again.") from error
+    return forward
 
 
 def sigmoid(logits: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,9 @@ from hpo.data.decoding import Fit, Framing, Interpolation
 if TYPE_CHECKING:
     from hpo.model.backbones import Backbone
 
-Channels = tuple[float, float, float]
+Finite = Annotated[float, Field(ge=-1000, le=1000)]
+Divisor = Annotated[float, Field(ge=1e-6, le=1000)]
+_LARGEST_PX = 4096  # no network of timm's sees more than 1,024; a square of a million would never be filled
 
 
 class Preprocessing(BaseModel):
@@ -19,12 +21,12 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image_size: int = Field(gt=0)  # px, of the square
+    image_size: int = Field(gt=0, le=_LARGEST_PX)  # px, of the square
     fit: Fit = "squash"
     interpolation: Interpolation = "bicubic"
-    crop_share: float = Field(1.0, gt=0, le=1)
-    mean: Channels  # subtracted from pixels in 0..1, which are then divided by std
-    std: Channels
+    crop_share: float = Field(1.0, ge=0.1, le=1)
+    mean: tuple[Finite, Finite, Finite]  # subtracted from pixels in 0..1, which are then divided by std
+    std: tuple[Divisor, Divisor, Divisor]
     channel_order: Literal["RGB", "BGR"] = "RGB"
     architecture: str | None = None  # timm's name of the network
     arguments: dict[str, Any] = {}  # what timm builds it with, where the hub says so

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSeparator
 from hpo.errors import DataError
+from hpo.printable import one_line, to_json
 
 if TYPE_CHECKING:
     from hpo.report.annotate import Annotation
@@ -68,7 +68,7 @@ def annotate(
     if doubtful_file is not None:
         _write_doubtful(doubtful_file, annotation, csv)
     for path, reason in annotation.broken.items():
-        typer.echo(f"hpo: {path} was skipped, it is not an image that can be read ({reason})", err=True)
+        typer.echo(f"hpo: {one_line(str(path))} was skipped, it is not an image that can be read ({reason})", err=True)
     account = {
         "out": str(out),
         **annotation.counts(),
@@ -77,7 +77,7 @@ def annotate(
         "doubtful": [annotation.doubt(at) for at in annotation.doubtful[:n_shown]],
     }
     if as_json:
-        typer.echo(json.dumps(account, ensure_ascii=False))
+        typer.echo(to_json(account))
     else:
         print_annotation(account, listing.odd_lines)
         if doubtful_file is not None:
@@ -118,6 +118,14 @@ def _check_places(csv: Path, out: Path, doubtful_file: Path | None, *, force: bo
 
 
 def _check_place(option: str, place: Path, csv: Path, *, force: bool) -> None:
+    try:
+        place.stat()
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a name too long, a folder that may not be looked into, a file for one
+        raise DataError(
+            f"Expected a file that can be written for {option}, got {place} ({error.strerror}): name another place."
+        ) from error
     if place.is_dir():
         raise DataError(f"Expected a file to write for {option}, got the folder {place}: name a file in it.")
     if place.exists() and not force:

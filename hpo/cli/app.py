@@ -7,6 +7,7 @@ stderr as the one sentence that it is, with exit code 1; anything else is a bug 
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from hpo import __version__
 from hpo.cli import annotate, bundles, compare, data, doctor, predict, report, results, search, space
 from hpo.cli import gc as garbage
 from hpo.errors import HpoError
+from hpo.printable import printable
 
 app = typer.Typer(
     name="hpo",
@@ -59,12 +61,15 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _like_ctrl_c)
     # Threads that wait asleep instead of spinning: as fast alone, several times as fast beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdin, sys.stdout):  # a file's name need not be UTF-8: what was read is written
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
     # A catalogue is a million small objects that stay: to look through them all ever again took a third of the time.
     gc.set_threshold(100_000, 20, 100)
     try:
         app()
     except HpoError as error:
-        print(f"hpo: {error}", file=sys.stderr)  # noqa: T201
+        print(f"hpo: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 

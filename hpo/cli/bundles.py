@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSeparator, parse_types
+from hpo.printable import to_json
 
 if TYPE_CHECKING:
     from hpo.bundle.description import Description
@@ -54,14 +54,14 @@ def evaluate(
         for path in broken:
             watch.notice(f"broken poster left out: {path}")
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        typer.echo(to_json(found))
     else:
         print_evaluation(found, baseline_averages(catalogue.targets, catalogue.targets))
 
 
 def rules_for(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:
     """The rules of the search with the columns of this CSV: its names are found anew unless they are given."""
-    changed: dict[str, Any] = dict(columns)
+    changed: dict[str, Any] = {**columns, "label_names": described.label_names}
     if types is not None:
         changed["types"] = parse_types(types)
     return described.data.model_copy(update=changed)

@@ -89,9 +89,9 @@ def check(
     if as_json:
         typer.echo(json.dumps(account, ensure_ascii=False))
         return
-    from rich.console import Console
+    from hpo.report.terminal import Plain
 
-    print_check(data, account, Console())
+    print_check(data, account, Plain())
     typer.echo(f"The split: {saved.file}\nIts picture: {saved.picture}")
     folder = "" if images is None else f" --images {images}"
     typer.echo(f"Next: hpo search --data {csv}{folder} --split {saved.file}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ from hpo.cli.options import (
     parse_types,
 )
 from hpo.errors import DataError, StudyError
+from hpo.printable import to_json
 
 if TYPE_CHECKING:
     from hpo.bundle.description import Description
@@ -85,7 +85,7 @@ def compare(
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
     account = compared.account(top)
     if as_json:
-        typer.echo(json.dumps(account, ensure_ascii=False))
+        typer.echo(to_json(account))
     else:
         print_comparison(account)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,11 @@ import typer
 
 from hpo.cli.options import AsJson
 from hpo.errors import HpoError
+from hpo.printable import one_line, to_json
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Answer, Predictor
+    from hpo.data.catalogue.known import Known
     from hpo.data.sources import Named
 
 _MOST_IN_A_TABLE = 1000
@@ -60,6 +61,7 @@ def predict(
 
         check_replaceable(gallery, force=force)
     predictor = Predictor.load(bundle)
+    known = None if data is None else _known(data, predictor)
     printer = _printer(predictor, as_json, as_lines, as_csv)
     kept: list[tuple[Named, Answer | str]] = []  # for the gallery
     n_broken = 0
@@ -67,13 +69,14 @@ def predict(
         for poster, answer in _answers(predictor, named_posters(images, allow_urls=allow_urls)):
             if isinstance(answer, str):
                 n_broken += 1
-                typer.echo(f"hpo: {poster.name} was skipped, it is not an image that can be read ({answer})", err=True)
+                name = one_line(poster.name)
+                typer.echo(f"hpo: {name} was skipped, it is not an image that can be read ({answer})", err=True)
             else:
                 printer.add(poster.name, answer)
             if gallery is not None:
                 kept.append((poster, answer))
     if gallery is not None:
-        _write_gallery(gallery, [bundle, *(against or [])], predictor, kept, data, force)
+        _write_gallery(gallery, [bundle, *(against or [])], predictor, kept, known, force)
     if n_broken:
         raise typer.Exit(2)
 
@@ -129,7 +132,7 @@ class _Lines(_Printer):
         return {"image": name, "labels": list(answer.labels), "probabilities": answer.probabilities, "sure": sure}
 
     def add(self, name: str, answer: Answer) -> None:
-        print(json.dumps(self.as_dict(name, answer), ensure_ascii=False), flush=True)  # noqa: T201
+        print(to_json(self.as_dict(name, answer)), flush=True)  # noqa: T201
 
 
 class _Json(_Lines):
@@ -139,12 +142,12 @@ class _Json(_Lines):
         self._between = '{"predictions": ['
 
     def add(self, name: str, answer: Answer) -> None:
-        sys.stdout.write(self._between + json.dumps(self.as_dict(name, answer), ensure_ascii=False))
+        sys.stdout.write(self._between + to_json(self.as_dict(name, answer)))
         self._between = ", "
 
     def __exit__(self, *error: object) -> None:
         opening = self._between if self._between != ", " else ""
-        print(f'{opening}], "thresholds": {json.dumps(self.cuts, ensure_ascii=False)}}}')  # noqa: T201
+        print(f'{opening}], "thresholds": {to_json(self.cuts)}}}')  # noqa: T201
 
 
 class _Csv(_Printer):
@@ -153,12 +156,14 @@ class _Csv(_Printer):
     def __init__(self, predictor: Predictor) -> None:
         self._writer = csv.writer(sys.stdout, lineterminator="\n")
         self._names = predictor.description.label_names
+        self._word = one_line if sys.stdout.isatty() else str  # a file is to hold names as they are
 
     def __enter__(self) -> None:
-        self._writer.writerow(["image", "labels", *self._names])
+        self._writer.writerow(["image", "labels", *map(self._word, self._names)])
 
     def add(self, name: str, answer: Answer) -> None:
-        self._writer.writerow([name, ", ".join(answer.labels), *(f"{p:.4f}" for p in answer.probabilities.values())])
+        said = map(self._word, (name, ", ".join(answer.labels)))
+        self._writer.writerow([*said, *(f"{p:.4f}" for p in answer.probabilities.values())])
 
 
 class _Table(_Printer):
@@ -179,11 +184,10 @@ class _Table(_Printer):
     def __exit__(self, *error: object) -> None:
         if error[0] is not None:
             return
-        from rich.console import Console
-
         from hpo.report.tables import prediction_table
+        from hpo.report.terminal import Plain
 
-        Console().print(prediction_table(self._answers, self._cuts))
+        Plain().print(prediction_table(self._answers, self._cuts))
         if self._n_more:
             typer.echo(f"{self._n_more:,} more posters are not shown: --csv or --jsonl print them all.")
 
@@ -193,7 +197,7 @@ def _write_gallery(
     bundles: list[Path],
     predictor: Predictor,
     answered: list[tuple[Named, Answer | str]],
-    data: Path | None,
+    known: Known | None,
     force: bool,
 ) -> None:
     """Write the page: what the first bundle has said already, and what the others say now."""
@@ -207,13 +211,12 @@ def _write_gallery(
         Model(folder.resolve().name, p.description.label_names, p.description.thresholds, p.description.min_labels)
         for folder, p in zip(bundles, predictors, strict=True)
     ]
-    known = _known(data, posters, predictor)
 
     def entries() -> Iterator[Entry]:
         others = [(answer for _, answer in _answers(other, iter(posters))) for other in predictors[1:]]
         for named, *answers in zip(posters, (answer for _, answer in files), *others, strict=True):
             image = Path(str(named.source))
-            title, truth = known.get(image.resolve(), (image.stem, None))
+            title, truth = known.of(image) if known else (image.stem, None)
             read = [answer for answer in answers if not isinstance(answer, str)]
             said = read if len(read) == len(answers) else []
             yield Entry(image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth)
@@ -228,23 +231,7 @@ def _row(answer: Answer) -> Any:
     return np.array(list(answer.probabilities.values()), np.float32)
 
 
-def _known(
-    data: Path | None, posters: list[Named], predictor: Predictor
-) -> dict[Path, tuple[str, frozenset[str] | None]]:
-    """Return the title and the known labels of posters by their file, from a CSV of their folder."""
-    folder = next((named.source.parent for named in posters if isinstance(named.source, Path)), None)
-    if data is None or folder is None:
-        return {}
-    from hpo.cli.bundles import rules_for
-    from hpo.data.catalogue.catalogue import read_catalogue
+def _known(data: Path, predictor: Predictor) -> Known:
+    from hpo.data.catalogue.known import Known
 
-    rules = rules_for(predictor.description, "all", {}).model_copy(update={"keep_unlabelled": True})
-    catalogue, _ = read_catalogue(data, folder, rules)
-    rows = zip(catalogue.image_paths, catalogue.titles, catalogue.ids, catalogue.targets, strict=True)
-    return {
-        path.resolve(): (
-            title or number,
-            frozenset(name for name, yes in zip(catalogue.label_names, labels, strict=True) if yes),
-        )
-        for path, title, number, labels in rows
-    }
+    return Known.read(data, predictor.description.data, predictor.description.label_names)

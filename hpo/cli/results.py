@@ -80,16 +80,15 @@ def leaderboard(
 ) -> None:
     """Rank a study's complete trials on the posters that it judges them on."""
     opened = open_study_of(study, open_places(storage, None))
-    from rich.console import Console
-
     from hpo.report.tables import best_by_backbone, complete_trials, trial_table
+    from hpo.report.terminal import Plain
     from hpo.search.objective import judged_posters
 
     trials = complete_trials(opened)
     if not trials:
         raise StudyError(f"Study {opened.name!r} has no complete trial yet: go on with hpo search.")
     shown = best_by_backbone(trials) if by == "backbone" else trials
-    Console().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes)))
+    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes)))
 
 
 def export_best(
@@ -112,6 +111,7 @@ def export_best(
     onnx_precision: Annotated[
         Literal["fp32", "fp16"], typer.Option(help="Of --onnx; fp16 is half as large, and its cost is measured.")
     ] = "fp32",
+    force: Annotated[bool, typer.Option("--force", help="Replace the bundle in --out.")] = False,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,
@@ -121,12 +121,13 @@ def export_best(
     opened = open_study_of(study, places)
     from hpo.cli.watch import RichWatch
     from hpo.report.tables import export_lines
+    from hpo.search.export import check_replaceable, export_ensemble
     from hpo.search.export import export_best as export
-    from hpo.search.export import export_ensemble
     from hpo.search.tracking import open_tracking
 
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
     folder, precision = out or Path(f"bundle-{opened.name}"), onnx_precision if onnx else None
+    check_replaceable(folder, force=force)
+    tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch(opened.metric) as watch:
         if ensemble:
             exported = export_ensemble(

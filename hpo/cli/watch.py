@@ -19,6 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from hpo.report.terminal import Plain
+
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
@@ -40,7 +42,7 @@ class RichWatch:
     """Progress on stderr; also works where stderr is a file, without the bars."""
 
     def __init__(self, metric: str = "") -> None:
-        self.console = Console(stderr=True)
+        self.console = Plain(stderr=True)
         self.metric = metric
         self._started = time.monotonic()
         self._progress = Progress(

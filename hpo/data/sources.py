@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -31,16 +32,18 @@ def named_posters(words: Iterable[str], *, allow_urls: bool = False) -> Iterator
     """Yield the posters that ``words`` name, in their order; a folder's by name, with those of folders in it.
 
     ``-`` reads further words from stdin, one a line. Addresses are fetched as their turn comes. Raises DataError for an
-    address that is not allowed, a folder without images and a pattern that nothing matches.
+    address that is not allowed, an empty name, a folder without images and a pattern that nothing matches.
     """
     for word in words:
+        if not word:
+            raise DataError("Expected the name of a poster, got an empty one: name a file or a folder, . for this one.")
         if word == STDIN:
             yield from named_posters((line for line in map(str.strip, sys.stdin) if line), allow_urls=allow_urls)
         elif word.startswith(_ADDRESSES):
             yield _fetched(word, allow_urls)
-        elif has_magic(word) and not Path(word).exists():
+        elif has_magic(word) and not os.path.exists(word):  # noqa: PTH110 - as below
             yield from _matching(word)
-        elif Path(word).is_dir():
+        elif os.path.isdir(word):  # noqa: PTH112 - Path's raises OSError for a name too long, which decoding reports
             yield from _in_folder(Path(word))
         else:
             yield Named(word, Path(word))
@@ -49,7 +52,7 @@ def named_posters(words: Iterable[str], *, allow_urls: bool = False) -> Iterator
 def _in_folder(folder: Path) -> Iterator[Named]:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     if not files:
-        raise DataError(f"Expected images in the folder {folder}, got none : name another.")
+        raise DataError(f"Expected images in the folder {folder}, got none: name another.")
     yield from (Named(str(file), file) for file in files)
 
 

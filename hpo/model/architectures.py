@@ -7,6 +7,7 @@ trained is asked on torch's meta device, where a network of any size takes a fra
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from hpo.errors import BackboneError, did_you_mean
 from hpo.model.feature_layout import DEEPEST_STAGES
@@ -24,6 +26,10 @@ from hpo.model.hub import HUB_PREFIX, load_hub_config
 from hpo.model.hyperparameters import FUSE
 
 _ON_HUB = re.compile(re.escape(HUB_PREFIX) + r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
+_NOT_OF_A_NETWORK = (  # what timm.create_model takes for itself: files to read, and where else to look
+    {*inspect.signature(timm.create_model).parameters, *inspect.signature(timm.models.build_model_with_cfg).parameters}
+)  # fmt: skip
+_LARGEST_ARGUMENT = 20_000  # units, heads, layers
 _RECORDED = ("mean", "std")  # what a bundle knows better than the timm that reads it
 
 
@@ -68,10 +74,18 @@ class Architecture:
         with self._taking(image_size), suppress(NotImplementedError), torch.device("meta"):  # not all runs there
             run(skeleton, torch.zeros(1, 3, image_size, image_size))
 
-    def run(self, network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """As ``run``, for the first time: raises BackboneError where ``pixels`` do not suit the network."""
-        with self._taking(pixels.shape[-1]):
-            return run(network, pixels)
+    def widths(self, network: nn.Module, image_size: int) -> tuple[int, tuple[int, ...]]:
+        """Return how many values the final vector has, and how many channels each of the deepest stages.
+
+        Asked on the meta device, where nothing is computed, or of the network itself where it cannot run there. Raises
+        BackboneError where posters of ``image_size`` px do not suit it.
+        """
+        try:
+            final, stages = _run_on_meta(network, image_size)
+        except Exception:  # networks with tensors that are no buffers, or operations that look at values
+            with self._taking(image_size), torch.inference_mode():
+                final, stages = run(network, torch.zeros(1, 3, image_size, image_size))
+        return final.shape[1], tuple(stage.shape[1] for stage in stages)
 
     @contextmanager
     def _taking(self, image_size: int) -> Iterator[None]:
@@ -94,6 +108,27 @@ def run(network: nn.Module, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
     return offering.forward_head(last, pre_logits=True), stages[-DEEPEST_STAGES:]
 
 
+def _run_on_meta(network: nn.Module, image_size: int) -> tuple[Tensor, list[Tensor]]:
+    running = _Running(network)
+    tensors = {key: tensor.to("meta") for key, tensor in (*running.named_parameters(), *running.named_buffers())}
+    with torch.inference_mode(), torch.device("meta"):
+        found: tuple[Tensor, list[Tensor]] = functional_call(
+            running, tensors, (torch.zeros(1, 3, image_size, image_size),)
+        )
+    return found
+
+
+class _Running(nn.Module):
+    """``run`` as a module, which is what can be called with other tensors than its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return run(self.network, pixels)
+
+
 def find_architecture(name: str, recorded: Mapping[str, Any] | None = None) -> Architecture:
     """Return what ``name`` stands for; a repository's configuration is downloaded. Raises BackboneError.
 
@@ -105,12 +140,34 @@ def find_architecture(name: str, recorded: Mapping[str, Any] | None = None) -> A
     overlay = {key: tuple(recorded[key]) for key in _RECORDED if key in recorded}
     if not name.startswith(HUB_PREFIX):
         return Architecture(name, name, {**timm.get_pretrained_cfg(name).to_dict(), **overlay})
-    if recorded.get("architecture"):
-        registered, arguments = str(recorded["architecture"]), recorded.get("arguments", {})
+    if recorded:
+        registered, arguments = str(recorded.get("architecture")), recorded.get("arguments", {})
+        check_recorded(name, registered, arguments)
         config = timm.get_pretrained_cfg(registered).to_dict()
         return Architecture(name, registered, {**config, **overlay}, arguments)
     config, registered, arguments = load_hub_config(name)
     return Architecture(name, registered, config, arguments)
+
+
+def check_recorded(name: str, registered: str, arguments: Mapping[str, Any]) -> None:
+    """Raise BackboneError unless a bundle's word on a network of the hub builds one of timm's, and does nothing else.
+
+    timm would read a file that its arguments name, and look elsewhere for an architecture that has a scheme.
+    """
+    if not timm.is_model(registered):
+        raise BackboneError(f"Expected one of timm's own networks for {name}, got {registered!r}.")
+    refused = [key for key, value in arguments.items() if key in _NOT_OF_A_NETWORK or not _is_modest(value)]
+    if refused:
+        raise BackboneError(f"Expected arguments of a network for {name}, got {refused[0]!r}.")
+
+
+def _is_modest(value: Any) -> bool:
+    """Tell whether no number in ``value`` asks for a network of a size that nobody has."""
+    if isinstance(value, Mapping):
+        return all(map(_is_modest, value.values()))
+    if isinstance(value, list | tuple):
+        return len(value) <= _LARGEST_ARGUMENT and all(map(_is_modest, value))
+    return not isinstance(value, int | float) or abs(value) <= _LARGEST_ARGUMENT
 
 
 def fused_names(name: str) -> tuple[str, ...]:

@@ -58,16 +58,10 @@ class Backbone(nn.Module):
         self._inputs: dict[str, Any] = resolve_data_config({}, pretrained_cfg=dict(architecture.config))
         self.register_buffer("mean", self._levels("mean"), persistent=False)
         self.register_buffer("deviation", self._levels("std"), persistent=False)
-        self.layout = self._measure_layout()
+        self.layout = FeatureLayout(*architecture.widths(self.network, image_size))
 
     def _levels(self, key: str) -> Tensor:
         return 255 * torch.tensor(self._inputs[key]).view(1, 3, 1, 1)
-
-    def _measure_layout(self) -> FeatureLayout:
-        blank = torch.zeros(1, self.image_size, self.image_size, 3, dtype=torch.uint8)
-        with torch.inference_mode():
-            final, stages = self.architecture.run(self.network, self.normalise(blank))
-        return FeatureLayout(final.shape[1], tuple(stage.shape[1] for stage in stages))
 
     @property
     def name(self) -> str:

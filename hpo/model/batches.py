@@ -38,15 +38,18 @@ class Forward:
             return np.concatenate(list(pool.map(one, starts)))
 
 
-def graph_forward(graph: Path) -> Forward:
+def graph_forward(graph: Path | bytes) -> Forward:
     """Return an ONNX graph as a function of posters: one thread a batch, as many batches as cores.
 
-    Raises what ONNX Runtime raises for a file that is no graph.
+    The content of a file alone has no folder, from which further files could be read. Raises what ONNX Runtime raises
+    for what is no graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # what fails is raised as well
+    session = onnxruntime.InferenceSession(
+        graph if isinstance(graph, bytes) else str(graph), options, providers=["CPUExecutionProvider"]
+    )
 
     def run(*images: Array) -> Array:
         return session.run(None, {input_name(at): posters for at, posters in enumerate(images)})[0]  # type: ignore[no-any-return]

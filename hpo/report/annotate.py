@@ -1,16 +1,4 @@
-"""What a bundle says of a catalogue: labels for the entries without, and which of the others it doubts.
-
-How much an entry's labels are doubted follows confident learning, in its form for several labels: each label is judged
-alone, by the probability that the model gives to the opposite of what is written, and the worst labels make the
-entry's score (an exponential moving average over the sorted probabilities, Thyagarajan et al. 2022). Confident
-learning does not compare raw probabilities, as a rare label's are low throughout, but measures each label by a
-threshold of its own (Northcutt, Jiang and Chuang 2021). Here that is the bundle's: its odds are taken for even ones, so
-that a doubt above a half means that the bundle would write the opposite.
-
-Northcutt, Jiang, Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels. JAIR 70 (2021).
-Thyagarajan, Snorrason, Northcutt, Mueller: Identifying Incorrect Annotations in Multi-Label Classification Data.
-arXiv:2211.13895 (2022).
-"""
+"""What a bundle says of a catalogue: labels for the entries without, and which of the others it doubts."""
 
 from __future__ import annotations
 
@@ -24,21 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from hpo.data.completion import Added
 from hpo.decision.counts import Bools, Floats
+from hpo.decision.doubts import entry_doubts, label_doubts
+from hpo.report.terminal import Plain
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Predictor
     from hpo.data.completion import Entry, Listing
     from hpo.data.images import Phase
 
-_WORST = 0.8  # the share of the worst label in an entry's doubt, of the next in what is left, and so on
 _NAMED_LINES = 5
-_SMALLEST = 1e-7  # a probability or threshold of 0 or 1 has no odds
 
 Doubt = Mapping[str, Any]  # what `Annotation.doubt` says of an entry
 
@@ -141,26 +127,6 @@ def _marks(labels: Sequence[Sequence[str]], label_names: Sequence[str]) -> Bools
     return np.array(marks, bool).reshape(len(labels), len(label_names))
 
 
-def label_doubts(probabilities: Floats, written: Bools, thresholds: Floats) -> Floats:
-    """Return (N, L) in 0..1: the probability of the opposite of what is written, with the threshold's odds as even."""
-    odds = np.exp(_log_odds(probabilities) - _log_odds(thresholds))
-    present = odds / (1 + odds)
-    return np.asarray(np.where(written, 1 - present, present))
-
-
-def _log_odds(values: Floats) -> Floats:
-    inside = np.clip(np.asarray(values, np.float64), _SMALLEST, 1 - _SMALLEST)
-    return np.asarray(np.log(inside) - np.log1p(-inside))
-
-
-def entry_doubts(doubts: Floats) -> Floats:
-    """Return (N,): doubts (N, L) averaged with the worst label weighing most."""
-    n_labels = doubts.shape[1]
-    weights = _WORST * (1 - _WORST) ** np.arange(n_labels)
-    weights[-1] = (1 - _WORST) ** (n_labels - 1)
-    return np.asarray(-np.sort(-doubts, axis=1) @ weights)
-
-
 def annotate(predictor: Predictor, listing: Listing, phase: Phase) -> Annotation:
     """Ask the bundle about every entry that has a poster."""
     paths = list(dict.fromkeys(path for entry in listing.entries for path in entry.images))
@@ -210,10 +176,10 @@ def doubtful_csv(rows: Iterable[Doubt]) -> bytes:
 
 def print_annotation(account: Mapping[str, Any], odd_lines: Sequence[int]) -> None:
     """Print what `hpo annotate` did; `account` is what it prints as JSON."""
-    console = Console()
+    console = Plain()
     for line in (_counts_line(account), _odd_line(odd_lines)):
         if line:
-            console.print(line, highlight=False, soft_wrap=True, markup=False)
+            console.print(line, highlight=False, soft_wrap=True)
     if account["doubtful"]:
         console.print(_doubtful_table(account["doubtful"], account["n_doubtful"]))
 
@@ -245,5 +211,5 @@ def _doubtful_table(rows: Sequence[Doubt], n_doubtful: int) -> Table:
         lists = (", ".join(row[name]) or "none" for name in ("labels", "predicted"))
         worst = f"{row['worst_label']} ({row['probability']:.2f}, cut {row['threshold']:.2f})"
         cells = row["id"], row["title"], *lists, worst, f"{row['doubt']:.3f}"
-        table.add_row(*(Text(cell) for cell in cells))  # no markup: titles hold brackets
+        table.add_row(*cells)
     return table

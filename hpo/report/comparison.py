@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from hpo.report.terminal import Plain
 
 _SURE = 0.975  # of the resamples on one side: the interval excludes 0
 
 
 def print_comparison(account: dict[str, Any]) -> None:
     """Print what ``Comparison.account`` found."""
-    console = Console()
+    console = Plain()
     console.print(f"A is {account['a']}, B is {account['b']}, on {account['n_posters']:,} posters:", highlight=False)
     console.print(f"  {account['where']}", highlight=False)
     console.print(_table("Averages", account["metrics"], "average"))

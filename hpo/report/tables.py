@@ -12,6 +12,7 @@ from rich.table import Table
 
 from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import METRICS
+from hpo.report.terminal import Plain
 from hpo.search.objective import judged_posters
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _score_line(part: str, metrics: dict[str, Any], metric: str) -> str:
 
 def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
     """Print what ``hpo evaluate`` found, with the constant baselines beside it."""
-    console = Console()
+    console = Plain()
     averages = Table(title=f"{found['n_posters']:,} posters", title_justify="left")
     for name in ("average", "value", "95 %", *baselines):
         whole = name not in baselines  # where the terminal is narrow, the long names of baselines give way

@@ -16,6 +16,7 @@ from hpo.bundle.bundle import save_bundle
 from hpo.bundle.card import model_card
 from hpo.bundle.description import (
     CARD_FILE,
+    DESCRIPTION_FILE,
     Description,
     Precision,
     load_description,
@@ -187,13 +188,19 @@ def export_ensemble(
 
 @contextmanager
 def _staged(out: Path) -> Iterator[Path]:
-    """Yield a folder that takes the place of ``out`` when all went well."""
-    check_replaceable(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
-        staged = Path(temporary) / "bundle"
-        yield staged
-        replace_folder(staged, out)
+    """Yield a folder that takes the place of ``out`` when all went well. Raises BundleError when the disk refuses."""
+    check_replaceable(out, force=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
+            staged = Path(temporary) / "bundle"
+            yield staged
+            replace_folder(staged, out)
+    except OSError as error:
+        raise BundleError(
+            f"The bundle could not be written to {out} ({error.strerror or error}): free some space or choose another "
+            "folder with --out."
+        ) from error
 
 
 def _checked_min(min_labels: int, described: Description) -> int:
@@ -203,10 +210,17 @@ def _checked_min(min_labels: int, described: Description) -> int:
     return min_labels
 
 
-def check_replaceable(out: Path) -> None:
-    """Raise BundleError when ``out`` holds something that is not a bundle."""
-    if out.exists() and not (out.is_dir() and ((out / "bundle.json").is_file() or not any(out.iterdir()))):
+def check_replaceable(out: Path, *, force: bool) -> None:
+    """Raise BundleError when ``out`` holds something that is not a bundle, or, without ``force``, one."""
+    try:
+        is_empty = not out.exists() or (out.is_dir() and not any(out.iterdir()))
+        is_bundle = (out / DESCRIPTION_FILE).is_file()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise BundleError(f"{out} cannot be written ({error.strerror}): choose another folder with --out.") from error
+    if not (is_empty or is_bundle):
         raise BundleError(f"{out} exists and is not a bundle: choose another folder with --out.")
+    if is_bundle and not force:
+        raise BundleError(f"{out} exists already: give --force to replace it, or another folder to --out.")
 
 
 Claims = Mapping[str, tuple[dict[str, Any], dict[str, dict[str, float]]]]  # part → scores, constant baselines

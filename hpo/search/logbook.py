@@ -27,6 +27,7 @@ from hpo.search.study_note import study_note
 from hpo.search.tracking import LoggedRun, Tracking
 
 _AWAY_SECONDS = 30.0  # after a refusal, in which MLflow is not asked again
+_REPORTING = 0.05  # of a search's time at most: a report tells of every trial, and so grows with their number
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Logbook:
         self._away_until = 0.0
         self._behind = False
         self._refused = False  # by the registry
+        self._report_after = 0.0
 
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do what asks something of MLflow, and say whether it was done; not at all while MLflow is away."""
@@ -118,11 +120,15 @@ class Logbook:
         written = self.attempt(lambda: self._write(trial, self._study.run_id(trial)))
         if written and self._behind:
             self.sync()
-        self.attempt(self.report)
+        if time.monotonic() >= self._report_after:
+            self.attempt(self.report)
 
     def report(self) -> None:
         """Bring the report on the parent run up to date. Raises TrackingError."""
+        began = time.monotonic()
         self._tracking.note(self._parent, study_note(self._study, self._tracking.experiment_id))
+        ended = time.monotonic()
+        self._report_after = ended + (ended - began) / _REPORTING
 
     def sync(self) -> Synced:
         """Write every run that is missing or wrong, and remove second ones."""

@@ -242,3 +242,96 @@ def test_members_that_have_tuned_one_backbone_each_travel_together(tmp_path, cho
     with torch.inference_mode():
         expected = torch.sigmoid(network(*seen)).numpy()
     np.testing.assert_allclose(loaded.probabilities(posters), expected, atol=1e-6)
+
+
+ATTACKS = {
+    "thresholds.0": {"thresholds": [float("nan"), 0.5, 0.5]},
+    "thresholds.1": {"thresholds": [0.5, 1.5, 0.5]},
+    "label_names": {"label_names": ["A", "A", "B"]},
+    "label_names.0": {"label_names": ["", "A", "B"]},
+    "min_labels": {"min_labels": 10**9},
+    "preprocessing.0.image_size": {"image_size": 10**6},
+    "preprocessing.0.std.0": {"std": [0, 0, 0]},
+    "preprocessing.0.mean.0": {"mean": [float("inf")] * 3},
+    "params.width": {"width": 10**12},
+}
+
+
+@pytest.mark.parametrize("where", ATTACKS)
+def test_values_that_make_no_sense_are_refused(bundle, where):
+    content = json.loads((bundle / "bundle.json").read_text())
+    changes = ATTACKS[where]
+    if where.startswith("preprocessing"):
+        changes = {"preprocessing": [{**content["preprocessing"][0], **changes}]}
+    if where.startswith("params"):
+        changes = {"params": {**content["params"], **changes}}
+    rewrite(bundle, **changes)
+    with pytest.raises(BundleError, match=rf"not as expected at {where} ") as told:
+        Predictor.load(bundle)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [
+        (None, {}),
+        ("local-dir:/etc", {}),
+        ("hf-hub:evil/x", {}),
+        ("test_efficientnet", {"checkpoint_path": "/etc/passwd"}),
+        ("test_efficientnet", {"pretrained_cfg_overlay": {"file": "/etc/passwd"}}),
+        ("test_efficientnet", {"pretrained": True}),
+        ("test_vit", {"depth": 10**9}),
+    ],
+)
+def test_nothing_is_fetched_or_read_elsewhere_for_a_network_of_the_hub(bundle, monkeypatch, architecture, arguments):
+    monkeypatch.setattr("hpo.model.architectures.load_hub_config", lambda name: pytest.fail("was asked for"))
+    preprocessing = json.loads((bundle / "bundle.json").read_text())["preprocessing"][0]
+    told = {**preprocessing, "architecture": architecture, "arguments": arguments}
+    rewrite(bundle, backbone="hf-hub:evil/x", preprocessing=[told])
+    with pytest.raises(BundleError, match=r"Expected (one of timm's own networks|arguments of a network)"):
+        Predictor.load(bundle)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors", (2 * 10**9).to_bytes(8, "little") + b"{}"])
+def test_weights_that_are_no_safetensors(bundle, content):
+    (bundle / WEIGHTS).write_bytes(content)
+    rewrite(bundle, fingerprints={"model": hashlib.sha256(content).hexdigest()})
+    with pytest.raises(BundleError, match="do not fit"):
+        Predictor.load(bundle)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format_version": 4, "metrics": ' + "[" * 5000 + "]" * 5000 + "}"])
+def test_json_that_is_too_deep(bundle, text):
+    (bundle / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match="Expected JSON in"):
+        load_description(bundle)
+
+
+@pytest.mark.parametrize("version", [True, 0, -1])
+def test_a_format_that_never_was(bundle, version):
+    rewrite(bundle, format_version=version)
+    with pytest.raises(BundleError, match="format 4 or older"):
+        load_description(bundle)
+
+
+def test_a_description_that_never_ends_is_not_read(bundle):
+    (bundle / "bundle.json").unlink()
+    (bundle / "bundle.json").symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match=r"without a bundle\.json"):
+        load_description(bundle)
+
+
+def test_a_bundle_that_cannot_be_replaced_is_still_there(bundle, result, description, monkeypatch):
+    before = (bundle / WEIGHTS).read_bytes()
+    rename = Path.rename
+
+    def refuse(path, target):
+        if path.name == "bundle" and Path(target) == bundle and path.parent.name.startswith(".bundle-"):
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(BundleError, match="No space left on device"):
+        save_bundle(bundle, description, result.network, "# Another")
+    assert (bundle / WEIGHTS).read_bytes() == before
+    assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]

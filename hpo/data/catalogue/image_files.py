@@ -96,7 +96,7 @@ def assign_to_ids(images: ImageFiles, ids: Container[str]) -> Ownership:
     owned = Ownership()
     by_stem: dict[tuple[str, str], str] = {}  # (id, stem) -> the file used
     for relative in images.usable:
-        owner = _owner(relative, ids)
+        owner = owner_of(relative, ids)
         if owner is None:
             continue
         stem = canonical_id(PurePosixPath(relative).stem)
@@ -106,13 +106,14 @@ def assign_to_ids(images: ImageFiles, ids: Container[str]) -> Ownership:
         else:
             owned.shadowed[relative] = used
     for relative, reason in images.refused.items():
-        owner = _owner(relative, ids)
+        owner = owner_of(relative, ids)
         if owner is not None and owner not in owned.files:
             owned.refused[owner] = reason
     return owned
 
 
-def _owner(relative: str, ids: Container[str]) -> str | None:
+def owner_of(relative: str, ids: Container[str]) -> str | None:
+    """Return the id that a file's name, or its folder's name, spells; None where it is nobody's."""
     path = PurePosixPath(relative)
     stem = canonical_id(path.stem)
     spelled = (stem, _COUNTER.sub("", stem), canonical_id(path.parent.name))
