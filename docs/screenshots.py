@@ -1,10 +1,12 @@
-"""Make the pictures of docs/mlflow.md and use-a-bundle.md: ``python docs/screenshots.py``. Needs Chromium and minutes.
+"""Make the pictures of mlflow.md, report.md and gallery.md: ``python docs/screenshots.py``. Needs Chromium and minutes.
 
-The posters are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
+``python docs/screenshots.py pages`` makes those of the pages that hpo writes, ``mlflow`` those of MLflow. The posters
+are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
 import signal
 import sys
@@ -30,18 +32,26 @@ MAX_BYTES = 200_000
 
 
 def main() -> None:
-    """Search the sample, open the links of ``hpo ui`` and keep what they show."""
+    """Search the sample and keep pictures of what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", choices=["mlflow", "pages"], default=["mlflow", "pages"])
+    parser.add_argument("--trials", type=int, default=TRIALS)
+    asked = parser.parse_args()
     chromium = find_chromium()
     if chromium is None:
         sys.exit("Chromium absent: install it (Debian: apt-get install chromium)")
     with tempfile.TemporaryDirectory() as folder:
         hpo = CommandLine(Path(folder))
-        hpo.ok("search", "--study", STUDY, "--trials", f"{TRIALS}", "--folds", "1")
-        gallery = make_gallery(hpo)
-        with served(hpo) as links, browse(chromium) as browser:
-            photograph(browser, links)
-            browser.open(gallery.as_uri(), "Predicted genres")
-            keep(browser, "gallery")
+        hpo.ok("search", "--study", STUDY, "--trials", f"{asked.trials}", "--folds", "1")
+        with browse(chromium) as browser:
+            if "pages" in asked.parts:
+                browser.open(make_gallery(hpo).as_uri(), "Predicted genres")
+                keep(browser, "gallery")
+                browser.open(make_report(hpo).as_uri(), f"Study {STUDY}", "Best trials")
+                keep(browser, "study-report")
+            if "mlflow" in asked.parts:
+                with served(hpo) as links:
+                    photograph(browser, links, asked.trials)
 
 
 @contextmanager
@@ -56,9 +66,9 @@ def served(hpo: CommandLine) -> Iterator[dict[str, str]]:
             process.send_signal(signal.SIGINT)
 
 
-def photograph(browser: Browser, links: dict[str, str]) -> None:
+def photograph(browser: Browser, links: dict[str, str], n_trials: int) -> None:
     """Keep a picture of what each link leads to."""
-    browser.open(links["Trials, best first"], f"{TRIALS} matching runs", "hpo.state", "complete")
+    browser.open(links["Trials, best first"], f"{n_trials} matching runs", "hpo.state", "complete")
     keep(browser, "trials")
     browser.open(links["The top trials"], "Parallel Coordinates", "learning_rate")
     keep(browser, "top-trials")
@@ -84,6 +94,12 @@ def make_gallery(hpo: CommandLine) -> Path:
     hpo.ok("predict", "best", str(csv.parent / "images"), "--against", "ensemble", "--data", str(csv),
            "--gallery", "gallery.html", "--csv")  # fmt: skip
     return hpo.folder / "gallery.html"
+
+
+def make_report(hpo: CommandLine) -> Path:
+    """Write the study as a page."""
+    hpo.ok("report", STUDY, "--out", "report.html")
+    return hpo.folder / "report.html"
 
 
 def keep(browser: Browser, name: str) -> None:

@@ -19,7 +19,7 @@ Bundle = Annotated[Path, typer.Argument(help="A folder that hpo export-best wrot
 
 def evaluate(
     bundle: Bundle,
-    data: Annotated[Path, typer.Option(help="A CSV of posters with known labels.")],
+    data: Annotated[Path, typer.Option(help="A table of posters with known labels.")],
     images: Annotated[Path, typer.Option(help="The folder of the posters.")],
     as_json: AsJson = False,
     types: Annotated[

@@ -40,7 +40,7 @@ def compare(
     b: Model,
     data: Annotated[
         Path | None,
-        typer.Option(help="A CSV of posters with known labels. Default: those that the study judged on."),
+        typer.Option(help="A table of posters with known labels. Default: the posters that the study judged on."),
     ] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of the posters.")] = None,
     study: StudyName = None,

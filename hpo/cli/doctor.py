@@ -30,12 +30,14 @@ def doctor(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="The CSV of posters. Default: the built-in sample.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The table of posters, CSV or Parquet. Default: the built-in sample.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
     ] = None,
-    trials: Annotated[str, typer.Option(help="The budget of the search that is planned.")] = "50",
-    workers: Annotated[str, typer.Option(help="Its processes on this machine: a number, or auto.")] = "1",
+    trials: Annotated[str, typer.Option(help="The budget of the search that is planned.", metavar="N")] = "50",
+    workers: Annotated[str, typer.Option(help="Its processes on this machine.", metavar="N|auto")] = "1",
     folds: Annotated[int | None, typer.Option(min=1, help="Its folds. Default: what suits the posters.")] = None,
     pruner: Annotated[str | None, typer.Option(help="Its pruner. Default: what suits the folds.")] = None,
     configurations: Annotated[

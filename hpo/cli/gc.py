@@ -17,7 +17,7 @@ def gc(
         int, typer.Option(min=0, help="Keep the weights of this many best trials, beside champion and ensemble.")
     ] = 5,
     now: Annotated[
-        bool, typer.Option("--now", help="Also what is younger than an hour, which somebody may be reading.")
+        bool, typer.Option("--now", help="Free also what is younger than an hour, which somebody may be reading.")
     ] = False,
     as_json: AsJson = False,
     storage: Storage = None,

@@ -11,7 +11,8 @@ Storage = Annotated[
     str | None,
     typer.Option(
         envvar="HPO_STORAGE",
-        help="Optuna's database, as a URL. Default: sqlite:///mlruns/optuna.db",
+        help="Optuna's database. Default: sqlite:///mlruns/optuna.db",
+        metavar="URL",
         show_default=False,
     ),
 ]
@@ -20,6 +21,7 @@ TrackingUri = Annotated[
     typer.Option(
         envvar="MLFLOW_TRACKING_URI",
         help="MLflow's server or database. Default: sqlite:///mlruns/mlflow.db",
+        metavar="URL",
         show_default=False,
     ),
 ]
@@ -27,45 +29,59 @@ CacheDir = Annotated[
     Path | None,
     typer.Option(
         envvar="HPO_CACHE_DIR",
-        help="Decoded posters and features. Default: the user's cache folder",
+        help="The folder of decoded posters and features. Default: the user's cache folder",
         show_default=False,
     ),
 ]
 StudyName = Annotated[
     str | None,
-    typer.Option("--study", help="The study. Default: the only one, or the latest.", show_default=False),
+    typer.Option(
+        "--study", help="The study. Default: the only one, or the latest.", metavar="NAME", show_default=False
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-IdColumn = Annotated[str | None, typer.Option(help="The CSV's column of ids. Found by name when left out.")]
+IdColumn = Annotated[
+    str | None, typer.Option(help="The CSV's column of ids. Default: found by name.", metavar="COLUMN")
+]
 LabelsColumn = Annotated[
     str | None,
-    typer.Option(help="The column of label lists, or one-hot columns separated by commas. Found by name."),
+    typer.Option(
+        help="The column of label lists, or one-hot columns separated by commas. Default: found by name.",
+        metavar="COLUMN",
+    ),
 ]
 ImageColumn = Annotated[
     str | None,
-    typer.Option(help="A column of image file names, relative to --images. Default: the image is <id>.jpg, .png ..."),
+    typer.Option(
+        help="A column of image file names, relative to --images. Default: images are called by id, as in 26.jpg.",
+        metavar="COLUMN",
+    ),
 ]
-LabelSeparator = Annotated[str | None, typer.Option(help="What stands between labels. Guessed when left out.")]
+LabelSeparator = Annotated[str | None, typer.Option(help="What stands between labels. Default: guessed.")]
 Types = Annotated[
     str,
-    typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; 'all' keeps all."),
+    typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; all keeps all of them."),
 ]
 
 Labels = Annotated[int, typer.Option(min=2, help="Keep this many of the commonest labels.")]
-Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, which genre and rating tell.")]
-ValSize = Annotated[str, typer.Option(help="Validation posters: a share or a number.")]
-TestSize = Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.")]
+Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, which are told by genre and rating.")]
+ValSize = Annotated[str, typer.Option(help="Validation posters: a share or a number.", metavar="X|N")]
+TestSize = Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.", metavar="X|N")]
 GroupColumn = Annotated[
     str | None,
-    typer.Option(help="A column of what belongs together, such as a franchise. Found by name when left out."),
+    typer.Option(
+        help="A column of what belongs together, such as a franchise. Default: found by name.", metavar="COLUMN"
+    ),
 ]
 Grouping = Annotated[
     Literal["all", "titles", "posters", "none"],
-    typer.Option(help="What stays in one part: titles of one franchise, posters that look alike, both or neither."),
+    typer.Option(
+        help="What stays in one part: titles of one franchise, posters that look alike, all of these or none."
+    ),
 ]
 Split = Annotated[
     Path | None,
-    typer.Option(help="Reuse the split in this file, as hpo data check and every search write one."),
+    typer.Option(help="Reuse the split in this file, as hpo data check and every search write one.", metavar="FILE"),
 ]
 
 MaxMembers = Annotated[int, typer.Option(min=1, help="Average at most this many trials.")]

@@ -37,7 +37,8 @@ def status(
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            help="Ask this MLflow which version is the champion, instead of the study which one it has crowned.",
+            help="Ask this MLflow which version is the champion. Default: the study knows which one it has crowned.",
+            metavar="URL",
             show_default=False,
         ),
     ] = None,
@@ -93,7 +94,7 @@ def leaderboard(
 def export_best(
     study: StudyName = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write. Default: bundle-<study>.", show_default=False)
+        Path | None, typer.Option(help="The folder to write. Default: bundle-STUDY.", show_default=False)
     ] = None,
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average several of the study's trials instead of taking its champion.")
@@ -203,7 +204,7 @@ def sync(
 
 def ui(
     study: StudyName = None,
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="On loopback; 0 takes a free one.")] = 0,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the first link in the browser of this machine.")
     ] = False,

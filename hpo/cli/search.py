@@ -38,58 +38,76 @@ _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def search(
     data: Annotated[
-        Path | None, typer.Option(help="The CSV of posters. Default: the built-in synthetic sample.")
+        Path | None, typer.Option(help="The table of posters, CSV or Parquet. Default: the built-in sample.")
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
     ] = None,
     space: Annotated[Path, typer.Option(help="A search-space file, or one that ships by name.")] = Path("default"),
     trials: Annotated[
-        str, typer.Option(help="The study's budget of finished trials, resumes included; +20 adds 20 to what there is.")
+        str,
+        typer.Option(
+            help="The study's budget of finished trials, resumes included; +20 adds 20 to what there is.",
+            metavar="N|+N",
+        ),
     ] = "50",
     workers: Annotated[
-        str, typer.Option(help="Processes on this machine; auto: as many as cores, memory and GPUs are good for.")
+        str,
+        typer.Option(
+            help="Processes on this machine; auto: as many as cores, memory and GPUs are good for.", metavar="N|auto"
+        ),
     ] = "1",
     study: Annotated[
         str | None,
-        typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names."),
+        typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names.", metavar="NAME"),
     ] = None,
     metric: Annotated[
         str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
     objective: Annotated[
         Literal["calibrated", "cross_fitted"],
-        typer.Option(help="The metric at thresholds fitted on the posters that are scored, or on the others."),
+        typer.Option(
+            help="Score trials at thresholds fitted on the posters that are scored (calibrated), or on others."
+        ),
     ] = "calibrated",
     thresholds: Annotated[
-        str, typer.Option(help="How thresholds are chosen: calibrated, per_label, global, shrunk ...")
+        str,
+        typer.Option(help="How they are chosen: fixed, global, per_label, calibrated, smoothed, shrunk or bagged."),
     ] = "calibrated",
     folds: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Judge trials by so many folds of train + val; 1: on val. Default: 5, or 1 for many or fine-tuning.",
+            help="Judge trials by so many folds of train + val; 1: on val. "
+            "Default: 5; 1 for 20,000 posters and more, or where stages are fine-tuned.",
         ),
     ] = None,
     fold_model: Annotated[
         Literal["average", "refit"],
-        typer.Option(help="With --folds, the model is the average of the folds, or trained again on all posters."),
+        typer.Option(help="With folds, the model is the average of theirs, or one trained again on all posters."),
     ] = "average",
     confirm: Annotated[
-        bool, typer.Option("--confirm/--no-confirm", help="Run the top trials on fresh seeds before one is crowned.")
+        bool,
+        typer.Option("--confirm/--no-confirm", help="Run the top trials again on fresh seeds before one is crowned."),
     ] = True,
     sampler: Annotated[
         str, typer.Option(help="Who proposes trials: tpe, gp, cmaes, qmc or random. May change between searches.")
     ] = "tpe",
     pruner: Annotated[
         str | None,
-        typer.Option(help="Who stops trials early: halving, hyperband, median or none. Default: median, or by folds."),
+        typer.Option(
+            help="Who stops trials early: halving, hyperband, median or none. Default: median; with folds, a test of "
+            "the trial's folds against the best trial's."
+        ),
     ] = None,
     warm_start: Annotated[
-        str | None, typer.Option(help="Begin with the five best trials of this other study that lie in the space.")
+        str | None,
+        typer.Option(
+            help="Try the five best trials of this other study first, those that lie in the space.", metavar="STUDY"
+        ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.")
+        str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.", metavar="TIME")
     ] = None,
     system_metrics: Annotated[
         bool, typer.Option("--system-metrics", help="Log cores, memory, disk and network with every trial's run.")

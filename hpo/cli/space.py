@@ -17,7 +17,7 @@ def space(
         list[Path] | None,
         typer.Argument(help="A search-space file, or one that ships by name. Default: default.", metavar="FILE"),
     ] = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Show what differs between two files.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what differs between two FILEs.")] = False,
     sample: Annotated[int, typer.Option(min=0, help="Print this many random configurations too.")] = 0,
     seed: Annotated[int, typer.Option(help="Of the random configurations.")] = 0,
     as_json: AsJson = False,

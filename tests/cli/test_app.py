@@ -51,10 +51,10 @@ def test_every_option_is_documented_and_every_documented_one_exists():
     assert sorted(documented - OPTIONS - OF_OTHER_PROGRAMS) == []
 
 
-# In commands that the docs show beside ours: docker compose, mlflow server, psql, hpo --help.
+# In commands that the docs show beside ours: docker compose, mlflow server, mlflow models serve, psql, hpo --help.
 OF_OTHER_PROGRAMS = {
     *("--build", "--rm", "--scale", "--volume", "--volumes", "--format", "--username"),
-    *("--allowed-hosts", "--help"),
+    *("--allowed-hosts", "--env-manager", "--help"),
 }
 
 
