@@ -50,7 +50,7 @@ if __name__ == "__main__":
         predictor.fit(
             train[columns],
             tuning_data=val[columns],
-            time_limit=record.left() / (len(labels) - n),
+            time_limit=given.minutes * 60 / len(labels),
             hyperparameters=hyperparameters,
         )
         predictors.append(predictor)

@@ -44,7 +44,8 @@ PEERS = {
         "AutoGluon MultiModal, a predictor a label",
         ("autogluon_multimodal.py",),
         anytime=False,
-        word="knows no multi-label problem, so that its time is divided among the labels; searches nothing by itself",
+        word="knows no multi-label problem, so that its time is divided among the labels, each of which starts anew; "
+        "searches nothing by itself",
     ),
     "ludwig": Peer(
         "Ludwig, a set output",

@@ -32,7 +32,7 @@ BACKBONE, SIZE = "tf_efficientnet_lite0", 224
 @ludwig_dataclass
 class TimmConfig(BaseEncoderConfig):
     type: str = schema_utils.ProtectedString("timm")
-    file: str = schema_utils.String(default="")
+    file: str = schema_utils.String(description="Weights, as safetensors.", default="")
 
 
 @register_encoder("timm", IMAGE)

@@ -33,6 +33,9 @@ def main() -> None:
     asked = _asked()
     marks = [mark for mark in MARKS if mark <= asked.minutes] or [asked.minutes]
     spaces = {HPO: "default"} | {f"{HPO} {space}": space for space in asked.space}
+    peers = _installed(asked.peer or list(PEERS))
+    if not peers:
+        sys.exit("skipped: no peer is installed (python -m benchmarks.peers.environments makes their environments)")
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="peers") as temporary:
         folder = asked.keep.resolve() if asked.keep else Path(temporary)
@@ -41,7 +44,7 @@ def main() -> None:
         for name, space in spaces.items() if not asked.without_hpo else ():
             print(f"{name} ...", file=sys.stderr, flush=True)
             outcomes[name] = run_hpo(space, asked.hpo_options, inputs, marks, folder)
-        for name in _installed(asked.peer or list(PEERS)):
+        for name in peers:
             print(f"{name} ...", file=sys.stderr, flush=True)
             outcomes[name] = run_peer(name, inputs, marks, folder)
     posters = ", ".join(f"{n:,} {part}" for part, n in inputs.n_posters.items())

@@ -51,7 +51,7 @@ def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], 
             tree = _tree(program)
             seen |= {process.pid: process for process in tree}
             usage.peak_rss_bytes = max(usage.peak_rss_bytes, _rss(tree))
-            if n_samples % _SHARED_EVERY == 0:
+            if n_samples % _SHARED_EVERY == 2:
                 usage.peak_pss_bytes = max(usage.peak_pss_bytes, _pss(tree))
             n_samples += 1
             with suppress(psutil.TimeoutExpired):
