@@ -18,7 +18,7 @@ from benchmarks.peers.scoring import CALIBRATED, METRICS, OWN, Result, n_trials,
 from benchmarks.peers.usage import Usage, disk_bytes, lines_of, watch
 
 SCRIPTS = Path(__file__).parent
-GRACE_SECONDS = 1200  # to predict val and test in, which is not measured
+GRACE_SECONDS = 1800  # to predict val and test in, which is not measured
 EXPORT_SECONDS = 45  # that hpo leaves for its export, which is
 
 
