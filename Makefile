@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: search test check format bench clean
+.PHONY: search test check format bench peers clean
 
 search: $(VENV)/installed
 	$(BIN)/hpo search --trials 50
@@ -46,6 +46,11 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.pruning
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.peers.run --minutes 15
+
+# What `make bench` measures hpo beside: an environment each, 8 GB in all. Without them it passes that over.
+peers: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.peers.environments
 
 clean:
 	rm -rf $(VENV) build *.egg-info
