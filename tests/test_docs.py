@@ -221,6 +221,8 @@ def typed(words: list[str], stdin: str | None = None) -> str:
 
 @pytest.mark.parametrize(("line", "words"), RUN.items(), ids=RUN)
 def test_a_command_runs(folder: Path, line: str, words: list[str]) -> None:
+    out = Path(words[words.index("--out") + 1]) if "--out" in words else None
+    kept = out.rename(folder / "kept") if out is not None and out.exists() and "--force" not in words else None
     there = set(folder.iterdir())
     before, pipe, _ = line.partition(" | hpo ")
     stdin = subprocess.check_output(before, shell=True, text=True) if pipe else None
@@ -232,6 +234,8 @@ def test_a_command_runs(folder: Path, line: str, words: list[str]) -> None:
     finally:  # what one example writes, another would refuse to write over
         for new in set(folder.iterdir()) - there:
             shutil.rmtree(new) if new.is_dir() else new.unlink()
+        if kept is not None and out is not None:
+            kept.rename(out)
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "python"], ids=lambda b: b.place)
