@@ -63,7 +63,6 @@ SET_UP = (
     "hpo export-best --out best/",
     "hpo export-best --ensemble --out ensemble/",
 )
-COMING = ("explain.md",)  # written on another branch: to be dropped when it is there
 # Every search of the examples is made as small as this; the last of a repeated option holds.
 SMALL = ("--trials", "2", "--folds", "1", "--labels", "4", "--no-confirm")
 MAY_WARN = {"doctor": (0, 1)}  # 1 where this machine has little memory or disk
@@ -269,7 +268,7 @@ def test_links_and_pictures_are_there(page: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
-        assert file.exists() or file.name in COMING, f"{page.name} points at {target}"
+        assert file.exists(), f"{page.name} points at {target}"
         headings = re.findall(r"^#+ (.*)", prose(file), re.M) if anchor else []
         assert not anchor or anchor in map(slug, headings), f"{page.name} points at {target}"
 

@@ -46,13 +46,18 @@ def predict(
     data: Annotated[
         Path | None, typer.Option(help="A CSV with titles and known labels, to be shown on the --gallery.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Let the --gallery show which regions of a poster speak for a label.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write the --gallery over a file that exists.")] = False,
 ) -> None:
     """Predict the labels of posters. Broken ones are reported and skipped, with exit code 2."""
     if as_json + as_lines + as_csv > 1:
         raise HpoError("Expected one of --json, --jsonl and --csv, got several: choose one.")
-    if gallery is None and (against or data or force):
-        raise HpoError("--against, --data and --force are for the --gallery, which was not asked for: add it.")
+    if gallery is None and (against or data or explain or force):
+        raise HpoError(
+            "--against, --data, --explain and --force are for the --gallery, which was not asked for: add it."
+        )
     from hpo.bundle.predictor import Predictor
     from hpo.data.sources import named_posters
 
@@ -76,7 +81,7 @@ def predict(
             if gallery is not None:
                 kept.append((poster, answer))
     if gallery is not None:
-        _write_gallery(gallery, [bundle, *(against or [])], predictor, kept, known, force)
+        _write_gallery(gallery, [bundle, *(against or [])], predictor, kept, known, explain, force)
     if n_broken:
         raise typer.Exit(2)
 
@@ -198,9 +203,11 @@ def _write_gallery(
     predictor: Predictor,
     answered: list[tuple[Named, Answer | str]],
     known: Known | None,
+    explain: bool,
     force: bool,
 ) -> None:
     """Write the page: what the first bundle has said already, and what the others say now."""
+    from hpo.bundle.occlusion import evidence
     from hpo.bundle.predictor import Predictor
     from hpo.report.gallery import Entry, Model, write_gallery
 
@@ -219,9 +226,10 @@ def _write_gallery(
             title, truth = known.of(image) if known else (image.stem, None)
             read = [answer for answer in answers if not isinstance(answer, str)]
             said = read if len(read) == len(answers) else []
-            yield Entry(image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth)
+            shown = tuple(evidence(each, image, len(posters)) for each in predictors) if explain and said else ()
+            yield Entry(image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth, shown)
 
-    write_gallery(out, models, entries(), force=force)
+    write_gallery(out, models, entries(), explained=explain, force=force)
     typer.echo(f"Wrote {out}: {len(posters):,} posters.", err=True)
 
 

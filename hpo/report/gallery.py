@@ -9,25 +9,25 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from hpo.data.decoding import Framing, decode
+from hpo.data.decoding import whole
 from hpo.data.shards import Array
 from hpo.errors import DataError
+from hpo.report.evidence_map import EvidenceMap, draw_evidence
 
 _TALLEST = 1.5  # times the width, as posters of films are
 _QUALITY = 75
-_BARS = 128  # the grey that decode pads a poster with
 _ROWS = 8  # bars that are shown at once; of a hundred genres most say nothing
 _FEWEST_FOLDED = 3  # less is not worth a click
+_EXPLAINED = 4  # genres of a poster, for each model
 
 # What became of one genre → its symbol and its words. Colours are the template's; nothing is told by colour alone.
 _MARKS = {
@@ -59,11 +59,13 @@ class Entry:
     probabilities: tuple[Array, ...]  # (L,) for each model
     labels: tuple[tuple[str, ...], ...]  # predicted, for each model
     truth: frozenset[str] | None  # None where it is not known
+    evidence: tuple[Array, ...] = ()  # (L, G, G) for each model: what speaks for a label; none where not asked for
 
 
 class _Mark(NamedTuple):
     kind: str  # of _MARKS
     genre: str
+    seen: EvidenceMap | None = None
 
 
 class _Bar(NamedTuple):
@@ -100,12 +102,19 @@ class _Tile(NamedTuple):
 
 
 def write_gallery(
-    out: Path, models: Sequence[Model], entries: Iterable[Entry], *, force: bool = False, thumbnail_px: int = 240
+    out: Path,
+    models: Sequence[Model],
+    entries: Iterable[Entry],
+    *,
+    explained: bool = False,
+    force: bool = False,
+    thumbnail_px: int = 240,
 ) -> None:
     """Write the page to ``out``, which appears whole or not at all; ``entries`` are read one by one.
 
     Posters become JPEGs of at most ``thumbnail_px`` in width and half as much again in height, without the metadata of
-    their files. One that cannot be read is shown as a tile with the reason.
+    their files. One that cannot be read is shown as a tile with the reason. ``explained`` says that entries come with
+    evidence, which a reader sees by pressing a genre.
 
     Raises: DataError: ``out`` exists and ``force`` is not given, or it cannot be written.
     """
@@ -121,6 +130,7 @@ def write_gallery(
         models=models,
         genres=_genres(models),
         marks=_MARKS,
+        explained=explained,
         tiles=(_tile(entry, models, thumbnail_px) for entry in entries),
     )
     with whole_or_absent(out) as file:
@@ -175,22 +185,12 @@ def _tile(entry: Entry, models: Sequence[Model], thumbnail_px: int) -> _Tile:
 
 def thumbnail(path: Path, width_px: int) -> Picture:
     """Return a small JPEG of a poster. Raises OSError or ValueError for a poster that cannot be decoded."""
-    square = decode(path, Framing(round(_TALLEST * width_px), fit="pad"))
-    poster = Image.fromarray(_without_bars(square))
+    poster = whole(path, round(_TALLEST * width_px))
     poster.thumbnail((width_px, poster.height), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     poster.save(content, "JPEG", quality=_QUALITY, optimize=True)
     encoded = base64.b64encode(content.getvalue()).decode("ascii")
     return Picture(f"data:image/jpeg;base64,{encoded}", *poster.size)
-
-
-def _without_bars(square: Array) -> Array:
-    """Cut away what is nothing but the grey of ``pad``: the proportions of a file are unknown until it is decoded."""
-    drawn = (square != _BARS).any(axis=2)
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    if not rows.size:  # a poster of that very grey
-        return square
-    return square[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _opinions(entry: Entry, models: Sequence[Model]) -> tuple[_Opinion, ...]:
@@ -202,9 +202,10 @@ def _opinions(entry: Entry, models: Sequence[Model]) -> tuple[_Opinion, ...]:
         for model, values in zip(models, entry.probabilities, strict=True)
     ]
     shown, folded = _rows(found, entry)
+    evidence = entry.evidence or (None,) * len(models)
     return tuple(
-        _opinion(model, probabilities, frozenset(labels), entry.truth, (shown, folded))
-        for model, probabilities, labels in zip(models, found, entry.labels, strict=True)
+        _opinion(model, probabilities, frozenset(labels), entry.truth, (shown, folded), maps)
+        for model, probabilities, labels, maps in zip(models, found, entry.labels, evidence, strict=True)
     )
 
 
@@ -228,6 +229,7 @@ def _opinion(
     predicted: frozenset[str],
     truth: frozenset[str] | None,
     rows: tuple[Sequence[str], Sequence[str]],
+    evidence: Array | None,
 ) -> _Opinion:
     thresholds = dict(zip(model.label_names, model.thresholds, strict=True))
 
@@ -238,6 +240,8 @@ def _opinion(
         return _Bar(kind(genre), genre, probabilities.get(genre, 0.0), thresholds.get(genre, 1.0))
 
     chips = _chips({*predicted, *(truth or ())}, predicted, kind, probabilities)
+    if evidence is not None:
+        chips = _explained(chips, dict(zip(model.label_names, evidence, strict=True)))
     shown, folded = rows
     return _Opinion(model, not predicted, chips, tuple(map(bar, shown)), tuple(map(bar, folded)))
 
@@ -251,6 +255,14 @@ def _chips(
         return genre not in predicted, -probabilities.get(genre, 0.0), genre
 
     return tuple(_Mark(kind(genre), genre) for genre in sorted(genres, key=rank))
+
+
+def _explained(chips: tuple[_Mark, ...], evidence: Mapping[str, Array]) -> tuple[_Mark, ...]:
+    """Give the first chips of genres that the model knows a map of where they are seen."""
+    known = [chip.genre for chip in chips if chip.genre in evidence][:_EXPLAINED]
+    return tuple(
+        chip._replace(seen=draw_evidence(evidence[chip.genre])) if chip.genre in known else chip for chip in chips
+    )
 
 
 def _kind(genre: str, is_predicted: bool, truth: frozenset[str] | None) -> str:

@@ -125,6 +125,17 @@ def test_a_gallery_shows_two_models_and_what_is_known(bundle, drawn, folder, tmp
     assert run(*words, "--force").exit_code == 0
 
 
+def test_a_gallery_shows_which_regions_speak_for_a_label(bundle, folder, tmp_path):
+    page = tmp_path / "gallery.html"
+    assert run(bundle, folder, "--gallery", page).exit_code == 0
+    assert "data-map" not in page.read_text(encoding="utf-8")
+    assert run(bundle, folder, "--gallery", page, "--explain", "--against", bundle, "--force").exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count('class="why"') == text.count("data-words") == text.count("data:image/png")
+    assert text.count('class="why"') > 0
+    assert "--explain and --force are for the --gallery" in str(run(bundle, folder, "--explain").exception)
+
+
 def test_titles_are_found_for_posters_of_several_folders(bundle, drawn, tmp_path):
     for at, name in enumerate(("one/1.jpg", "two/deep/2.png", "two/3.webp", "two/9.jpg")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import io
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -480,6 +481,31 @@ def test_everything_can_be_done_with_the_keyboard(gallery):
     page.keyboard.press("Enter")
     assert gallery.count() == "6 of 6 posters"
     assert page.evaluate("document.activeElement.id") == "query"
+
+
+def test_pressing_a_genre_shows_where_it_is_seen(gallery, tmp_path):
+    out, page = tmp_path / "gallery.html", gallery.page
+    seen = np.zeros((len(BEST.label_names), 8, 8), np.float32)
+    seen[:, 7, 0] = 0.5
+    told = entry(draw(tmp_path), "A", {"Drama"}, (BEST, {"Drama", "Comedy"}))
+    plain = entry(draw(tmp_path), "B", None, (BEST, {"Drama"}))
+    write_gallery(out, [BEST], [replace(told, evidence=(seen,)), plain], explained=True)
+    page.goto(out.as_uri())
+    shown, drama = page.locator(".map").filter(visible=True), page.get_by_role("button", name="Drama")
+    assert shown.count() == 0
+    drama.focus()
+    page.keyboard.press("Space")
+    assert shown.get_attribute("alt") == "Drama: it is seen most in the lower left"
+    laid, poster = shown.bounding_box(), page.locator("img.picture").first.bounding_box()
+    assert [laid[at] for at in ("x", "y", "width", "height")] == pytest.approx(
+        [poster[at] for at in ("x", "y", "width", "height")], abs=1
+    )
+    page.get_by_role("button", name="Comedy").click()
+    assert shown.get_attribute("alt").startswith("Comedy")
+    assert drama.get_attribute("aria-pressed") == "false"
+    page.get_by_role("button", name="Comedy").click()
+    assert shown.count() == 0
+    gallery.browser.requests.remove(out.as_uri())
 
 
 def test_filters_that_nothing_can_meet_are_not_offered(gallery, tmp_path):
