@@ -38,7 +38,8 @@ def ensemble_account(study: Study, selected: Selected) -> dict[str, Any]:
 def print_ensemble(study: Study, selected: Selected) -> None:
     """Print it for a person."""
     account, metric, console = ensemble_account(study, selected), study.metric, Console()
-    table = Table(title=f"An ensemble of {selected.n_pool} trials", title_justify="left", box=SIMPLE_HEAD)
+    title = f"An ensemble of {len(selected.trials)} out of {selected.n_pool} trials"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
     for name in ("trial", "weight", metric, "adds", "GFLOP a poster"):
         table.add_column(name, justify="right")
     table.add_column("backbone", overflow="fold")
@@ -60,4 +61,7 @@ def print_ensemble(study: Study, selected: Selected) -> None:
             "chosen without it",
             highlight=False,
         )
-    console.print(f"Next: hpo export-best --study {study.name} --ensemble", highlight=False)
+    pays = selected.claim[metric] > selected.best_single[metric]
+    if not pays:
+        console.print("The best trial alone can claim as much: averaging is not worth its cost here.")
+    console.print(f"Next: hpo export-best --study {study.name}{' --ensemble' if pays else ''}", highlight=False)
