@@ -25,7 +25,7 @@ from hpo.data.decoding import decode
 from hpo.model.batches import graph_forward
 
 POSTERS, REPEATS = 1000, 3
-MANY = (2_000, 20_000)  # names of posters on stdin
+MANY = (1_000, 4_000)  # names of posters on stdin
 LOADING = """
 import time
 import torch
