@@ -1,6 +1,6 @@
-"""Make the pictures of mlflow.md, report.md and gallery.md: ``python docs/screenshots.py``. Needs Chromium and minutes.
+"""Make the pictures of mlflow.md, report.md, gallery.md and explain.md: ``python docs/screenshots.py``, in minutes.
 
-``python docs/screenshots.py pages`` makes those of the pages that hpo writes, ``mlflow`` those of MLflow. The posters
+``--only pages`` makes those of the pages that hpo writes, ``--only mlflow`` those of MLflow. The posters
 are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
 """
 
@@ -34,9 +34,10 @@ MAX_BYTES = 200_000
 def main() -> None:
     """Search the sample and keep pictures of what came of it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("parts", nargs="*", choices=["mlflow", "pages"], default=["mlflow", "pages"])
+    parser.add_argument("--only", choices=["mlflow", "pages"])
     parser.add_argument("--trials", type=int, default=TRIALS)
     asked = parser.parse_args()
+    parts = [asked.only] if asked.only else ["mlflow", "pages"]
     chromium = find_chromium()
     if chromium is None:
         sys.exit("Chromium absent: install it (Debian: apt-get install chromium)")
@@ -44,12 +45,14 @@ def main() -> None:
         hpo = CommandLine(Path(folder))
         hpo.ok("search", "--study", STUDY, "--trials", f"{asked.trials}", "--folds", "1")
         with browse(chromium) as browser:
-            if "pages" in asked.parts:
+            if "pages" in parts:
                 browser.open(make_gallery(hpo).as_uri(), "Predicted genres")
                 keep(browser, "gallery")
+                press_first_genres(browser)
+                keep(browser, "explain")
                 browser.open(make_report(hpo).as_uri(), f"Study {STUDY}", "Best trials")
                 keep(browser, "study-report")
-            if "mlflow" in asked.parts:
+            if "mlflow" in parts:
                 with served(hpo) as links:
                     photograph(browser, links, asked.trials)
 
@@ -92,8 +95,16 @@ def make_gallery(hpo: CommandLine) -> Path:
     hpo.ok("export-best", "--study", STUDY, "--ensemble", "--out", "ensemble")
     csv = write_sample(hpo.folder / "others", n_posters=60, seed=1)
     hpo.ok("predict", "best", str(csv.parent / "images"), "--against", "ensemble", "--data", str(csv),
-           "--gallery", "gallery.html", "--csv")  # fmt: skip
+           "--gallery", "gallery.html", "--explain", "--csv")  # fmt: skip
     return hpo.folder / "gallery.html"
+
+
+def press_first_genres(browser: Browser) -> None:
+    """Show on each poster where its likeliest genre is seen."""
+    for tile in browser.page.locator(".tile").all():
+        if tile.locator(".why").count():
+            tile.locator(".why").first.evaluate("button => button.click()")
+    browser.page.evaluate("scrollTo(0, 0)")
 
 
 def make_report(hpo: CommandLine) -> Path:
