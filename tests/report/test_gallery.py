@@ -500,6 +500,10 @@ def test_pressing_a_genre_shows_where_it_is_seen(gallery, tmp_path):
     assert [laid[at] for at in ("x", "y", "width", "height")] == pytest.approx(
         [poster[at] for at in ("x", "y", "width", "height")], abs=1
     )
+    seen_by_a_person = Image.open(io.BytesIO(page.locator("img.picture").first.screenshot())).convert("RGB")
+    red, _, blue = seen_by_a_person.getpixel((10, seen_by_a_person.height - 10))
+    assert red > blue + 40  # orange
+    assert np.ptp(seen_by_a_person.getpixel((seen_by_a_person.width - 10, 10))) < 5  # grey
     page.get_by_role("button", name="Comedy").click()
     assert shown.get_attribute("alt").startswith("Comedy")
     assert drama.get_attribute("aria-pressed") == "false"
