@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.machine import log, shared_posters
+from benchmarks.machine import Gap, log, shared_posters
 from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages, Posters, n_cores, read_posters
 
@@ -33,10 +33,7 @@ SIZE, REPEATS = 224, 3
 def main() -> None:
     """Measure and log."""
     name = sys.argv[1] if len(sys.argv) > 1 else "movie-posters"
-    paths = sorted(shared_posters(name)[1].iterdir())
-    posters = read_posters(paths)  # once without the clock, so that every file is in the page cache
-    with tempfile.TemporaryDirectory() as folder:
-        turns = [_turn(posters, Path(folder, f"{turn}")) for turn in range(REPEATS)]
+    paths, turns = _turns(name)
     lines = [
         f"{name}: {len(paths):,} posters to {SIZE} px, {n_cores()} threads, median of {REPEATS} turns.\n",
         f"- ours {_speed(turns, len(paths), 1)}, bare Pillow loop {_speed(turns, len(paths), 2)}, "
@@ -46,6 +43,20 @@ def main() -> None:
         f"- reading every file for its digest first takes {statistics.median(t[0] / t[1] for t in turns):.1%} as long",
     ]
     log("decoding beside a bare Pillow loop", f"python -m benchmarks.decode {name}", lines)
+
+
+def gap() -> Gap:
+    """Return the gap to the bare Pillow loop."""
+    paths, turns = _turns("movie-posters")
+    ours, bare = (statistics.median(turn[way] for turn in turns) for way in (1, 2))
+    return Gap(f"decode and resize, {len(paths):,} posters", ours, bare, "checks of every file, shards written")
+
+
+def _turns(name: str) -> tuple[list[Path], list[list[float]]]:
+    paths = sorted(shared_posters(name)[1].iterdir())
+    posters = read_posters(paths)  # once without the clock, so that every file is in the page cache
+    with tempfile.TemporaryDirectory() as folder:
+        return paths, [_turn(posters, Path(folder, f"{turn}")) for turn in range(REPEATS)]
 
 
 def _turn(posters: Posters, cache: Path) -> list[float]:

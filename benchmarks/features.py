@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.machine import log, shared_posters
+from benchmarks.machine import Gap, log, shared_posters
 from hpo.data.images import DecodedImages, read_posters
 from hpo.model.backbones import load_backbone
 from hpo.model.features import feature_cache
@@ -27,6 +27,30 @@ BACKBONE, SIZE, POSTERS, REPEATS = "tf_efficientnet_lite0", 224, 512, 3
 
 def main() -> None:
     """Measure and log."""
+    rows = _measure()
+    lines = [
+        f"{BACKBONE}, {SIZE} px, {POSTERS} posters, median of {REPEATS}; building the graph is paid once a backbone.\n"
+    ]
+    building = statistics.median(row[1] for row in rows)
+    ratio = statistics.median(row[2] / (row[0] - building) for row in rows)
+    torch_ratio = statistics.median(row[3] / (row[0] - building) for row in rows)
+    speed = POSTERS / statistics.median(row[0] - building for row in rows)
+    lines += [
+        f"- ours {speed:.0f} posters/s; building the graph {building:.1f} s",
+        f"- ours : bare loop of the same forward passes = {ratio:.2f} (speed; 0.85 is the goal)",
+        f"- ours : PyTorch fp32, batch 32, as in most examples = {torch_ratio:.2f}",
+    ]
+    log("feature extraction beside bare loops", "python -m benchmarks.features", lines)
+
+
+def gap() -> Gap:
+    """Return the gap to bare forward passes."""
+    ours, build, bare, _ = (statistics.median(column) for column in zip(*_measure(), strict=True))
+    return Gap(f"backbone forward, {POSTERS} posters", ours - build, bare, "decoded posters read, features written")
+
+
+def _measure() -> list[list[float]]:
+    """Return, for each turn, the seconds of ours, of building the graph, of bare passes and of plain PyTorch."""
     _, images = shared_posters("movie-posters")
     posters = read_posters(sorted(images.iterdir())[:POSTERS])
     backbone = load_backbone(BACKBONE, SIZE)
@@ -48,20 +72,8 @@ def main() -> None:
         def build() -> None:
             fastest_forward(backbone, SIZE)
 
-        rows = [[_seconds(run) for run in (ours, build, bare, _plain_torch(backbone, pixels))] for _ in range(REPEATS)]
-    lines = [
-        f"{BACKBONE}, {SIZE} px, {POSTERS} posters, median of {REPEATS}; building the graph is paid once a backbone.\n"
-    ]
-    building = statistics.median(row[1] for row in rows)
-    ratio = statistics.median(row[2] / (row[0] - building) for row in rows)
-    torch_ratio = statistics.median(row[3] / (row[0] - building) for row in rows)
-    speed = POSTERS / statistics.median(row[0] - building for row in rows)
-    lines += [
-        f"- ours {speed:.0f} posters/s; building the graph {building:.1f} s",
-        f"- ours : bare loop of the same forward passes = {ratio:.2f} (speed; 0.85 is the goal)",
-        f"- ours : PyTorch fp32, batch 32, as in most examples = {torch_ratio:.2f}",
-    ]
-    log("feature extraction beside bare loops", "python -m benchmarks.features", lines)
+        ways = (ours, build, bare, _plain_torch(backbone, pixels))
+        return [[_seconds(way) for way in ways] for _ in range(REPEATS)]
 
 
 def _plain_torch(backbone: torch.nn.Module, pixels: np.ndarray) -> Callable[[], None]:

@@ -7,10 +7,26 @@ import os
 import platform
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "benchmarks" / "LOG.md"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A stage of a search beside a bare loop of the same work, in seconds of medians."""
+
+    stage: str
+    ours: float
+    bare: float
+    besides: str  # what ours does and the bare loop does not
+
+    @property
+    def speed(self) -> float:
+        """How fast ours is, as a share of the bare loop."""
+        return self.bare / self.ours
 
 
 def shared_posters(name: str) -> tuple[Path, Path]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from benchmarks.machine import log
+from benchmarks.machine import Gap, log
 from hpo.report.ui import _free_port, _start, _stop, _wait_until_it_answers
 from hpo.search.logbook import Logbook
 from hpo.search.places import Places
@@ -50,6 +50,13 @@ def main() -> None:
             f"ours : bare = {ours / bare:.3f}"
         )
     log("MLflow a trial", "python -m benchmarks.tracking", lines)
+
+
+def gap() -> Gap:
+    """Return the gap to the loop that a user writes, on sqlite."""
+    with tempfile.TemporaryDirectory() as folder, _mlflow(Path(folder), "sqlite") as places:
+        ours, bare = _ours(Path(folder), places), _bare(Path(folder), places)
+    return Gap("MLflow, a trial", ours, bare, "the study's report")
 
 
 @contextmanager
