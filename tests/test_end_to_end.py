@@ -99,7 +99,7 @@ class CommandLine:
         return done.stderr.strip()
 
     def status(self, study: str) -> dict:
-        return json.loads(self.ok("status", "--study", study, "--json"))
+        return json.loads(self.here("status", "--study", study, "--json"))
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_optuna_mlflow_and_the_registry_agree(searched: tuple[CommandLine, str])
 def test_asking_for_no_more_trials_runs_none(searched: tuple[CommandLine, str], search_words: list[str]) -> None:
     hpo, _ = searched
     before = hpo.status("s")
-    hpo.ok(*search_words, "--trials", "6")
+    hpo.here(*search_words, "--trials", "6")
     assert hpo.status("s") == before
 
 
@@ -192,9 +192,9 @@ def test_the_split_is_logged_found_again_by_a_check_and_used_again_by_file(
     assert "kept together" in parent.data.tags["mlflow.note.content"]
     told = dict(zip(search_words[1::2], search_words[2::2], strict=True))
     sizes = ("--val-size", "30", "--test-size", "30", "--labels", "4")
-    account = json.loads(hpo.ok("data", "check", told["--data"], "--images", told["--images"], *sizes, "--json"))
+    account = json.loads(hpo.here("data", "check", told["--data"], "--images", told["--images"], *sizes, "--json"))
     assert account["split"]["file"] == f"{file}"
-    hpo.ok(*search_words, "--trials", "6", "--seed", "5", "--split", f"{file}")  # the same study, nothing to do
+    hpo.here(*search_words, "--trials", "6", "--seed", "5", "--split", f"{file}")  # the same study, nothing to do
     assert hpo.status("s") == before
 
 
@@ -242,13 +242,13 @@ def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
     searched: tuple[CommandLine, str], posters: Path
 ) -> None:
     hpo, _ = searched
-    account = json.loads(hpo.ok("ensemble", "--max-members", "3", "--json"))
+    account = json.loads(hpo.here("ensemble", "--max-members", "3", "--json"))
     weights = [member["weight"] for member in account["members"]]
     assert 1 <= len(weights) <= 3
     assert sum(weights) == pytest.approx(1)
     assert account["members"][-1]["value"] == pytest.approx(sum(member["gain"] for member in account["members"]))
-    assert "the cheapest trial alone costs" in hpo.fails("ensemble", "--max-cost", "0.01")
-    printed = hpo.ok("export-best", "--ensemble", "--max-members", "3", "--min-labels", "1", "--out", "together")
+    assert "the cheapest trial alone costs" in hpo.refused("ensemble", "--max-cost", "0.01")
+    printed = hpo.here("export-best", "--ensemble", "--max-members", "3", "--min-labels", "1", "--out", "together")
     assert f"an ensemble of {len(weights)} trials" in printed
     assert "every poster gets 1 labels or more: f1_macro" in printed
     described = json.loads((hpo.folder / "together" / "bundle.json").read_text())
@@ -257,13 +257,13 @@ def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
     assert "The weighted mean of" in (hpo.folder / "together" / "README.md").read_text()
     sample = posters / "sample"
     words = ("evaluate", "together", "--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}", "--json")
-    found, without = json.loads(hpo.ok(*words)), json.loads(hpo.ok(*words, "--min-labels", "0"))
+    found, without = json.loads(hpo.here(*words)), json.loads(hpo.here(*words, "--min-labels", "0"))
     assert found["without_min_labels"]["f1_macro"] == pytest.approx(without["f1_macro"])
-    [answer] = json.loads(hpo.ok("predict", "together", f"{sorted((sample / 'images').iterdir())[5]}", "--json"))[
+    [answer] = json.loads(hpo.here("predict", "together", f"{sorted((sample / 'images').iterdir())[5]}", "--json"))[
         "predictions"
     ]
     assert answer["labels"]
-    assert "at most the 4 labels" in hpo.fails("export-best", "--min-labels", "5", "--out", "together", "--force")
+    assert "at most the 4 labels" in hpo.refused("export-best", "--min-labels", "5", "--out", "together", "--force")
 
 
 def test_two_models_are_compared_on_the_same_posters(searched: tuple[CommandLine, str], posters: Path) -> None:
@@ -272,18 +272,18 @@ def test_two_models_are_compared_on_the_same_posters(searched: tuple[CommandLine
     given = ("--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}")
     best = hpo.status("s")["best"]["number"]
     # The champion, and its trial, trained again: it comes out the same.
-    same = json.loads(hpo.ok("compare", "models:/s@champion", f"{best}", *given, "--top", "2", "--json"))
+    same = json.loads(hpo.here("compare", "models:/s@champion", f"{best}", *given, "--top", "2", "--json"))
     assert [row["difference"] for row in same["metrics"].values()] == pytest.approx([0] * 4, abs=1e-6)
     assert [row["difference"] for row in same["per_label"].values()] == pytest.approx([0] * 4, abs=1e-6)
     assert len(same["posters"]) == 2
-    hpo.ok("export-best", "--ensemble", "--flip-average", "--out", "several")
+    hpo.here("export-best", "--ensemble", "--flip-average", "--out", "several")
     members = json.loads((hpo.folder / "several" / "bundle.json").read_text())["members"]
     assert all(member["averages_flips"] for member in members)
-    other = json.loads(hpo.ok("compare", "models:/s@champion", "several", *given, "--json"))
-    found = json.loads(hpo.ok("evaluate", "several", *given, "--json"))
+    other = json.loads(hpo.here("compare", "models:/s@champion", "several", *given, "--json"))
+    found = json.loads(hpo.here("evaluate", "several", *given, "--json"))
     assert other["metrics"]["f1_macro"]["b"] == pytest.approx(found["f1_macro"], abs=1e-6)
     assert other["averages"]["hamming_loss"]["b"] == pytest.approx(found["averages"]["hamming_loss"], abs=1e-6)
-    assert "thresholds cross-fitted" in hpo.ok("compare", "models:/s@champion", "#0")
+    assert "thresholds cross-fitted" in hpo.here("compare", "models:/s@champion", "#0")
     sentences = {
         "hpo leaderboard": ("compare", "0", "99"),
         "--data and --images to compare several": ("compare", "several", "1"),
@@ -299,9 +299,9 @@ def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_word
     hpo.ok(*words)
     assert "other folds" in hpo.refused(*words, "--folds", "4")
     out_of_fold = "training and validation posters, out of fold"
-    assert out_of_fold in hpo.ok("status")
-    assert out_of_fold in " ".join(hpo.ok("leaderboard").split())
-    printed = hpo.ok("export-best", "--out", "best")
+    assert out_of_fold in hpo.here("status")
+    assert out_of_fold in " ".join(hpo.here("leaderboard").split())
+    printed = hpo.here("export-best", "--out", "best")
     assert out_of_fold in printed
     described = json.loads((tmp_path / "best" / "bundle.json").read_text())
     assert described["threshold_strategy"] == "per_label"
@@ -312,7 +312,7 @@ def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_word
 
 def test_leaderboard_by_backbone(searched: tuple[CommandLine, str]) -> None:
     hpo, _ = searched
-    assert "test_efficientnet" in hpo.ok("leaderboard", "--by", "backbone")
+    assert "test_efficientnet" in hpo.here("leaderboard", "--by", "backbone")
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
