@@ -65,7 +65,9 @@ def predict(
         from hpo.report.gallery import check_replaceable
 
         check_replaceable(gallery, force=force)
-    predictor = Predictor.load(bundle)
+    bundles = [bundle, *(against or [])]
+    predictors = [Predictor.load(each) for each in bundles]  # all, before the first has looked at a thousand posters
+    predictor = predictors[0]
     known = None if data is None else _known(data, predictor)
     printer = _printer(predictor, as_json, as_lines, as_csv)
     kept: list[tuple[Named, Answer | str]] = []  # for the gallery
@@ -81,7 +83,7 @@ def predict(
             if gallery is not None:
                 kept.append((poster, answer))
     if gallery is not None:
-        _write_gallery(gallery, [bundle, *(against or [])], predictor, kept, known, explain, force)
+        _write_gallery(gallery, bundles, predictors, kept, known, explain, force)
     if n_broken:
         raise typer.Exit(2)
 
@@ -200,7 +202,7 @@ class _Table(_Printer):
 def _write_gallery(
     out: Path,
     bundles: list[Path],
-    predictor: Predictor,
+    predictors: list[Predictor],
     answered: list[tuple[Named, Answer | str]],
     known: Known | None,
     explain: bool,
@@ -208,12 +210,10 @@ def _write_gallery(
 ) -> None:
     """Write the page: what the first bundle has said already, and what the others say now."""
     from hpo.bundle.occlusion import evidence
-    from hpo.bundle.predictor import Predictor
     from hpo.report.gallery import Entry, Model, write_gallery
 
     files = [(named, answer) for named, answer in answered if isinstance(named.source, Path)]
     posters = [named for named, _ in files]
-    predictors = [predictor, *(Predictor.load(other) for other in bundles[1:])]
     models = [
         Model(folder.resolve().name, p.description.label_names, p.description.thresholds, p.description.min_labels)
         for folder, p in zip(bundles, predictors, strict=True)
