@@ -9,10 +9,10 @@ graphs alike, without PyTorch; libraries of explanations need a PyTorch module, 
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hpo.bundle.predictor import Predictor
-from hpo.data.decoding import PADDING, Source, whole
+from hpo.data.decoding import MIN_SIDE_PX, PADDING, Source, whole
 from hpo.data.shards import Array
 
 CELLS = 8  # of a map, in each direction
@@ -33,7 +33,7 @@ def evidence(predictor: Predictor, poster: Source, n_posters: int = 1) -> Array:
     Raises OSError or ValueError for a poster that cannot be decoded.
     """
     # Twice what the network sees: it is scaled down once more, as a file would be.
-    upright = whole(poster, 2 * max(framing.size_px for framing in predictor.framings))
+    upright = _enlarged(whole(poster, 2 * max(framing.size_px for framing in predictor.framings)))
     corners = [(row, column) for row in range(_STEPS) for column in range(_STEPS)]
     seen = (upright, *(_covered(upright, row, column) for row, column in corners))
     blocks = predictor.stream(seen, at_least=n_posters * PASSES)
@@ -47,6 +47,12 @@ def evidence(predictor: Predictor, poster: Source, n_posters: int = 1) -> Array:
         total[:, *cells] += drop[:, None, None]
         times[cells] += 1
     return total / times
+
+
+def _enlarged(poster: Image.Image) -> Image.Image:
+    """A strip that was made so small that it would no longer pass for a poster is made larger again."""
+    shorter = min(poster.size)
+    return poster if shorter >= MIN_SIDE_PX else ImageOps.scale(poster, MIN_SIDE_PX / shorter)
 
 
 def _covered(poster: Image.Image, row: int, column: int) -> Image.Image:

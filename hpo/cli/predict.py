@@ -226,7 +226,12 @@ def _write_gallery(
             title, truth = known.of(image) if known else (image.stem, None)
             read = [answer for answer in answers if not isinstance(answer, str)]
             said = read if len(read) == len(answers) else []
-            shown = tuple(evidence(each, image, len(posters)) for each in predictors) if explain and said else ()
+            # Where a model says nothing and nothing is known, there is no genre to ask about.
+            shown = tuple(
+                evidence(each, image, len(posters)) if answer.labels or truth else None
+                for each, answer in zip(predictors, said, strict=False)
+                if explain
+            )
             yield Entry(image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth, shown)
 
     write_gallery(out, models, entries(), explained=explain, force=force)

@@ -109,46 +109,46 @@ def decode(source: Source, framing: Framing) -> Array:
 
     Raises UnreadablePoster for what is not a whole image in a regular file, and for one that is too small or too large.
     """
-    image = source if isinstance(source, Image.Image) else _open(source)
-    _check_size(image)
-    square = _square if image.width * image.height <= _LARGE_PIXELS else _square_alone
-    if image is not source:
-        enough_px = 2 * framing.short_side_px
-        image.draft(None, (enough_px, enough_px))  # JPEG only: skips detail that is thrown away anyway
-    return square(image, framing)
+    rgb = _framed(source, framing)
+    return np.asarray(_padded(rgb, framing.size_px) if framing.fit == "pad" else rgb)
 
 
 def whole(source: Source, longest_px: int) -> Image.Image:
-    """Return all of a poster upright, in RGB, at most and about ``longest_px`` in either direction.
+    """Return all of a poster upright, in RGB: what ``pad`` shows of it, ``longest_px`` in its longer direction.
 
     Raises UnreadablePoster as ``decode`` does.
     """
-    square = decode(source, Framing(longest_px, fit="pad"))
-    # The proportions of a file are unknown until it is decoded: what is nothing but padding is cut away.
-    drawn = (square != PADDING).any(axis=2)
-    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
-    if rows.size:  # otherwise a poster of that very grey
-        square = square[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return Image.fromarray(square)
+    # Not the image itself: it still holds its file's orientation and profile, which decoding would apply once more.
+    return Image.fromarray(np.asarray(_framed(source, Framing(longest_px, fit="pad"))))
 
 
-def _square_alone(image: Image.Image, framing: Framing) -> Array:
+def _framed(source: Source, framing: Framing) -> Image.Image:
+    """Return a square of a poster in RGB, or for ``pad`` all of it, without its bars yet."""
+    image = source if isinstance(source, Image.Image) else _open(source)
+    _check_size(image)
+    upright = _upright if image.width * image.height <= _LARGE_PIXELS else _upright_alone
+    if image is not source:
+        enough_px = 2 * framing.short_side_px
+        image.draft(None, (enough_px, enough_px))  # JPEG only: skips detail that is thrown away anyway
+    return upright(image, framing)
+
+
+def _upright_alone(image: Image.Image, framing: Framing) -> Image.Image:
     """Take large images one at a time, or a gigabyte for each core could be needed at once.
 
     In a thread that then ends, since the allocator keeps for a thread what that thread has freed.
     """
     with _one_large_image, ThreadPoolExecutor(1) as alone:
-        return alone.submit(_square, image, framing).result()
+        return alone.submit(_upright, image, framing).result()
 
 
-def _square(image: Image.Image, framing: Framing) -> Array:
+def _upright(image: Image.Image, framing: Framing) -> Image.Image:
     with _one_reason():
         image.load()
     scaled = _scaled(_opaque(image), framing)
     turn = _TURNS.get(_orientation(image))
     upright = scaled if turn is None else scaled.transpose(turn)
-    rgb = _in_srgb(upright, image.info.get("icc_profile"))
-    return np.asarray(_padded(rgb, framing.size_px) if framing.fit == "pad" else rgb)
+    return _in_srgb(upright, image.info.get("icc_profile"))
 
 
 def _open(source: Path | bytes) -> Image.Image:

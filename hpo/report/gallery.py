@@ -59,7 +59,7 @@ class Entry:
     probabilities: tuple[Array, ...]  # (L,) for each model
     labels: tuple[tuple[str, ...], ...]  # predicted, for each model
     truth: frozenset[str] | None  # None where it is not known
-    evidence: tuple[Array, ...] = ()  # (L, G, G) for each model: what speaks for a label; none where not asked for
+    evidence: tuple[Array | None, ...] = ()  # (L, G, G) for each model: what speaks for a label; None: not asked for
 
 
 class _Mark(NamedTuple):
@@ -258,11 +258,15 @@ def _chips(
 
 
 def _explained(chips: tuple[_Mark, ...], evidence: Mapping[str, Array]) -> tuple[_Mark, ...]:
-    """Give the first chips of genres that the model knows a map of where they are seen."""
-    known = [chip.genre for chip in chips if chip.genre in evidence][:_EXPLAINED]
-    return tuple(
-        chip._replace(seen=draw_evidence(evidence[chip.genre])) if chip.genre in known else chip for chip in chips
-    )
+    """Give a few chips of genres that the model knows a map of where they are seen.
+
+    What was missed has up to half of the maps: "why not" is asked as often as "why".
+    """
+    known = [chip for chip in chips if chip.genre in evidence]
+    missed = [chip for chip in known if chip.kind == "miss"]
+    said = [chip for chip in known if chip.kind != "miss"][: _EXPLAINED - min(len(missed), _EXPLAINED // 2)]
+    asked = [*said, *missed[: _EXPLAINED - len(said)]]
+    return tuple(chip._replace(seen=draw_evidence(evidence[chip.genre])) if chip in asked else chip for chip in chips)
 
 
 def _kind(genre: str, is_predicted: bool, truth: frozenset[str] | None) -> str:

@@ -70,6 +70,19 @@ def test_cells_are_those_of_the_poster_and_not_of_the_square():
     assert np.abs(found[:, HALF + 1 :]).max() < 0.01
 
 
+def test_a_poster_that_is_framed_in_grey_has_the_cells_of_its_frame():
+    framed = Image.new("RGB", (200, 200), (128,) * 3)
+    framed.paste((WHITE,) * 3, (0, 0, 200, 50))
+    found = evidence(Looking(Framing(32)), framed)[0]
+    assert found[0, 0] > 0.02
+    assert np.abs(found[3:]).max() < 1e-3
+
+
+def test_a_strip_is_explained_too():
+    found = evidence(Looking(Framing(32)), poster(1000, 20))[0]
+    assert found[0, 0] > 0.02 > np.abs(found[HALF + 1 :]).max()
+
+
 def test_the_graph_says_what_the_network_says(bundle, drawn):
     with_graph(bundle, posters=drawn.posters.paths[:4])
     by_graph, by_torch = Predictor.load(bundle), Predictor.load(bundle, graph=False)

@@ -136,6 +136,14 @@ def test_a_gallery_shows_which_regions_speak_for_a_label(bundle, folder, tmp_pat
     assert "--explain and --force are for the --gallery" in str(run(bundle, folder, "--explain").exception)
 
 
+def test_nothing_is_asked_of_a_poster_without_a_genre(bundle, folder, tmp_path, monkeypatch):
+    described = json.loads((bundle / "bundle.json").read_text())
+    (bundle / "bundle.json").write_text(json.dumps({**described, "thresholds": [1.0, 1.0, 1.0]}))
+    monkeypatch.setattr("hpo.bundle.occlusion.evidence", lambda *_: pytest.fail("asked"))
+    done = run(bundle, folder, "--gallery", tmp_path / "gallery.html", "--explain")
+    assert done.exit_code == 0, done.output
+
+
 def test_titles_are_found_for_posters_of_several_folders(bundle, drawn, tmp_path):
     for at, name in enumerate(("one/1.jpg", "two/deep/2.png", "two/3.webp", "two/9.jpg")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.decoding import MIN_SIDE_PX, Fit, Framing, Interpolation, UnreadablePoster, decode
+from hpo.data.decoding import MIN_SIDE_PX, Fit, Framing, Interpolation, UnreadablePoster, decode, whole
 
 SIZE = 32
 SQUASHED = Framing(SIZE)
@@ -70,6 +70,24 @@ def test_a_path_bytes_and_an_open_image_are_decoded_alike(tmp_path):
     expected = decode(image, SQUASHED)
     assert np.array_equal(decode(tmp_path / "poster.png", SQUASHED), expected)
     assert np.array_equal(decode((tmp_path / "poster.png").read_bytes(), SQUASHED), expected)
+
+
+def test_all_of_a_poster_keeps_its_proportions_and_bars_that_are_its_own():
+    framed = Image.new("RGB", (120, 60), GREY)
+    framed.paste(RED, (40, 0, 80, 60))
+    assert whole(framed, 60).size == (60, 30)
+    pixels = np.asarray(whole(encoded(framed, "PNG"), 60))
+    assert_colour(pixels[:, :15], GREY)
+    assert_colour(pixels[:, 25:35], RED)
+
+
+def test_all_of_a_poster_is_upright_and_can_be_decoded_once_more():
+    exif = Image.Exif()
+    exif[0x0112] = 3  # it lies upside down
+    upright = whole(encoded(halves(RED, BLUE), "PNG", exif=exif), 60)
+    for pixels in (np.asarray(upright), decode(upright, SQUASHED)):
+        assert_colour(pixels[:, :10], BLUE)
+        assert_colour(pixels[:, -10:], RED)
 
 
 def test_an_image_in_hand_is_not_altered():

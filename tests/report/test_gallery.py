@@ -17,6 +17,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from hpo.errors import DataError
+from hpo.report.evidence_map import draw_evidence
 from hpo.report.gallery import Entry, Model, check_replaceable, write_gallery
 from tests.browser import Browser, browse
 
@@ -486,7 +487,7 @@ def test_everything_can_be_done_with_the_keyboard(gallery):
 def test_pressing_a_genre_shows_where_it_is_seen(gallery, tmp_path):
     out, page = tmp_path / "gallery.html", gallery.page
     seen = np.zeros((len(BEST.label_names), 8, 8), np.float32)
-    seen[:, 7, 0] = 0.5
+    seen[:, 7, 0], seen[:, 0, 7] = 0.5, -0.4
     told = entry(draw(tmp_path), "A", {"Drama"}, (BEST, {"Drama", "Comedy"}))
     plain = entry(draw(tmp_path), "B", None, (BEST, {"Drama"}))
     write_gallery(out, [BEST], [replace(told, evidence=(seen,)), plain], explained=True)
@@ -495,7 +496,8 @@ def test_pressing_a_genre_shows_where_it_is_seen(gallery, tmp_path):
     assert shown.count() == 0
     drama.focus()
     page.keyboard.press("Space")
-    assert shown.get_attribute("alt") == "Drama: it is seen most in the lower left"
+    words = "Drama: it is seen most in the lower left; the upper right speaks most against it"
+    assert shown.get_attribute("alt") == page.locator("[aria-live]").inner_text() == words
     laid, poster = shown.bounding_box(), page.locator("img.picture").first.bounding_box()
     assert [laid[at] for at in ("x", "y", "width", "height")] == pytest.approx(
         [poster[at] for at in ("x", "y", "width", "height")], abs=1
@@ -503,13 +505,44 @@ def test_pressing_a_genre_shows_where_it_is_seen(gallery, tmp_path):
     seen_by_a_person = Image.open(io.BytesIO(page.locator("img.picture").first.screenshot())).convert("RGB")
     red, _, blue = seen_by_a_person.getpixel((10, seen_by_a_person.height - 10))
     assert red > blue + 40  # orange
-    assert np.ptp(seen_by_a_person.getpixel((seen_by_a_person.width - 10, 10))) < 5  # grey
+    red, _, blue = seen_by_a_person.getpixel((seen_by_a_person.width - 10, 10))
+    assert blue > red + 40
+    assert np.ptp(seen_by_a_person.getpixel((10, 10))) < 5  # grey
     page.get_by_role("button", name="Comedy").click()
     assert shown.get_attribute("alt").startswith("Comedy")
     assert drama.get_attribute("aria-pressed") == "false"
-    page.get_by_role("button", name="Comedy").click()
+    page.locator(".chip.alarm").click(position={"x": 3, "y": 12})  # its edge is as good as its word
     assert shown.count() == 0
+    assert page.locator("[aria-live]").inner_text() == ""
     gallery.browser.requests.remove(out.as_uri())
+
+
+@pytest.mark.parametrize(
+    ("lower_left", "below_it", "upper_right", "words"),
+    [
+        (0.5, 0, 0, "it is seen most in the lower left"),
+        (0.5, 0, -0.05, "it is seen most in the lower left"),  # as pale as noise
+        (0.5, -0.4, -0.3, "it is seen most in the lower left, beside what speaks most against it"),
+        (0, 0, -0.4, "no region speaks for it; the upper right speaks most against it"),
+        (0, 0, 0, "no region speaks for it"),
+    ],
+)
+def test_a_map_is_told_in_words(lower_left, below_it, upper_right, words):
+    seen = np.zeros((8, 8), np.float32)
+    seen[6, 0], seen[7, 0], seen[0, 7] = lower_left, below_it, upper_right
+    assert draw_evidence(seen).words == words
+
+
+@pytest.mark.parametrize(
+    ("said", "truth", "explained"),
+    [("ABCDE", "", "ABCD"), ("ABCDE", "F", "ABCF"), ("ABCDE", "FGH", "ABFG"), ("A", "FGHI", "AFGH"), ("AB", "", "AB")],
+)
+def test_a_few_genres_are_explained_and_misses_among_them(tmp_path, out, said, truth, explained):
+    model = Model("m", tuple("ABCDEFGHI"), (0.5,) * 9)
+    told = entry(draw(tmp_path), "A", {*truth, *"A"}, (model, {*said}))
+    write_gallery(out, [model], [replace(told, evidence=(np.ones((9, 8, 8), np.float32),))], explained=True)
+    chips = Parsed(out.read_text(encoding="utf-8")).texts("button", "why")
+    assert chips == [*explained]
 
 
 def test_filters_that_nothing_can_meet_are_not_offered(gallery, tmp_path):
