@@ -248,7 +248,8 @@ def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
     assert sum(weights) == pytest.approx(1)
     assert account["members"][-1]["value"] == pytest.approx(sum(member["gain"] for member in account["members"]))
     assert "the cheapest trial alone costs" in hpo.refused("ensemble", "--max-cost", "0.01")
-    printed = hpo.here("export-best", "--ensemble", "--max-members", "3", "--min-labels", "1", "--out", "together")
+    asked = ("--ensemble", "--max-members", "3", "--min-labels", "1", "--onnx")
+    printed = hpo.here("export-best", *asked, "--out", "together")
     assert f"an ensemble of {len(weights)} trials" in printed
     assert "every poster gets 1 labels or more: f1_macro" in printed
     described = json.loads((hpo.folder / "together" / "bundle.json").read_text())
@@ -263,6 +264,7 @@ def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
         "predictions"
     ]
     assert answer["labels"]
+    assert described["onnx"]["largest_difference"] < 1e-4
     assert "at most the 4 labels" in hpo.refused("export-best", "--min-labels", "5", "--out", "together", "--force")
 
 

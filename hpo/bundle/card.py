@@ -233,15 +233,17 @@ bundle = json.load(open("bundle.json", encoding="utf-8"))
 session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
 inputs = {}
 for at, how in enumerate(bundle["preprocessing"]):
-    assert how["fit"] == "squash" and how["interpolation"] == "bicubic"  # others: see hpo's documentation
+    assert how["fit"] == "squash"  # what else there is: docs/export.md of hpo
     size = (how["image_size"], how["image_size"])
     image = Image.open(sys.argv[1])
     image.draft("RGB", (2 * size[0], 2 * size[1]))  # JPEG: as in training
-    squared = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    squared = image.convert("RGB").resize(size, Image.Resampling[how["interpolation"].upper()])
     inputs[f"images_{at}"] = np.asarray(ImageOps.exif_transpose(squared))[None]
 probabilities = 1 / (1 + np.exp(-session.run(None, inputs)[0][0]))
+fewest = bundle["min_labels"]  # so many are predicted, whatever the thresholds
+likely = sorted(probabilities)[-fewest] if fewest else 1.0
 for label, threshold, p in zip(bundle["label_names"], bundle["thresholds"], probabilities):
-    print(f"{label}\t{p:.4f}\t{'yes' if p >= threshold else 'no'}")
+    print(f"{label}\t{p:.4f}\t{'yes' if p >= min(threshold, likely) else 'no'}")
 """
 
 

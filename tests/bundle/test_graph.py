@@ -98,6 +98,15 @@ def test_a_graph_that_is_not_the_one_exported_is_refused(bundle, damage):
         Predictor.load(bundle)
 
 
+def test_fused_backbones_are_one_graph(fused_bundle, drawn, tmp_path):
+    fused = Path(shutil.copytree(fused_bundle, tmp_path / "fused"))
+    paths = drawn.posters.paths[:9]
+    assert with_graph(fused, posters=paths).onnx.largest_difference <= LARGEST_DIFFERENCE
+    by_graph, by_torch = Predictor.load(fused), Predictor.load(fused, graph=False)
+    assert isinstance(by_graph.network, Path)
+    np.testing.assert_allclose(by_graph.probabilities(paths), by_torch.probabilities(paths), atol=LARGEST_DIFFERENCE)
+
+
 def test_the_command_line_answers_without_pytorch(bundle, drawn, tmp_path):
     with_graph(bundle)
     posters = [str(path) for path in drawn.posters.paths[:3]]
@@ -113,8 +122,13 @@ def test_the_command_line_answers_without_pytorch(bundle, drawn, tmp_path):
     ]
 
 
-def test_twenty_lines_of_the_card_do_the_same(bundle, drawn, tmp_path):
+@pytest.mark.parametrize("of", ["one backbone", "fused backbones", "at least two labels"])
+def test_twenty_lines_of_the_card_do_the_same(bundle, fused_bundle, drawn, tmp_path, of):
+    if of == "fused backbones":
+        bundle = Path(shutil.copytree(fused_bundle, tmp_path / "fused"))
     described = with_graph(bundle)
+    if of == "at least two labels":
+        write_description(bundle, described.model_copy(update={"min_labels": 2, "thresholds": (0.99,) * 3}))
     card = model_card(described.model_copy(update={"metrics": {**described.metrics, "val": None} | CARD_METRICS}))
     assert SNIPPET in card
     script = tmp_path / "predict.py"

@@ -7,15 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from hpo.bundle.bundle import save_bundle
 from hpo.bundle.description import write_description
 from hpo.bundle.predictor import Answer, Predictor
-from hpo.bundle.preprocessing import Preprocessing
 from hpo.data.decoding import Fit, Framing, Missing, decode
 from hpo.decision.metrics import predict
 from hpo.model.forward import precision
-from hpo.search.objective import Objective
-from hpo.search.trial import run_trial
 
 TOLERANCE = 1e-4 if precision() == "fp32" else 2e-2  # bfloat16 shows in the third decimal
 
@@ -133,33 +129,6 @@ def test_it_sees_what_is_on_the_posters(predictor, parts):
 
 
 # Fused backbones
-
-
-@pytest.fixture(scope="module")
-def fused(chosen, parts, source):
-    """A trial of two backbones whose posters are interpolated differently."""
-    return run_trial(
-        chosen.model_copy(update={"backbone": "test_efficientnet+test_resnet"}),
-        *parts,
-        source,
-        Objective("f1_macro"),
-        0,
-    )
-
-
-@pytest.fixture(scope="module")
-def fused_bundle(fused, description, tmp_path_factory):
-    described = description.model_copy(
-        update={
-            "backbone": fused.chosen.backbone,
-            "backbone_weights": tuple(backbone.source for backbone in fused.network.backbones),
-            "preprocessing": tuple(Preprocessing.of(backbone, "squash") for backbone in fused.network.backbones),
-            "params": fused.chosen,
-        }
-    )
-    folder = tmp_path_factory.mktemp("fused") / "bundle"
-    save_bundle(folder, described, fused.network, card="")
-    return folder
 
 
 def test_fused_backbones_see_each_poster_in_their_own_way(fused_bundle, fused, parts, monkeypatch):

@@ -1,0 +1,37 @@
+"""What tests of bundles share: one of two backbones."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpo.bundle.bundle import save_bundle
+from hpo.bundle.preprocessing import Preprocessing
+from hpo.search.objective import Objective
+from hpo.search.trial import run_trial
+
+
+@pytest.fixture(scope="module")
+def fused(chosen, parts, source):
+    """A trial of two backbones whose posters are interpolated differently."""
+    return run_trial(
+        chosen.model_copy(update={"backbone": "test_efficientnet+test_resnet"}),
+        *parts,
+        source,
+        Objective("f1_macro"),
+        0,
+    )
+
+
+@pytest.fixture(scope="module")
+def fused_bundle(fused, description, tmp_path_factory):
+    described = description.model_copy(
+        update={
+            "backbone": fused.chosen.backbone,
+            "backbone_weights": tuple(backbone.source for backbone in fused.network.backbones),
+            "preprocessing": tuple(Preprocessing.of(backbone, "squash") for backbone in fused.network.backbones),
+            "params": fused.chosen,
+        }
+    )
+    folder = tmp_path_factory.mktemp("fused") / "bundle"
+    save_bundle(folder, described, fused.network, card="")
+    return folder
