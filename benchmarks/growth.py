@@ -1,9 +1,10 @@
 """How a search grows with posters, labels, trials and workers: `python -m benchmarks.growth`, an hour on two cores.
 
-Posters and labels by whole searches of `hpo search`, from empty caches, on drawn posters (patches of colour, whose labels
-are what is bright where) through a real backbone at 64 px. Trials and workers by studies whose trials train nothing, so
-that what remains is Optuna, MLflow and ours. For each series stand the exponent of seconds, memory and disk between the
-first and the last size, and between the last two: 1 is linear. `--only posters --most 10000` is a try that is not logged.
+Posters and labels by whole searches of `hpo search`, from empty caches, on drawn posters (patches of colour, which the
+labels are made of) through a real backbone at 64 px. Trials and workers by studies whose trials train nothing, so that
+what remains is Optuna, MLflow and ours. For each series stand the exponents of seconds, memory and disk between the
+first and the last size, and between the last two: 1 is linear. With `--only` or `--most` it is a try, which is not
+logged.
 """
 
 from __future__ import annotations
@@ -203,9 +204,8 @@ def _exponents(first: Point, last: Point, shown: dict[str, Callable[[Point], flo
     if first.size == last.size:
         return "none"
     span = math.log(last.size / first.size)
-    return ", ".join(
-        f"{title.partition(',')[0]} {math.log(of(last) / of(first)) / span:.2f}" for title, of in shown.items()
-    )
+    told = {title.partition(",")[0]: math.log(of(last) / of(first)) / span for title, of in shown.items()}
+    return ", ".join(f"{title} {exponent:.2f}" for title, exponent in told.items())
 
 
 if __name__ == "__main__":
