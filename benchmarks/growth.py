@@ -46,7 +46,13 @@ parameters:
   hidden_layers: {type: int, low: 0, high: 1}
   width: {type: categorical, choices: [128, 256], when: {hidden_layers: [1]}}
   dropout: {type: float, low: 0.0, high: 0.5, when: {hidden_layers: [1]}}
+  input_dropout: 0.2
+  weight_decay: 0.01
+  label_smoothing: 0.0
+  focal_gamma: 1.0
+  focal_alpha: 0.5
   learning_rate: {type: float, low: 3e-4, high: 3e-3, log: true}
+  schedule: constant
   batch_size: 512
   epochs: 10
   patience: 3
