@@ -73,8 +73,8 @@ class Point:
 def main() -> None:
     """Measure; log what was measured at full length."""
     series: dict[str, tuple[Sequence[int], Callable[[int], Point]]] = {
-        "posters": (POSTERS, lambda n: _search(n, 10)),
-        "labels": (LABELS, lambda n: _search(POSTERS_OF_LABELS, n)),
+        "posters": (POSTERS, lambda n: Point(n, *_search(n, 10))),
+        "labels": (LABELS, lambda n: Point(n, *_search(POSTERS_OF_LABELS, n))),
         "trials": (TRIALS, _trials),
         "workers": (WORKERS, _workers),
     }
@@ -101,7 +101,8 @@ def main() -> None:
         print("\n".join(lines))
 
 
-def _search(n_posters: int, n_labels: int) -> Point:
+def _search(n_posters: int, n_labels: int) -> tuple[float, int, int]:
+    """Return the seconds, the peak memory and the disk of a whole search, in bytes."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         _draw(folder / "posters", n_posters, n_labels)
@@ -114,7 +115,7 @@ def _search(n_posters: int, n_labels: int) -> Point:
         usage = watch(command, work, {**os.environ, "PYTHONPATH": f"{ROOT}"}, 7200)
         if usage.code:
             raise RuntimeError((folder / "work" / "output.txt").read_text()[-2000:])
-        return Point(n_posters if n_labels == 10 else n_labels, usage.seconds, usage.peak_rss_bytes, disk_bytes(work))
+        return usage.seconds, usage.peak_rss_bytes, disk_bytes(work)
 
 
 def _draw(out: Path, n_posters: int, n_labels: int) -> None:
