@@ -46,6 +46,9 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.pruning
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.limits
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.efficiency
 	$(BIN)/python -m benchmarks.peers.run --minutes 15
 
 # What `make bench` measures hpo beside: an environment each, 8 GB in all. Without them it passes that over.
