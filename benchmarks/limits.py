@@ -7,7 +7,6 @@ it is what the rest buys.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import optuna
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks import decode, features, finetune, heads, tracking
-from benchmarks.machine import Gap, log
+from benchmarks.machine import Gap, log, median_seconds
 from hpo.data.shards import Array
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import fit
@@ -26,7 +25,7 @@ from hpo.search.running_trial import RunningTrial
 from hpo.search.space.space import load_space
 from hpo.search.study import open_study
 
-POSTERS, LABELS, TRIALS, EPOCHS, SEED = 600, 10, 100, 10, 0
+POSTERS, LABELS, TRIALS, EPOCHS, REPEATS, SEED = 600, 10, 100, 10, 15, 0
 GOAL = 0.85
 
 
@@ -62,7 +61,7 @@ def _thresholds() -> Gap:
         score(probabilities, targets, cuts)
 
     return Gap(
-        f"calibrated thresholds of {LABELS} labels, {POSTERS} posters", _median(ours), _median(bare),
+        f"calibrated thresholds of {LABELS} labels, {POSTERS} posters", median_seconds(ours, REPEATS), median_seconds(bare, REPEATS),
         "labels drawn towards their common map",
     )  # fmt: skip
 
@@ -114,15 +113,6 @@ def _optuna() -> Gap:
         plain.optimize(theirs, n_trials=TRIALS)
         by_hand = (time.perf_counter() - began) / TRIALS
     return Gap("Optuna, a trial", by_us, by_hand, "an exact budget, claims under a lock, what dead workers leave")
-
-
-def _median(act: Callable[[], None], repeats: int = 15) -> float:
-    spent = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        act()
-        spent.append(time.perf_counter() - began)
-    return statistics.median(spent)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +30,16 @@ class Gap:
     def speed(self) -> float:
         """How fast ours is, as a share of the bare loop."""
         return self.bare / self.ours
+
+
+def median_seconds(act: Callable[[], object], repeats: int) -> float:
+    """Return how long ``act`` takes, in the median of some repeats."""
+    spent = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        act()
+        spent.append(time.perf_counter() - began)
+    return statistics.median(spent)
 
 
 def shared_posters(name: str) -> tuple[Path, Path]:

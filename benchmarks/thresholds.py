@@ -6,14 +6,10 @@ write with scikit-learn: `precision_recall_curve` label by label, and the thresh
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
-
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
-from benchmarks.machine import log
+from benchmarks.machine import log, median_seconds
 from hpo.data.shards import Array
 from hpo.decision.metrics import score
 from hpo.decision.thresholds import fit
@@ -31,8 +27,8 @@ def main() -> None:
     theirs = _by_scikit_learn(probabilities, targets)
     values = [score(probabilities, targets, thresholds).f1_macro for thresholds in (cuts, theirs)]
     exact, by_hand = (
-        _seconds(lambda: fit("per_label", probabilities, targets)),
-        _seconds(lambda: _by_scikit_learn(probabilities, targets)),
+        median_seconds(lambda: fit("per_label", probabilities, targets), REPEATS),
+        median_seconds(lambda: _by_scikit_learn(probabilities, targets), REPEATS),
     )
     others = [
         ("calibrated", "f1_macro"),
@@ -46,7 +42,7 @@ def main() -> None:
         f"ours is {by_hand / exact:.1f} × as fast (10 is the goal), f1_macro {values[0]:.6f} and {values[1]:.6f}",
     ]
     for strategy, metric in others:
-        spent = _seconds(lambda s=strategy, m=metric: fit(s, probabilities, targets, m))
+        spent = median_seconds(lambda s=strategy, m=metric: fit(s, probabilities, targets, m), REPEATS)
         lines.append(f"- {strategy} for {metric}: {spent:.2f} s")
     log("thresholds of many posters", "python -m benchmarks.thresholds", lines)
 
@@ -59,15 +55,6 @@ def _best_of_curve(probabilities: Array, targets: Array) -> float:
     precision, recall, thresholds = precision_recall_curve(targets, probabilities)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(thresholds[np.argmax(f1[:-1])])
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    spent = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        work()
-        spent.append(time.perf_counter() - started)
-    return statistics.median(spent)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from hpo.errors import DataError
 
 LOOKING_ON = "looking on"  # a process that only waits for others, whose time is nobody's
 _NOT_IN_A_STAGE = "the rest"
-_ENOUGH = 0.995  # of the time, in a sentence
 
 _file: int | None = None  # a descriptor; None where no timeline is kept
 
@@ -77,7 +76,8 @@ def _append_stage(name: str, at: float, seconds: float, facts: Mapping[str, Any]
 
 def _append(event: Mapping[str, Any]) -> None:
     if _file is not None:
-        os.write(_file, f"{json.dumps(event)},\n".encode())  # in one piece, so that processes do not mix theirs
+        with suppress(OSError):  # a full disk: an event is not worth a trial
+            os.write(_file, f"{json.dumps(event)},\n".encode())  # in one piece, so that processes do not mix theirs
 
 
 def seconds_by_stage(file: Path) -> dict[str, float]:
@@ -102,7 +102,7 @@ def in_a_sentence(seconds: Mapping[str, float]) -> str:
     total = sum(seconds.values()) or 1.0
     told, so_far = [], 0.0
     for name, taken in seconds.items():
-        if name != _NOT_IN_A_STAGE and taken / total >= 0.01 and so_far / total < _ENOUGH:
+        if name != _NOT_IN_A_STAGE and taken / total >= 0.01:
             told.append(f"{100 * taken / total:.0f} % {name}")
             so_far += taken
     rest = 1 - so_far / total
@@ -110,9 +110,12 @@ def in_a_sentence(seconds: Mapping[str, float]) -> str:
 
 
 def _events(file: Path) -> list[dict[str, Any]]:
-    """Whole events only: a kill, or a full disk, may have cut off the last."""
-    lines = (line.removesuffix(",") for line in file.read_text().splitlines()[1:])
-    return [json.loads(line) for line in lines if line.endswith("}")]
+    """Whole events only: a kill, or a full disk, may have cut off some."""
+    events = []
+    for line in file.read_text().splitlines()[1:]:
+        with suppress(json.JSONDecodeError):
+            events.append(json.loads(line.removesuffix(",")))
+    return events
 
 
 def _own_microseconds(lane: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:

@@ -66,7 +66,20 @@ def test_processes_share_a_file_and_a_kill_cuts_off_the_last_event_alone(file):
     assert len({event["pid"] for event in events}) == 4
     with file.open("a") as half:
         half.write('{"name": "training", "ph": "X", "ts": 1')
-    assert "training" in timeline.seconds_by_stage(file)
+    with timeline.stage("features"):  # on the same line: lost
+        pass
+    with timeline.stage("Optuna"):
+        pass
+    assert {"training", "Optuna"} <= timeline.seconds_by_stage(file).keys()
+
+
+def test_a_full_disk_costs_no_trial(file):
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, timeline._file)
+    os.close(full)
+    with timeline.stage("training"):
+        done = True
+    assert done
 
 
 def test_in_a_sentence():
