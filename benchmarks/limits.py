@@ -60,10 +60,8 @@ def _thresholds() -> Gap:
         cuts = np.array([_half_of_the_best(p, t) for p, t in zip(probabilities.T, targets.T, strict=True)])
         score(probabilities, targets, cuts)
 
-    return Gap(
-        f"calibrated thresholds of {LABELS} labels, {POSTERS} posters", median_seconds(ours, REPEATS), median_seconds(bare, REPEATS),
-        "labels drawn towards their common map",
-    )  # fmt: skip
+    stage, besides = f"calibrated thresholds of {LABELS} labels, {POSTERS} posters", "labels drawn to their common map"
+    return Gap(stage, median_seconds(ours, REPEATS), median_seconds(bare, REPEATS), besides)
 
 
 def _half_of_the_best(probabilities: Array, targets: Array) -> float:
