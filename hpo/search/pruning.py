@@ -19,12 +19,24 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 
 from hpo.errors import StudyError, did_you_mean
+from hpo.search.history import shortened
 from hpo.search.sampling import STARTUP_TRIALS
 
 MIN_EPOCHS, ETA = 2, 3  # rungs after 2, 6, 18 ... epochs of a phase, at each of which a third goes on
 BRACKETS = 3  # of hyperband: first rungs after 2, 6 and 18 epochs
 MEDIAN_WARMUP_STEPS = 3
 _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
+
+
+class AmongLatest(BasePruner):
+    """Another pruner, which compares with a study's latest trials (``history.py``)."""
+
+    def __init__(self, pruner: BasePruner) -> None:
+        self._pruner = pruner
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Tell whether ``trial`` should stop after what it reported last."""
+        return self._pruner.prune(shortened(study, n_best=0), trial)
 
 
 class PhaseHalving(BasePruner):

@@ -23,6 +23,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError, did_you_mean
+from hpo.search.history import shortened
 from hpo.search.versions import version_number
 
 SamplerName = Literal["tpe", "gp", "cmaes", "qmc", "random"]
@@ -37,17 +38,21 @@ def build_sampler(name: str, seed: int) -> BaseSampler:
     if name not in SAMPLERS:
         hint = did_you_mean(name, SAMPLERS)
         raise StudyError(f"--sampler expects one of {', '.join(SAMPLERS)}, got {name!r}{hint}: type one of them.")
-    return SeededByTrial(SAMPLERS[name], seed)
+    sees = _all_of_it if name == "qmc" else shortened
+    return SeededByTrial(SAMPLERS[name], seed, sees)
 
 
 class SeededByTrial(BaseSampler):
     """A sampler that is built for each trial, from the study's seed and the trial's number.
 
     ``build`` takes the seed of the study's version and the trial's. A process asks for one trial after the other.
+    What the sampler sees of the study is what ``sees`` makes of it.
     """
 
-    def __init__(self, build: Callable[[int, int], BaseSampler], seed: int) -> None:
-        self._build, self._seed = build, seed
+    def __init__(
+        self, build: Callable[[int, int], BaseSampler], seed: int, sees: Callable[[optuna.Study], optuna.Study]
+    ) -> None:
+        self._build, self._seed, self._sees = build, seed, sees
         self._of_trial = build(seed, seed)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -55,29 +60,34 @@ class SeededByTrial(BaseSampler):
         drawn = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
         of_version = self._seed + version_number(study.study_name) - 1
         self._of_trial = self._build(of_version, int(drawn[0]))
-        self._of_trial.before_trial(study, trial)
+        self._of_trial.before_trial(self._sees(study), trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that are sampled together."""
-        return self._of_trial.infer_relative_search_space(study, trial)
+        return self._of_trial.infer_relative_search_space(self._sees(study), trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Sample them."""
-        return self._of_trial.sample_relative(study, trial, search_space)
+        return self._of_trial.sample_relative(self._sees(study), trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Sample one of the others."""
-        return self._of_trial.sample_independent(study, trial, param_name, param_distribution)
+        return self._of_trial.sample_independent(self._sees(study), trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         """Let the trial's sampler keep what it learned."""
-        self._of_trial.after_trial(study, trial, state, values)
+        self._of_trial.after_trial(self._sees(study), trial, state, values)
+
+
+def _all_of_it(study: optuna.Study) -> optuna.Study:
+    """For QMC, whose space is that of a study's first trial, and which looks at no other."""
+    return study
 
 
 def _tpe(_: int, seed: int) -> BaseSampler:

@@ -23,7 +23,7 @@ from hpo.search import versions
 from hpo.search.claims import Claims, Counts
 from hpo.search.glance import Glance, glance
 from hpo.search.patience import Held, PatientStorage
-from hpo.search.pruning import build_pruner
+from hpo.search.pruning import AmongLatest, build_pruner
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.sampling import build_sampler
 from hpo.search.space.space import SearchSpace
@@ -360,7 +360,7 @@ def open_study(
     ``sampler`` and ``pruner`` are names (``sampling.py``, ``pruning.py``); without a pruner the one that suits
     ``n_folds``. Raises StudyError when the study is not there, a name is none or the storage is unusable.
     """
-    samples, prunes = build_sampler(sampler, seed), build_pruner(pruner, n_folds)
+    samples, prunes = build_sampler(sampler, seed), AmongLatest(build_pruner(pruner, n_folds))
     try:
         with open_storage(storage_url) as storage:
             version = versions.latest_version(storage, name)
