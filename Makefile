@@ -47,6 +47,8 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.pruning
 	$(BIN)/python -m benchmarks.tracking
 	$(BIN)/python -m benchmarks.limits
+	$(BIN)/python -m benchmarks.cold
+	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.efficiency
 	$(BIN)/python -m benchmarks.peers.run --minutes 15
