@@ -27,8 +27,8 @@ def gc(
     """Free what a study no longer needs: overtaken versions, spare networks, deleted runs. Safe at any time."""
     from hpo.cli.watch import RichWatch
     from hpo.report.gc import gc_account, print_gc
+    from hpo.search.freeing import collect_garbage
     from hpo.search.places import Places
-    from hpo.search.retention import collect_garbage
     from hpo.search.storage import latest_study_name
     from hpo.search.study import open_study
     from hpo.search.tracking import open_tracking

@@ -1,4 +1,4 @@
-"""What of a study's files may go, so that its disk stays small: planned from facts alone, then done.
+"""What of a study's files may go, so that its disk stays small: planned from facts alone (``freeing.py`` does it).
 
 Weights stay for the trials that somebody may still ask for: the best few, the leader and the members of the ensemble.
 Probabilities always stay, since ensembles and comparisons are made of them. What goes:
@@ -13,40 +13,24 @@ Probabilities always stay, since ensembles and comparisons are made of them. Wha
 A version is never touched while it has any alias, while a version of whatever model refers to its run or to itself, or
 once a person has touched it: a tag that does not begin with ``hpo.``, a stage, or a text that was changed. Nor is one
 whose confirmed numbers were announced. What somebody may be reading is left alone for an hour, and while trials run
-all versions are, because each may be the next that somebody loads. Versions are deleted under the lock under which a
-champion is crowned, and before their files, so that none ever points at nothing.
+all versions are, because each may be the next that somebody loads.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from hpo.search.artifact_files import StoredModel, StoredRun, StoredVersion
+from hpo.search.pool import BUNDLE, VERSION_BUNDLE
+from hpo.search.tracking import REASON_TAG, STUDY_TAG
 
-from hpo.data.images import Phase
-from hpo.errors import HpoError, StudyError, TrackingError
-from hpo.search.artifact_files import ArtifactFiles, StoredModel, StoredRun, StoredVersion
-from hpo.search.ensemble import member_trials
-from hpo.search.export import reopen_data
-from hpo.search.places import Places
-from hpo.search.pool import BUNDLE, POOL, VERSION_BUNDLE
-from hpo.search.study import Study
-from hpo.search.tracking import REASON_TAG, STUDY_TAG, Tracking
-from hpo.search.trainer import Trainer
-
-KEEP = 5
 GRACE_SECONDS = 3600.0
 
 _PROVISIONAL = "to be confirmed"  # how a reason of `coronation.py` ends while nothing was confirmed
-_MODEL = "model"  # a version's folder among its run's artifacts
+MODEL = "model"  # a version's folder among its run's artifacts
 
 Kind = Literal["version", "version files", "bundle", "deleted run", "logged model", "spool"]
 
@@ -153,9 +137,9 @@ def _versions(facts: Facts, rules: Rules) -> Iterator[_Found]:
         run = runs.get(version.run_id)
         if run is None or not _may_go(version, run, facts, rules):
             continue
-        n_bytes = sum(_below(facts.sizes.get(run.run_id, {}), _MODEL).values())
+        n_bytes = sum(_below(facts.sizes.get(run.run_id, {}), MODEL).values())
         why = f"trial {version.trial} led for a while and is not among those that are kept"
-        item = Item("version", f"version {version.version}", why, n_bytes, run.uri, (_MODEL,), version)
+        item = Item("version", f"version {version.version}", why, n_bytes, run.uri, (MODEL,), version)
         yield item, rules.spares(_let_go_ms(version, facts), facts.now_ms, version.trial)
 
 
@@ -180,7 +164,7 @@ def _let_go_ms(version: StoredVersion, facts: Facts) -> int:
 def _version_files(facts: Facts, rules: Rules) -> Iterator[_Found]:
     """Files of a version that is gone."""
     for run in facts.runs:
-        sizes = _below(facts.sizes.get(run.run_id, {}), _MODEL)
+        sizes = _below(facts.sizes.get(run.run_id, {}), MODEL)
         needed = facts.n_running or rules.kept is None or _is_kept(run.trial, run.run_id, facts, rules)
         if (
             not sizes
@@ -190,7 +174,7 @@ def _version_files(facts: Facts, rules: Rules) -> Iterator[_Found]:
             or any(_needs(version, run) for version in facts.versions)
         ):
             continue
-        item = Item("version files", _name(run), "no version needs them", sum(sizes.values()), run.uri, (_MODEL,))
+        item = Item("version files", _name(run), "no version needs them", sum(sizes.values()), run.uri, (MODEL,))
         yield item, rules.spares(run.ended_ms, facts.now_ms, run.trial)
 
 
@@ -219,7 +203,7 @@ def _deleted_runs(facts: Facts, rules: Rules, staying: list[StoredVersion]) -> I
         if not run.deleted or run.run_id in noted or any(_needs(version, run) for version in staying):
             continue
         if any(_needs(version, run) for version in facts.versions):  # which goes, with its own files
-            sizes = {path: n_bytes for path, n_bytes in sizes.items() if path.partition("/")[0] != _MODEL}
+            sizes = {path: n_bytes for path, n_bytes in sizes.items() if path.partition("/")[0] != MODEL}
         if sizes:
             paths = tuple(dict.fromkeys(path.partition("/")[0] for path in sizes))
             item = Item("deleted run", _name(run), "its run is deleted", sum(sizes.values()), run.uri, paths)
@@ -268,197 +252,3 @@ def _below(sizes: Mapping[str, int], folder: str) -> dict[str, int]:
 
 def _name(run: StoredRun) -> str:
     return "the study's run" if run.trial is None else f"trial {run.trial}"
-
-
-Members = Callable[[], Collection[int]]
-
-
-def free(
-    study: Study,
-    tracking: Tracking,
-    spool: Path,
-    members: Members,
-    *,
-    keep: int = KEEP,
-    grace_seconds: float = GRACE_SECONDS,
-    at_once: Collection[int] = (),
-    dry_run: bool = False,
-    with_logged_models: bool = True,
-) -> Plan:
-    """Let go of what no longer is of use, and return what that was; with ``dry_run`` only say what it would be.
-
-    ``members`` returns the trials of the ensemble, and is asked only where it matters; where it raises an HpoError,
-    versions and bundles are left alone, since one of them may be needed. Raises TrackingError where MLflow cannot be
-    reached or refuses, StudyError where the study's database does; what was deleted until then stays deleted, and
-    nothing is left half deleted that the next time would not find.
-    """
-    files = ArtifactFiles(tracking)
-    rules = Rules(_best(study, keep), grace_seconds, frozenset(at_once))
-    with _asking_the_study(study), nullcontext(lambda: True) if dry_run else study.locked("champion") as held:
-        facts = _gather(study, files, spool, with_logged_models)
-        planned = _plan(facts, rules, members)
-        if dry_run:
-            return planned
-        freed = tuple(item for item in planned.items if _let_go(item, files, held))
-    return replace(planned, items=freed)
-
-
-def free_after_search(
-    study: Study,
-    tracking: Tracking,
-    spool: Path,
-    trainer: Trainer,
-    finished_before: Collection[int],
-    keep: int = KEEP,
-) -> Plan:
-    """Let go of what a search leaves that nobody needs, at its very end: after the champion was settled.
-
-    ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
-    this search began: weights of later ones go at once, since nobody was told of them; what is older has an hour. While
-    other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second or
-    two, and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
-
-    Raises nothing but TrackingError and StudyError.
-    """
-    with _asking_the_study(study):
-        mine = frozenset(trial.number for trial in study.trials()) - frozenset(finished_before)
-    return free(
-        study,
-        tracking,
-        spool,
-        lambda: _members(study, tracking, trainer),
-        keep=keep,
-        at_once=mine,
-        with_logged_models=False,
-    )
-
-
-def collect_garbage(
-    study: Study,
-    tracking: Tracking,
-    places: Places,
-    phase: Phase,
-    *,
-    keep: int = KEEP,
-    now: bool = False,
-    dry_run: bool = False,
-) -> Plan:
-    """Do what ``hpo gc`` does; ``now`` spares nothing for whoever may be reading it. Raises as ``free`` does."""
-
-    def members() -> Collection[int]:
-        data = reopen_data(study, places, phase)
-        return _members(study, tracking, Trainer.of(study.attributes, data, places.cache_dir, phase))
-
-    if not dry_run:
-        with _asking_the_study(study):
-            study.requeue_lost()  # trials of dead workers do not run
-    grace_seconds = 0.0 if now else GRACE_SECONDS
-    return free(
-        study, tracking, places.spool(study.name), members, keep=keep, grace_seconds=grace_seconds, dry_run=dry_run
-    )
-
-
-def _members(study: Study, tracking: Tracking, trainer: Trainer) -> frozenset[int]:
-    try:
-        return frozenset(trial.number for trial in member_trials(study, tracking, trainer))
-    except StudyError:
-        return frozenset()  # no trial kept its probabilities: there is no ensemble
-
-
-def _best(study: Study, keep: int) -> frozenset[int]:
-    """The best trials, and the leader, which is not always among them once trials were confirmed."""
-    with _asking_the_study(study):
-        leader = study.leader()
-        best = [*study.top(keep), *([] if leader is None else [leader])]
-    return frozenset(trial.number for trial in best)
-
-
-def _plan(facts: Facts, rules: Rules, members: Members) -> Plan:
-    """Plan without the ensemble first: to choose one takes the posters, and mostly nothing depends on it."""
-    without = plan(facts, rules)
-    if not any(item.kind in ("version", "version files", "bundle") for item in (*without.items, *without.spared)):
-        return without
-    try:
-        chosen = frozenset(members())
-    except TrackingError:
-        raise
-    except (HpoError, KeyError, ValueError) as error:  # also a trial of before, whose parameters nobody reads any more
-        careful = plan(facts, replace(rules, kept=None))
-        why = (
-            f"{error}" if isinstance(error, HpoError) else f"A trial cannot be read ({type(error).__name__}: {error})."
-        )
-        note = f"{why} So nobody can tell which trials the ensemble needs: versions and bundles are left alone."
-        return replace(careful, notes=(*careful.notes, note))
-    return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | chosen))
-
-
-def _gather(study: Study, files: ArtifactFiles, spool: Path, with_logged_models: bool) -> Facts:
-    now_ms = int(1000 * time.time())
-    trials = study.trials()
-    runs = files.runs(study.name)
-    run_ids = {run.run_id for run in runs}
-    noted = {trial.number: run_id for trial in trials if (run_id := study.run_id(trial)) in run_ids and run_id}
-    spooled = tuple(_waiting(spool))
-    waited_for = {noted[waiting.trial] for waiting in spooled if waiting.trial in noted}
-    models = files.logged_models(run_ids) if with_logged_models else []
-    return Facts(
-        study.name,
-        now_ms,
-        tuple(runs),
-        tuple(files.versions(study.name)),
-        {run.run_id: _sizes(run, files, run.deleted or run.run_id in waited_for) for run in runs},
-        noted,
-        frozenset(trial.number for trial in trials if trial.state == TrialState.COMPLETE),
-        frozenset(trial.number for trial in trials if trial.state.is_finished()),
-        study.counts().running,
-        tuple((model, files.sizes(model.uri)) for model in models),
-        spooled,
-    )
-
-
-def _sizes(run: StoredRun, files: ArtifactFiles, everything: bool) -> dict[str, int]:
-    """Measure what may go of a run's files, in as few questions as possible: over HTTP each takes a while."""
-    if everything:
-        return files.sizes(run.uri)
-    if run.trial is None:
-        return {}
-    there = files.names(run.uri)
-    sizes = files.sizes(run.uri, _MODEL) if there.get(_MODEL) else {}
-    return sizes | (files.sizes(run.uri, BUNDLE) if there.get(POOL) and BUNDLE in files.names(run.uri, POOL) else {})
-
-
-def _waiting(spool: Path) -> Iterator[Spooled]:
-    for folder in sorted(spool.iterdir()) if spool.is_dir() else ():
-        sizes = {
-            path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()
-        }
-        if folder.name.isdecimal() and sizes:
-            yield Spooled(int(folder.name), folder, sizes)
-
-
-def _let_go(item: Item, files: ArtifactFiles, held: Callable[[], bool]) -> bool:
-    """Let go of one thing, and say whether it is gone."""
-    if item.version is not None:
-        if not held():
-            raise StudyError("The study's database was restarted while versions were deleted: type hpo gc again.")
-        if not files.delete_version(item.version.model, item.version.version):
-            return False
-    if item.model_id is not None:
-        files.delete_logged_model(item.model_id)
-    for path in item.paths:
-        files.delete(item.uri, path)
-    if item.folder is not None:
-        shutil.rmtree(item.folder, ignore_errors=True)
-    return True
-
-
-@contextmanager
-def _asking_the_study(study: Study) -> Iterator[None]:
-    """Turn what the study's database or the disk refuses into one sentence."""
-    try:
-        yield
-    except (SQLAlchemyError, StorageInternalError, OSError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(
-            f"What study {study.name!r} could let go of cannot be told ({reason}): check --storage, then type hpo gc."
-        ) from error

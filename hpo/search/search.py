@@ -26,13 +26,13 @@ from hpo.search import versions
 from hpo.search.claims import Counts
 from hpo.search.code_version import code_version
 from hpo.search.coronation import Coronation
+from hpo.search.freeing import free_after_search
 from hpo.search.identity import identity, memory
 from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
 from hpo.search.objective import default_folds
 from hpo.search.options import SearchOptions
 from hpo.search.parent_run import ParentRun
-from hpo.search.retention import free_after_search
 from hpo.search.runner import Runner, TrialWatch
 from hpo.search.running_trial import OutOfTime
 from hpo.search.space.search_space import SearchSpace
