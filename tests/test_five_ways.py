@@ -56,7 +56,7 @@ def of_the_trial(hpo: CommandLine) -> tuple[list[Path], np.ndarray]:
     study = open_study(places.storage, "s", places.locks, 0, create=False)
     val = reopen_data(study, places, silent).part("val")
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    champion = tracking.champion("s")
+    champion = tracking.registry.champion("s")
     assert champion is not None
     said = load_probabilities(tracking, champion.run_id, val)
     assert said is not None

@@ -63,7 +63,7 @@ def _champion_at(places: Places, name: str) -> Callable[[], Crowned | None]:
     tracking = open_tracking(places.tracking_uri, places.artifacts)
 
     def ask() -> Crowned | None:
-        champion = tracking.champion(name)
+        champion = tracking.registry.champion(name)
         return None if champion is None else {"version": champion.version, "run_id": champion.run_id}
 
     return ask

@@ -179,7 +179,7 @@ def _trial_links(address: str, tracking: Tracking, study: Study, run_id: str) ->
 
 
 def _model_links(address: str, tracking: Tracking, model_name: str) -> dict[str, str]:
-    champion = tracking.champion(model_name)
+    champion = tracking.registry.champion(model_name)
     if champion is None:
         return {}
     model = f"{address}/#/models/{urllib.parse.quote(model_name, safe='')}"

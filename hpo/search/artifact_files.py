@@ -21,7 +21,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from hpo.search.mlflow_connection import asking
-from hpo.search.tracking import KIND_TAG, STUDY_TAG, TRIAL_TAG, Tracking
+from hpo.search.registry import TRIAL_TAG
+from hpo.search.tracking import KIND_TAG, STUDY_TAG, Tracking
 
 _OUR_TAGS = "hpo."
 _PARENT_TAG = "mlflow.parentRunId"

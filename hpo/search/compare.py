@@ -192,7 +192,7 @@ class Contest:
             model, _, _ = _parsed(name)
             if model != study.name:
                 raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
-            number = self.tracking.version(*_parsed(name)).trial_number
+            number = self.tracking.registry.version(*_parsed(name)).trial_number
         probabilities = load_probabilities(self.tracking, study.run_id(self._trial(study, number)), trainer.judged_on)
         if probabilities is None:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
@@ -213,7 +213,7 @@ class Contest:
         number = self._trial_number(name)
         with tempfile.TemporaryDirectory() as folder:
             if number is None:
-                return Predictor.load(self.tracking.download_version(*_parsed(name), Path(folder)))
+                return Predictor.load(self.tracking.registry.download_version(*_parsed(name), Path(folder)))
             study = self._study_of([name])
             trial = self._trial(study, number)
             run_id = study.run_id(trial)

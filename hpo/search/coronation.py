@@ -19,8 +19,9 @@ from hpo.data.shards import Array
 from hpo.decision.bootstrap import Decided, paired_differences
 from hpo.search.describe import Baselines, describe, save_trial
 from hpo.search.pool import load_probabilities
+from hpo.search.registry import Version
 from hpo.search.study import Study
-from hpo.search.tracking import Tracking, Version
+from hpo.search.tracking import Tracking
 from hpo.search.trainer import Trainer
 from hpo.search.trial import TrialResult
 
@@ -39,7 +40,7 @@ def take_lead(
     All workers of a study respect one lock, so that of two that lead in one moment the better one ends as champion.
     """
     with study.locked("champion"):
-        champion = tracking.champion(study.name)
+        champion = tracking.registry.champion(study.name)
         if champion is not None and champion.tags.get(_DATA_TAG) == data and champion.value >= value:
             return False
         crown(champion)
@@ -73,7 +74,7 @@ class Coronation:
             self._settle()
 
     def _settle(self) -> None:
-        leader, champion = self._study.leader(), self._tracking.champion(self._study.name)
+        leader, champion = self._study.leader(), self._tracking.registry.champion(self._study.name)
         run_id = None if leader is None else self._study.run_id(leader)
         if leader is None or run_id is None:
             return  # no trial is complete, or hpo sync has yet to write its run
@@ -84,7 +85,7 @@ class Coronation:
             return
         self._study.note_crowned({"version": champion.version, "run_id": champion.run_id, "reason": reason})
         if len(self._study.confirmed_values(leader)) > 1:
-            self._tracking.explain(self._study.name, champion.version, reason)
+            self._tracking.registry.explain(self._study.name, champion.version, reason)
 
     def confirm(self, notice: Callable[[str], None], seconds_left: float, check: Callable[[], None]) -> None:
         """Run the top trials again on fresh seeds, unless that takes more than a quarter of the search's time.
@@ -117,7 +118,7 @@ class Coronation:
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             save_trial(bundle, described, result, card)
-            version = self._tracking.register(
+            version = self._tracking.registry.register(
                 self._study.name,
                 run_id,
                 number,

@@ -38,8 +38,9 @@ from hpo.search.describe import claim, describe, describe_network, measure
 from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.places import Places
 from hpo.search.pool import load_probabilities
+from hpo.search.registry import Version
 from hpo.search.study import Study
-from hpo.search.tracking import Tracking, Version
+from hpo.search.tracking import Tracking
 from hpo.search.trainer import Trainer
 
 
@@ -102,7 +103,7 @@ def export_best(
         raise StudyError(f"Study {study.name!r} has no complete trial to export yet: go on with hpo search.")
     title = f"version {champion.version}, trial {champion.trial_number}"
     with _staged(out) as staged:
-        tracking.download_bundle(study.name, staged)
+        tracking.registry.download_bundle(study.name, staged)
         described = load_description(staged)
         described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
         _describe(staged, described)
@@ -121,7 +122,7 @@ def export_best(
 
 def _registered(study: Study, tracking: Tracking) -> Version | None:
     try:
-        return tracking.champion(study.name)
+        return tracking.registry.champion(study.name)
     except TrackingError:
         return None
 

@@ -25,7 +25,8 @@ from typing import Literal
 
 from hpo.search.artifact_files import StoredModel, StoredRun, StoredVersion
 from hpo.search.pool import BUNDLE, VERSION_BUNDLE
-from hpo.search.tracking import REASON_TAG, STUDY_TAG
+from hpo.search.registry import REASON_TAG
+from hpo.search.tracking import STUDY_TAG
 
 GRACE_SECONDS = 3600.0
 

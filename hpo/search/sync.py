@@ -39,10 +39,10 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
     logbook = Logbook(study, tracking, parent, places.spool(study.name), notice)
     runs = logbook.sync()
     leader = study.leader()
-    champion = tracking.champion(study.name)
+    champion = tracking.registry.champion(study.name)
     if leader is not None and (champion is None or champion.trial_number != leader.number):
         _crown(study, tracking, places, phase, notice)
-        champion = tracking.champion(study.name)
+        champion = tracking.registry.champion(study.name)
     if champion is not None:
         study.note_crowned({"version": champion.version, "run_id": champion.run_id})
     logbook.attempt(logbook.report)

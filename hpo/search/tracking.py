@@ -1,18 +1,16 @@
-"""Runs, metrics and registered versions: the one door to MLflow of a search.
+"""Runs and metrics: the one door to MLflow of a search, with the registry (``registry.py``) behind it.
 
 One study is one parent run, one trial is one child run. A trial's state stands in the tag ``hpo.state`` and,
 for whoever reads only that, in its run's status: complete FINISHED, pruned KILLED, failed FAILED. Everything
 goes through an MlflowClient with explicit run ids, so there is no ambient run.
 
 A trial's metrics are written when it has ended, since one ``log_batch`` of 120 metrics costs no more than three
-metrics one by one; the price is a trial that shows no curves while it runs. A registered version is a bundle
-as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
+metrics one by one; the price is a trial that shows no curves while it runs.
 """
 
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +23,9 @@ import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
-from hpo.errors import TrackingError
 from hpo.search.mlflow_connection import asking, connect, without_artifact_proxy, without_credentials
 from hpo.search.mlflow_entities import (
-    MAX_DESCRIPTION,
     MAX_TAG,
     Table,
     as_dataset,
@@ -42,6 +36,7 @@ from hpo.search.mlflow_entities import (
     log_batches,
     log_tables,
 )
+from hpo.search.registry import TRIAL_TAG, Registry
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,26 +44,12 @@ if TYPE_CHECKING:
     from hpo.search.record import TrialRecord
 
 EXPERIMENT = "hpo"
-CHAMPION, CHALLENGER = "champion", "challenger"
-KIND_TAG, STUDY_TAG, TRIAL_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.trial", "hpo.state"
-VALUE_TAG, REASON_TAG = "hpo.value", "hpo.reason"
+KIND_TAG, STUDY_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.state"
 STATUS_OF_STATE = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
 _NOTE_TAG, _PARENT_TAG, _NAME_TAG = "mlflow.note.content", "mlflow.parentRunId", "mlflow.runName"
 _VIEW_TAG = "mlflow.sharedViewState."
 _SAMPLE_SECONDS = 2  # between looks at the machine
-_MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered version that a search made."""
-
-    version: int
-    run_id: str
-    trial_number: int
-    value: float
-    tags: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -92,11 +73,12 @@ def open_tracking(uri: str, artifact_root: Path | None) -> Tracking:
 
 
 class Tracking:
-    """The experiment ``hpo`` and the model registry of one MLflow. Every method raises TrackingError."""
+    """The experiment ``hpo`` of one MLflow, and its model ``registry``. Every method raises TrackingError."""
 
     def __init__(self, client: MlflowClient, uri: str, experiment_id: str) -> None:
         self.uri, self.experiment_id = uri, experiment_id
         self._client = client
+        self.registry = Registry(client, uri)
         self._study_names: dict[str, str] = {}  # by parent run id
 
     def notices(self) -> list[str]:
@@ -230,78 +212,6 @@ class Tracking:
         with asking(self.uri, f"delete run {run_id}"):
             self._client.delete_run(run_id)
 
-    def register(
-        self,
-        model_name: str,
-        run_id: str,
-        trial_number: int,
-        bundle: Path,
-        tags: Mapping[str, str],
-        description: str,
-        reason: str,
-    ) -> int:
-        """Make ``bundle`` a version of ``model_name`` with the alias ``champion``, and return the version.
-
-        The version that had it becomes the ``challenger``: the next best, to fall back on or to compare with.
-        ``tags`` must hold ``hpo.value``, the trial's value; ``reason`` is why it takes the alias. A run is registered
-        once: a version that was made before, or whose alias a kill prevented, is found again.
-        """
-        with asking(self.uri, f"register trial {trial_number} as {model_name!r}"):
-            version = self._version_of(model_name, run_id)
-            if version is None:
-                self._upload_model(run_id, bundle)
-                all_tags = {**tags, TRIAL_TAG: str(trial_number)}
-                version = self._create_version(model_name, run_id, all_tags, description)
-            self._client.set_model_version_tag(model_name, str(version), REASON_TAG, reason)
-            before = self._aliased(model_name, CHAMPION)
-            self._client.set_registered_model_alias(model_name, CHAMPION, str(version))
-            if before is not None and before.version != version:
-                self._client.set_registered_model_alias(model_name, CHALLENGER, str(before.version))
-        return version
-
-    def explain(self, model_name: str, version: int, reason: str) -> None:
-        """Say on a version why it has the alias."""
-        with asking(self.uri, f"say why version {version} of {model_name!r} is the champion"):
-            self._client.set_model_version_tag(model_name, str(version), REASON_TAG, cut(reason, MAX_DESCRIPTION))
-
-    def champion(self, model_name: str) -> Version | None:
-        """Return the champion, or None before there is one."""
-        with asking(self.uri, f"say which version of {model_name!r} is the champion"):
-            version = self._aliased(model_name, CHAMPION)
-        return None if version is None else _from_a_search(model_name, version)
-
-    def version(self, model_name: str, alias: str, version: str) -> Version:
-        """Return the version with that alias, or of that number."""
-        with asking(self.uri, f"find version {alias or version} of {model_name!r}"):
-            found = (
-                self._client.get_model_version_by_alias(model_name, alias)
-                if alias
-                else self._client.get_model_version(model_name, version)
-            )
-        return _from_a_search(model_name, found)
-
-    def download_version(self, model_name: str, alias: str, version: str, out: Path) -> Path:
-        """Copy the bundle of a version into the folder ``out``, and return where it is."""
-        found = self.version(model_name, alias, version)
-        with asking(self.uri, f"copy version {found.version} of {model_name!r}"):
-            return Path(self._client.download_artifacts(found.run_id, _BUNDLE, str(out)))
-
-    def download_bundle(self, model_name: str, out: Path) -> None:
-        """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
-        from hpo.bundle.description import replace_folder
-
-        champion = self.champion(model_name)
-        if champion is None:
-            raise TrackingError(
-                f"Expected a champion of {model_name!r} at {without_credentials(self.uri)}, got none: run hpo search "
-                "until a trial is complete."
-            )
-        with asking(self.uri, f"copy the champion of {model_name!r} to {out}"):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=out.parent, prefix=".champion-") as temporary:
-                staged = self._client.download_artifacts(champion.run_id, _BUNDLE, temporary)
-                replace_folder(Path(staged), out)
-
     def share_view(self, key: str, view: Mapping[str, Any]) -> str:
         """Keep a view of the experiment's runs where MLflow's *Share* button keeps one, and return its key."""
         with asking(self.uri, "keep a view of the runs"):
@@ -360,50 +270,3 @@ class Tracking:
             token = page.token
             if not token:
                 return
-
-    def _aliased(self, model_name: str, alias: str) -> ModelVersion | None:
-        try:
-            return self._client.get_model_version_by_alias(model_name, alias)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None  # no such model, or no version of it has the alias
-            raise
-
-    def _version_of(self, model_name: str, run_id: str) -> int | None:
-        versions = self._client.search_model_versions(f"run_id = '{run_id}'")
-        return next((int(version.version) for version in versions if version.name == model_name), None)
-
-    def _upload_model(self, run_id: str, bundle: Path) -> None:
-        from hpo.search.registered_model import save  # late, for the same reason
-
-        with tempfile.TemporaryDirectory() as temporary:
-            save(bundle, Path(temporary) / _MODEL)
-            self._client.log_artifacts(run_id, f"{temporary}/{_MODEL}", _MODEL)
-
-    def _create_version(self, model_name: str, run_id: str, tags: Mapping[str, str], description: str) -> int:
-        try:
-            self._client.create_registered_model(model_name)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        source = f"{self._client.get_run(run_id).info.artifact_uri}/{_MODEL}"
-        described = cut(description, MAX_DESCRIPTION)
-        version = self._client.create_model_version(
-            model_name, source, run_id, as_tags(tags), description=described, await_creation_for=0
-        )
-        return int(version.version)
-
-
-def _from_a_search(model_name: str, version: ModelVersion) -> Version:
-    if TRIAL_TAG not in version.tags or VALUE_TAG not in version.tags:
-        raise TrackingError(
-            f"Expected version {version.version} of the registered model {model_name!r} to come from a search, got "
-            "one without the tags of one: choose another name with --study."
-        )
-    return Version(
-        int(version.version),
-        version.run_id,
-        int(version.tags[TRIAL_TAG]),
-        float(version.tags[VALUE_TAG]),
-        dict(version.tags),
-    )

@@ -29,6 +29,7 @@ from hpo.search.objective import Objective
 from hpo.search.places import Places
 from hpo.search.pool import BUNDLE, POOL, save_probabilities
 from hpo.search.record import TrialRecord
+from hpo.search.registry import Registry
 from hpo.search.retention import Plan
 from hpo.search.running_trial import RunningTrial
 from hpo.search.space.space import load_space
@@ -92,7 +93,9 @@ class House:
         made.mkdir(exist_ok=True)
         (made / "bundle.json").write_bytes(bytes(2000))
         tags = {"hpo.study": "s", "hpo.value": f"{value}"}
-        return self.tracking.register("s", run_id, number, bundle or made, tags, "# Card", f"{value}; to be confirmed")
+        return self.tracking.registry.register(
+            "s", run_id, number, bundle or made, tags, "# Card", f"{value}; to be confirmed"
+        )
 
     def free(self, *members: int, keep: int = 1, grace_seconds: float = 0, **more: object) -> Plan:
         return free(
@@ -105,7 +108,7 @@ class House:
         out = self.folder / "copied"
         out.mkdir(exist_ok=True)
         for number in found:
-            copied = self.tracking.download_version("s", "", f"{number}", out)
+            copied = self.tracking.registry.download_version("s", "", f"{number}", out)
             assert (copied / "bundle.json").stat().st_size == 2000
         return set(found)
 
@@ -162,11 +165,11 @@ def far_house(tmp_path, empty_mlflow) -> Iterator[House]:
 def quick_versions(monkeypatch):
     """Versions of two files: to write a whole pyfunc takes seconds, and what is in it is no matter here."""
 
-    def upload(tracking: Tracking, run_id: str, bundle: Path) -> None:
+    def upload(registry: Registry, run_id: str, bundle: Path) -> None:
         for folder in ("model/artifacts/bundle", "model/code"):
-            tracking._client.log_artifacts(run_id, str(bundle), folder)
+            registry._client.log_artifacts(run_id, str(bundle), folder)
 
-    monkeypatch.setattr(Tracking, "_upload_model", upload)
+    monkeypatch.setattr(Registry, "_upload_model", upload)
 
 
 def test_champion_challenger_best_and_ensemble_keep_their_weights_and_twice_frees_nothing_more(house):
@@ -179,7 +182,7 @@ def test_champion_challenger_best_and_ensemble_keep_their_weights_and_twice_free
     assert house.free(2, 5) == would
     assert {item.name for item in would.items if item.kind == "version"} == {"version 2"}
     assert house.versions() == {1, 3, 4, 5}
-    assert house.tracking.champion("s").version == 5
+    assert house.tracking.registry.champion("s").version == 5
     assert not house.has(1, "model")
     assert all(house.has(number, f"{POOL}/probabilities.safetensors") for number in range(6))
     assert [house.has(number, BUNDLE) for number in range(6)] == [False] * 5 + [True]  # others have it in a version

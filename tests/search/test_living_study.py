@@ -92,7 +92,7 @@ def test_a_living_study_grows_and_another_starts_from_it(options, tmp_path):
     assert second.study.counts().complete == 2
     before, after = first.study.trials(), second.study.trials()
     assert [trial.user_attrs["run_id"] for trial in after[:1]] == [trial.user_attrs["run_id"] for trial in before]
-    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).champion("s")
+    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).registry.champion("s")
     assert champion.run_id == second.study.leader().user_attrs["run_id"]
 
     third = searched(study="t", space=wider, trials=1, warm_start="s")
@@ -115,5 +115,5 @@ def test_who_searches_on_in_the_old_space_ends_and_crowns_nobody(options, tmp_pa
         search(replace(options, trials=3), Grower())
     [second] = grown
     assert (second.study.counts().complete, second.study.counts().failed) == (2, 0)
-    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).champion("s")
+    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).registry.champion("s")
     assert champion.run_id == second.study.leader().user_attrs["run_id"]

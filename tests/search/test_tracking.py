@@ -176,15 +176,13 @@ def test_whatever_is_logged_fits(tracking, client):
 def test_the_champion_follows_the_last_registration(tracking, client, bundle, tmp_path, capfd):
     parent = start_study(tracking)
     runs = [start_trial(tracking, parent, number) for number in (3, 8)]
-    assert tracking.champion("posters") is None
+    assert tracking.registry.champion("posters") is None
     tags = {"hpo.study": "posters", "hpo.value": "0.41"}
-    assert tracking.register("posters", runs[0], 3, bundle, tags, "# Card\n" * 2000, "the first") == 1
-    assert (
-        tracking.register("posters", runs[1], 8, bundle, tags | {"hpo.value": "0.43"}, "# Card", "ahead of trial 3")
-        == 2
-    )
+    registry, better = tracking.registry, tags | {"hpo.value": "0.43"}
+    assert registry.register("posters", runs[0], 3, bundle, tags, "# Card\n" * 2000, "the first") == 1
+    assert registry.register("posters", runs[1], 8, bundle, better, "# Card", "ahead of trial 3") == 2
 
-    champion = tracking.champion("posters")
+    champion = tracking.registry.champion("posters")
     assert champion is not None
     assert (champion.version, champion.trial_number, champion.value) == (2, 8, 0.43)
     assert champion.tags["hpo.reason"] == "ahead of trial 3"
@@ -195,19 +193,19 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
 
     out = tmp_path / "out"
     for _ in range(2):  # the second replaces the first
-        tracking.download_bundle("posters", out)
+        tracking.registry.download_bundle("posters", out)
         assert [file.name for file in out.iterdir()] == ["bundle.json"]
 
 
 def test_a_kill_between_version_and_alias_is_mended(tracking, client, bundle):
     run_id = start_trial(tracking, start_study(tracking), 5)
     registered = "posters", run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card", "the first"
-    version = tracking.register(*registered)
+    version = tracking.registry.register(*registered)
     client.delete_registered_model_alias("posters", "champion")
-    assert tracking.champion("posters") is None
+    assert tracking.registry.champion("posters") is None
 
-    assert tracking.register(*registered) == version
-    assert tracking.champion("posters").version == version
+    assert tracking.registry.register(*registered) == version
+    assert tracking.registry.champion("posters").version == version
     assert len(client.search_model_versions("name = 'posters'")) == 1
 
 
@@ -245,11 +243,11 @@ def test_a_deleted_experiment_is_not_brought_back_silently(folder, tracking, cli
 def test_names_that_the_registry_cannot_use(tracking, client, bundle, tmp_path):
     run_id = start_study(tracking)
     with pytest.raises(TrackingError, match=r"Invalid model name 'a/b'.*choose another name with --study"):
-        tracking.register("a/b", run_id, 0, bundle, {"hpo.value": "0"}, "", "")
+        tracking.registry.register("a/b", run_id, 0, bundle, {"hpo.value": "0"}, "", "")
     with pytest.raises(TrackingError, match="got none: run hpo search"):
-        tracking.download_bundle("posters", tmp_path / "out")
+        tracking.registry.download_bundle("posters", tmp_path / "out")
     client.create_registered_model("posters")
     client.create_model_version("posters", bundle.as_uri())
     client.set_registered_model_alias("posters", "champion", "1")
     with pytest.raises(TrackingError, match=r"to come from a search.*choose another name with --study"):
-        tracking.champion("posters")
+        tracking.registry.champion("posters")
