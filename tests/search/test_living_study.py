@@ -27,7 +27,7 @@ parameters:
   image_size: 64
   epochs: 2
 weights: {{{weights}}}
-recipes: {{write_up: null, deep_lite0: null, deep_lite1: null, deep_lite2: null}}
+recipes: null
 """
 
 

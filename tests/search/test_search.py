@@ -19,11 +19,7 @@ parameters:
   backbone: {type: categorical, choices: [test_resnet, test_vit, test_resnet+test_vit]}
   image_size: 160
 weights: {test_resnet: random, test_vit: nowhere.safetensors}
-recipes:
-  write_up: null
-  deep_lite0: null
-  deep_lite1: null
-  deep_lite2: null
+recipes: null
 """
 
 

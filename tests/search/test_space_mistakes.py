@@ -252,6 +252,12 @@ weights: {resnet34: hub}
     assert space.weights == {"resnet18": "random", "resnet34": "hub"}
 
 
+def test_all_inherited_recipes_go_at_once(tmp_path):
+    base = RIGHT + "recipes: {a: {hidden_layers: 1, width: 64}, b: {}}"
+    mine = "include: base.yaml\nparameters: {backbone: {type: categorical, choices: [resnet34]}}\nrecipes: null"
+    assert load_space(write(tmp_path, base=base, mine=mine)).recipes == {}
+
+
 def test_the_same_space_in_pieces_is_the_same_space(tmp_path):
     parameters = RIGHT.splitlines()[2:]
     pieces = ["\n".join(["parameters:", *lines]) for lines in (parameters[:5], parameters[5:])]

@@ -2,7 +2,7 @@
 
 An included file comes first and the including one overrides it key by key, in the place where the key already stands.
 What the including file has decided is not held against what it inherits: a parameter that it fixes disappears from the
-inherited recipes, and ``recipe: null`` takes a recipe out.
+inherited recipes, ``recipe: null`` takes a recipe out, and ``recipes: null`` all that are inherited.
 """
 
 from __future__ import annotations
@@ -118,6 +118,8 @@ def read_document(path: Path, within: tuple[Path, ...] = ()) -> Document:
     document = Document(path)
     for name in _included(content, document):
         document.include(read_document(_find_included(name, path), (*within, path)))
+    if "recipes" in content and content["recipes"] is None:
+        document.sections["recipes"].clear()
     for section in _SECTIONS:
         document.override(section, _section(content, section, document))
     document.mistakes += _unknown_words(content, path)
