@@ -30,7 +30,7 @@ from benchmarks.machine import log, shared_posters
 from hpo.data.images import Posters, Progress, n_cores
 from hpo.data.options import DataOptions
 from hpo.data.prepare import Part, prepare_data
-from hpo.model.backbones import load_backbone
+from hpo.model.backbones import default_image_size, load_backbone
 from hpo.model.forward import fastest_forward
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.source import FeatureSource, predicted_views
@@ -81,7 +81,7 @@ def main() -> None:
 
 def _bare_passes(name: str, posters: Posters) -> float:
     """Return the seconds of decoding all posters and passing them through a backbone; its graph is built beforehand."""
-    backbone = load_backbone(name, "native")
+    backbone = load_backbone(name, default_image_size(name))
     forward = fastest_forward(backbone, backbone.image_size)
     starts = range(0, len(posters), forward.batch_posters)
 
