@@ -11,16 +11,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.machine import log, shared_posters
+from benchmarks.machine import log, phase, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.images import Progress
 from hpo.data.options import DataOptions
 from hpo.data.prepare import Part, PreparedData, prepare_data
 from hpo.data.shards import Array
@@ -72,13 +70,7 @@ def main() -> None:
 def _prepare(name: str, cache_dir: Path) -> PreparedData:
     csv, images = shared_posters(name)
     options = DataOptions(csv=csv, images=images, rules=CatalogueRules(), val_size=0.1, test_size=0.25, seed=0)
-    return prepare_data(options, cache_dir, _phase)
-
-
-@contextmanager
-def _phase(what: str, n_posters: int) -> Iterator[Progress]:
-    print(f"{what}: {n_posters:,}", file=sys.stderr, flush=True)
-    yield lambda _: None
+    return prepare_data(options, cache_dir, phase)
 
 
 def _kept(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
@@ -97,7 +89,7 @@ def _kept(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
 def _trained(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
     """Return the probabilities (K, N, L) of the test posters and each trial's value on val (K,)."""
     space = load_space(Path("default"), check_known)
-    source = FeatureSource(cache_dir, {}, _phase)
+    source = FeatureSource(cache_dir, {}, phase)
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
     tables, values = [], []
     for at, params in enumerate(draw(space, TRIALS, seed=0)):

@@ -74,15 +74,16 @@ def _turn(posters: Posters, cache: Path) -> list[float]:
 
 def _bare(paths: Sequence[Path]) -> None:
     with ThreadPoolExecutor(n_cores()) as pool:
-        for _ in pool.map(_bare_decode, paths):
+        for _ in pool.map(bare_decode, paths):
             pass
 
 
-def _bare_decode(path: Path) -> np.ndarray:
+def bare_decode(path: Path, size: int = SIZE) -> np.ndarray:
+    """Return a poster (size, size, 3) by Pillow's calls alone."""
     with Image.open(path) as image:
-        image.draft("RGB", (2 * SIZE, 2 * SIZE))
+        image.draft("RGB", (2 * size, 2 * size))
         upright = ImageOps.exif_transpose(image)
-        return np.asarray(upright.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        return np.asarray(upright.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
 
 
 class _Files(Dataset[Tensor]):

@@ -17,8 +17,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.machine import log, shared_posters
+from benchmarks.machine import log, phase, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.images import Progress
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import score
@@ -54,7 +52,7 @@ class Strategy:
     """How a search goes about it."""
 
     sampler: str = "tpe"
-    pruner: str = "none"  # "signed rank" is that of folds
+    pruner: str | None = "none"  # None: the one that suits the folds
     recipes: bool = False  # those of the space
     portfolio: bool = False
     folds: int = 1
@@ -65,9 +63,9 @@ STRATEGIES = {
     "TPE": Strategy(),
     "TPE, pruning": Strategy(pruner="median"),
     "TPE, pruning, recipes": Strategy(pruner="median", recipes=True),
-    "random, 5 folds, recipes": Strategy("random", pruner="signed rank", recipes=True, folds=5),
-    "TPE, 5 folds, recipes": Strategy(pruner="signed rank", recipes=True, folds=5),  # the default
-    "TPE, 5 folds, portfolio": Strategy(pruner="signed rank", portfolio=True, folds=5),
+    "random, 5 folds, recipes": Strategy("random", pruner=None, recipes=True, folds=5),
+    "TPE, 5 folds, recipes": Strategy(pruner=None, recipes=True, folds=5),  # the default
+    "TPE, 5 folds, portfolio": Strategy(pruner=None, portfolio=True, folds=5),
 }
 REFERENCE, SOURCE = "TPE", "TPE, 5 folds, recipes"  # SOURCE: whose searches make portfolios
 
@@ -151,11 +149,11 @@ def _search(job: Job) -> tuple[Job, Found]:
     cache = Places.of(None, None, None).cache_dir
     with tempfile.TemporaryDirectory() as folder:
         data = _prepare(job, Path(folder), cache)
-        source = FeatureSource(cache, {}, _phase)
+        source = FeatureSource(cache, {}, phase)
         trainer = Trainer(data.part("train"), data.part("val"), source, Objective(METRIC), strategy.folds)
         study = open_study(
             f"sqlite:///{folder}/optuna.db", "s", Path(folder), job.seed, create=True, n_folds=strategy.folds,
-            sampler=strategy.sampler, pruner=None if strategy.pruner == "signed rank" else strategy.pruner,
+            sampler=strategy.sampler, pruner=strategy.pruner,
         )  # fmt: skip
         study.enqueue_recipes(space)
         for params in job.starts:
@@ -204,13 +202,8 @@ def _prepare(job: Job, folder: Path, cache: Path) -> PreparedData:
     rows.sample(min(job.n_posters, len(rows)), random_state=job.seed).to_csv(some, index=False)
     rules = CatalogueRules()
     return prepare_data(
-        DataOptions(csv=some, images=images, rules=rules, val_size=0.15, test_size=0.25, seed=job.seed), cache, _phase
+        DataOptions(csv=some, images=images, rules=rules, val_size=0.15, test_size=0.25, seed=job.seed), cache, phase
     )
-
-
-@contextmanager
-def _phase(what: str, n_posters: int) -> Iterator[Progress]:
-    yield lambda _: None
 
 
 def _portfolios(found: Mapping[tuple[str, str, int], Found]) -> dict[str, tuple[Mapping[str, Any], ...]]:

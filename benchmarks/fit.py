@@ -10,18 +10,15 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 
-from benchmarks.machine import log, shared_posters
+from benchmarks.machine import log, phase, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.decoding import Fit
-from hpo.data.images import Progress
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import score
@@ -57,7 +54,7 @@ def main() -> None:
     """Measure and log."""
     name = sys.argv[1] if len(sys.argv) > 1 else "movie-posters"
     with tempfile.TemporaryDirectory() as folder:
-        source = FeatureSource(Path(folder), {}, _phase)
+        source = FeatureSource(Path(folder), {}, phase)
         measured = np.array([_measure(_prepare(name, Path(folder), seed), source) for seed in range(SPLITS)])
     by_split = measured.mean(axis=2)  # (splits, fits, scores): a mean over the recipes
     lines = [
@@ -72,13 +69,7 @@ def main() -> None:
 def _prepare(name: str, cache_dir: Path, seed: int) -> PreparedData:
     csv, images = shared_posters(name)
     options = DataOptions(csv=csv, images=images, rules=CatalogueRules(), val_size=0.1, test_size=0.1, seed=seed)
-    return prepare_data(options, cache_dir, _phase)
-
-
-@contextmanager
-def _phase(what: str, n_posters: int) -> Iterator[Progress]:
-    print(f"{what}: {n_posters:,}", file=sys.stderr, flush=True)
-    yield lambda _: None
+    return prepare_data(options, cache_dir, phase)
 
 
 def _measure(data: PreparedData, source: FeatureSource) -> list[list[list[float]]]:

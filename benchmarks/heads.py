@@ -25,6 +25,9 @@ from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import train_head
 
 POSTERS, VAL, FEATURES, LABELS, REPEATS, SEED = 5000, 600, 2500, 10, 5, 0
+SMALLEST_DEVIATION = 1e-3
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 CHOSEN = Hyperparameters.model_validate(
     {
         "backbone": "tf_efficientnet_lite0", "image_size": 224, "features": "all_stages", "hidden_layers": 1,
@@ -65,7 +68,7 @@ def _measure() -> tuple[float, float, float, float]:
     ours, bare = [], []  # (training, validation, judging) and training, in seconds an epoch
     for _ in range(REPEATS):
         ours += list(_ours(features, targets))
-        bare += list(_bare(features[:POSTERS], targets[:POSTERS]))
+        bare += list(bare_epochs(features[:POSTERS], targets[:POSTERS], CHOSEN))
     trained, validated, judged = (statistics.median(column) for column in zip(*ours, strict=True))
     return trained, validated, judged, statistics.median(bare)
 
@@ -90,27 +93,33 @@ def _judge(probabilities: Array, targets: np.ndarray) -> None:
     score(probabilities, targets, thresholds.values)
 
 
-def _bare(features: Tensor, targets: Tensor) -> Iterator[float]:
+def bare_epochs(features: Tensor, targets: Tensor, chosen: Hyperparameters) -> Iterator[float]:
+    """Train a dense head on features (N, D) and targets (N, L) in plain PyTorch; yield the seconds of each epoch."""
     torch.manual_seed(SEED)
-    head = nn.Sequential(
-        nn.Dropout(CHOSEN.input_dropout),
-        nn.Linear(FEATURES, CHOSEN.width),
-        nn.BatchNorm1d(CHOSEN.width),
-        nn.ReLU(),
-        nn.Dropout(CHOSEN.dropout),
-        nn.Linear(CHOSEN.width, LABELS),
-    )
-    optimizer = torch.optim.AdamW(head.parameters(), CHOSEN.learning_rate, weight_decay=CHOSEN.weight_decay, fused=True)
-    features = (features - features.mean(0)) / features.std(0)
-    targets = targets * (1 - CHOSEN.label_smoothing) + CHOSEN.label_smoothing / 2
-    for _ in range(CHOSEN.epochs):
+    head = _bare_head(features.shape[1], targets.shape[1], chosen)
+    optimizer = torch.optim.AdamW(head.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay, fused=True)
+    features = (features - features.mean(0)) / features.std(0).clamp_min(SMALLEST_DEVIATION)
+    targets = targets * (1 - chosen.label_smoothing) + chosen.label_smoothing / 2
+    for _ in range(chosen.epochs):
         started = time.perf_counter()
-        for rows in torch.randperm(len(features)).split(CHOSEN.batch_size):
+        for rows in torch.randperm(len(features)).split(chosen.batch_size):
             optimizer.zero_grad()
             logits = head(features[rows])
-            sigmoid_focal_loss(logits, targets[rows], CHOSEN.focal_alpha, CHOSEN.focal_gamma, "mean").backward()
+            sigmoid_focal_loss(logits, targets[rows], chosen.focal_alpha, chosen.focal_gamma, "mean").backward()
             optimizer.step()
         yield time.perf_counter() - started
+
+
+def _bare_head(n_features: int, n_labels: int, chosen: Hyperparameters) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Dropout(chosen.input_dropout)]
+    width = n_features
+    for _ in range(chosen.hidden_layers):
+        layers.append(nn.Linear(width, chosen.width))
+        width = chosen.width
+        if chosen.norm in NORMS:
+            layers.append(NORMS[chosen.norm](width))
+        layers += [ACTIVATIONS[chosen.activation](), nn.Dropout(chosen.dropout)]
+    return nn.Sequential(*layers, nn.Linear(width, n_labels))
 
 
 if __name__ == "__main__":

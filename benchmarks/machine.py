@@ -9,9 +9,12 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from hpo.data.images import Progress
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "benchmarks" / "LOG.md"
@@ -40,6 +43,13 @@ def median_seconds(act: Callable[[], object], repeats: int) -> float:
         act()
         spent.append(time.perf_counter() - began)
     return statistics.median(spent)
+
+
+@contextmanager
+def phase(what: str, n_posters: int) -> Iterator[Progress]:
+    """Say what caches are filled with, once."""
+    print(f"{what}: {n_posters:,}", file=sys.stderr, flush=True)
+    yield lambda _: None
 
 
 def shared_posters(name: str) -> tuple[Path, Path]:

@@ -11,17 +11,15 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.machine import log, shared_posters
+from benchmarks.machine import log, phase, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.images import Progress
 from hpo.data.options import DataOptions
 from hpo.data.prepare import Part, PreparedData, prepare_data
 from hpo.model.hyperparameters import Hyperparameters
@@ -65,7 +63,7 @@ class _Searches:
         self.space = _space()
         data = _prepare(folder)
         self.train, self.val = data.part("train"), data.part("val")
-        self.source = FeatureSource(folder / "cache", {}, _phase)
+        self.source = FeatureSource(folder / "cache", {}, phase)
         _fill_cache(self.space, self.source, self.train, self.val)
 
     def run(self, pruner: str, seed: int) -> Found:
@@ -104,7 +102,7 @@ def _prepare(folder: Path) -> PreparedData:
     some = folder / "some.csv"
     pd.read_csv(csv, dtype=str).head(POSTERS).to_csv(some, index=False)
     options = DataOptions(csv=some, images=images, rules=CatalogueRules(), val_size=0.3, test_size=0.05, seed=0)
-    return prepare_data(options, folder / "cache", _phase)
+    return prepare_data(options, folder / "cache", phase)
 
 
 def _fill_cache(space: SearchSpace, source: FeatureSource, train: Part, val: Part) -> None:
@@ -113,12 +111,6 @@ def _fill_cache(space: SearchSpace, source: FeatureSource, train: Part, val: Par
     for unfreeze in ("last_stage", "last_two_stages"):
         chosen = space.rebuild({**defaults, "unfreeze": unfreeze, "finetune_epochs": 3})
         run_trial(chosen, train, val, source, Objective(METRIC), seed=0)
-
-
-@contextmanager
-def _phase(what: str, n_posters: int) -> Iterator[Progress]:
-    print(f"{what}: {n_posters:,}", file=sys.stderr, flush=True)
-    yield lambda _: None
 
 
 def _table(found: dict[str, list[Found]], seconds: float, n_train: int) -> list[str]:

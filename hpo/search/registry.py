@@ -130,7 +130,7 @@ class Registry:
         return next((int(version.version) for version in versions if version.name == model_name), None)
 
     def _upload_model(self, run_id: str, bundle: Path) -> None:
-        from hpo.search.registered_model import save  # late: it imports pyfunc, which takes a second
+        from hpo.search.registered_model import save  # late: it imports PyTorch, which most commands do without
 
         with tempfile.TemporaryDirectory() as temporary:
             save(bundle, Path(temporary) / _MODEL)

@@ -71,6 +71,11 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
 
 
 def _connect_file(url: str) -> optuna.storages.RDBStorage:
+    if sqlalchemy.make_url(url).database in (None, "", ":memory:"):
+        raise StudyError(
+            f"Expected a database for studies at {url}, which cannot be used (it is in memory, and gone with its "
+            "process): check --storage."
+        )
     file = Path(url.partition("///")[2])
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):

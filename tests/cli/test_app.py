@@ -84,7 +84,7 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_1(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["status", "leaderboard", "export-best"])
-@pytest.mark.parametrize("storage", ["nonsense", "nosuch://place", "sqlite:///{folder}/text/optuna.db"])
+@pytest.mark.parametrize("storage", ["nonsense", "nosuch://place", "sqlite:///{folder}/text/optuna.db", "sqlite://"])
 def test_an_unusable_storage_is_named_with_a_cure(tmp_path, command, storage):
     (tmp_path / "text").write_text("no folder")
     place = storage.format(folder=tmp_path)
