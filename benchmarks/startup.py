@@ -75,7 +75,7 @@ def _first_trial(words: Sequence[str]) -> float:
     began = datetime.datetime.now()
     _hpo(*words)
     trials = optuna.load_study(study_name="s", storage=f"sqlite:///{Path('mlruns/optuna.db')}").trials
-    return (trials[-1].datetime_start - began).total_seconds()
+    return (max(trial.datetime_start for trial in trials if trial.datetime_start) - began).total_seconds()
 
 
 if __name__ == "__main__":
