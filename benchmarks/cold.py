@@ -1,8 +1,8 @@
 """A search from empty caches beside the least that it has to do: `python -m benchmarks.cold [hpo search options]`.
 
 50 trials of the default space on the movie posters, as a person types it. Beside it stand bare loops of the same work:
-every poster decoded and passed through each backbone that the trials chose, once, and the heads of all trials trained in
-plain PyTorch for as many epochs as they had, without validation, thresholds, records or confirmation.
+every poster decoded and passed through each backbone that the trials chose, once, and the heads of all trials trained
+in plain PyTorch for as many epochs as they had, without validation, thresholds, records or confirmation.
 """
 
 from __future__ import annotations
