@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hpo.model.dropout import Dropout
 from hpo.model.hyperparameters import Hyperparameters
 
 SMALLEST_WIDTH = 8  # halving stops here
@@ -63,7 +64,7 @@ class Gated(nn.Module):
 def _block(before: int, after: int, chosen: Hyperparameters) -> list[nn.Module]:
     norm = [] if chosen.norm == "none" else [_NORMS[chosen.norm](after)]
     layer = [nn.Linear(before, after), *norm, _ACTIVATIONS[chosen.activation]()]
-    dropout = nn.Dropout(chosen.dropout)
+    dropout = Dropout(chosen.dropout)
     if chosen.block == "residual":
         return [Residual(before, after, nn.Sequential(*layer, dropout))]
     if chosen.block == "gated":

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from hpo.errors import SpaceError
 from hpo.model.attention_pooling import PooledInputs
 from hpo.model.blocks import hidden_blocks, hidden_widths
+from hpo.model.dropout import Dropout
 from hpo.model.head_memory import check_fits_memory
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.label_query import LabelQueries, LabelWise
@@ -114,7 +115,7 @@ def _layers(
         hidden = nn.Sequential(*hidden_blocks(chosen.width, chosen))
         return queries, hidden, LabelWise(_last_width(chosen.width, chosen), n_labels)
     inputs = PooledInputs(n_features, map_channels if needs_map(chosen) else ())
-    hidden = nn.Sequential(nn.Dropout(chosen.input_dropout), *hidden_blocks(inputs.n_outputs, chosen))
+    hidden = nn.Sequential(Dropout(chosen.input_dropout), *hidden_blocks(inputs.n_outputs, chosen))
     return inputs, hidden, nn.Linear(_last_width(inputs.n_outputs, chosen), n_labels)
 
 

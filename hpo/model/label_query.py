@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.model.attention_pooling import MapTokens
+from hpo.model.dropout import Dropout
 from hpo.model.hyperparameters import Hyperparameters
 
 _LARGEST_START = 0.02  # of a new query: small, so that every label begins with the average of all tokens
@@ -27,13 +28,13 @@ class LabelQueries(nn.Module):
         super().__init__()
         width = chosen.width
         self.queries = nn.Parameter(torch.empty(n_labels, width).uniform_(-_LARGEST_START, _LARGEST_START))
-        self.from_features = nn.Sequential(nn.Dropout(chosen.input_dropout), nn.Linear(n_features, width))
+        self.from_features = nn.Sequential(Dropout(chosen.input_dropout), nn.Linear(n_features, width))
         self.from_maps = nn.ModuleList(
-            nn.Sequential(MapTokens(channels), nn.Dropout(chosen.input_dropout), nn.Linear(channels, width))
+            nn.Sequential(MapTokens(channels), Dropout(chosen.input_dropout), nn.Linear(channels, width))
             for channels in map_channels
         )
         self.attention = nn.MultiheadAttention(width, chosen.attention_heads, batch_first=True)
-        self.dropout = nn.Dropout(chosen.dropout)
+        self.dropout = Dropout(chosen.dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, standardised: Tensor, maps: Sequence[Tensor]) -> Tensor:
