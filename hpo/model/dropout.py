@@ -1,8 +1,8 @@
 """Dropout that costs next to nothing on a CPU.
 
-PyTorch draws the masks of a CPU in one thread, a number at a time, which takes longer than the matrix product behind them.
-Here one draw of 64 bits decides on four inputs: eight times as fast for 256 × 1,700 of them (``python -m
-benchmarks.heads``), at a rate that is rounded to 1 / 65,536.
+PyTorch draws the masks of a CPU in one thread, a number at a time: 40 % of the time in which a head trains. Here one
+draw of 64 bits decides on four inputs, eight times as fast for 256 × 1,700 of them (``benchmarks/LOG.md``), at a rate
+that is rounded to 1 / 65,536.
 """
 
 from __future__ import annotations
