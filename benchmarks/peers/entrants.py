@@ -117,30 +117,32 @@ def _complaints(folder: Path, usage: Usage, minutes: float) -> list[str]:
 
 
 def run_hpo(space: str, options: str, inputs: Inputs, marks: list[float], folder: Path) -> Outcome:
-    """Run hpo from cold caches to each mark."""
-    outcome = Outcome()
-    for mark in marks:
-        outcome.add(_run_hpo(space, options, inputs, mark, folder / f"hpo-{space}{mark:g}"))
-    return outcome
-
-
-def _run_hpo(space: str, options: str, inputs: Inputs, mark: float, folder: Path) -> Outcome:
+    """Run hpo from cold caches: one study, stopped for its export at each mark and then gone on with."""
+    folder = folder / f"hpo-{space}"
     work, environment = _place(folder / "work")
     environment["PYTHONPATH"] = str(ROOT)
     hpo = [sys.executable, "-m", "hpo"]
-    timeout = f"{mark * 60 - EXPORT_SECONDS:.0f}s"
     data = ["--data", str(inputs.csv), "--images", str(inputs.images), "--split", str(inputs.split), "--space", space]
-    search = [*hpo, "search", *data, "--trials", "100000", "--timeout", timeout, *shlex.split(options)]
-    usage = watch(search, work, environment, mark * 60 + GRACE_SECONDS)
-    usage += watch([*hpo, "export-best", "--out", "best"], work, environment, GRACE_SECONDS)
-    outcome = Outcome(usage, disk_bytes(work), n_lines=2, words=_complaints(folder, usage, mark))
-    bundle = work / "best" / "bundle.json"
-    if bundle.is_file():
-        test = json.loads(bundle.read_text())["metrics"]["test"]
-        scores = {metric: test[metric] for metric in METRICS}
-        outcome.results = [Result(mark, usage.seconds, {OWN: scores, CALIBRATED: scores})]
-    outcome.trials_an_hour = _finished(hpo, work, environment) * 3600 / usage.seconds
+    search = [*hpo, "search", *data, "--trials", "100000", *shlex.split(options)]
+    outcome = Outcome(n_lines=2)
+    for mark in marks:
+        left = mark * 60 - outcome.usage.seconds - EXPORT_SECONDS
+        outcome.usage += watch([*search, "--timeout", f"{left:.0f}s"], work, environment, left + GRACE_SECONDS)
+        bundle = work / f"best{mark:g}"
+        outcome.usage += watch([*hpo, "export-best", "--out", bundle.name], work, environment, GRACE_SECONDS)
+        outcome.words = _complaints(folder, outcome.usage, mark)
+        outcome.results += _result(mark, outcome.usage.seconds, bundle)
+    outcome.disk_bytes = disk_bytes(work)
+    outcome.trials_an_hour = _finished(hpo, work, environment) * 3600 / outcome.usage.seconds
     return outcome
+
+
+def _result(mark: float, seconds: float, bundle: Path) -> list[Result]:
+    if not (bundle / "bundle.json").is_file():
+        return []
+    test = json.loads((bundle / "bundle.json").read_text())["metrics"]["test"]
+    scores = {metric: test[metric] for metric in METRICS}
+    return [Result(mark, seconds, {OWN: scores, CALIBRATED: scores})]
 
 
 def _finished(hpo: list[str], work: Path, environment: dict[str, str]) -> int:

@@ -5,8 +5,9 @@
     python -m benchmarks.peers.run --minutes 45 [--peer plain --peer ray ...] [--data movie-posters]
 
 Every entrant starts cold, has the machine to itself and is scored at 5, 15 and 45 minutes of wall-clock from the start
-of its process, as far as `--minutes` goes. What knows its limit of time beforehand (hpo, AutoGluon, Ludwig) is run once
-for each mark; of what does not, one run holds all marks. `--no-log` prints the table only.
+of its process, as far as `--minutes` goes. What must know its limit of time beforehand (AutoGluon, Ludwig) is run once
+for each mark; of the others one run holds all marks: hpo's search is stopped at each, its best exported, and the same
+study gone on with, all of it within the time. `--no-log` prints the table only.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ def main() -> None:
         folder = asked.keep.resolve() if asked.keep else Path(temporary)
         (folder / "inputs").mkdir(parents=True)
         inputs = prepare(asked.data, asked.posters, folder / "inputs")
-        for name, space in spaces.items() if not asked.without_hpo else ():
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            outcomes[name] = run_hpo(space, asked.hpo_options, inputs, marks, folder)
         for name in peers:
             print(f"{name} ...", file=sys.stderr, flush=True)
             outcomes[name] = run_peer(name, inputs, marks, folder)
+        for name, space in spaces.items() if not asked.without_hpo else ():
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            outcomes[name] = run_hpo(space, asked.hpo_options, inputs, marks, folder)
     posters = ", ".join(f"{n:,} {part}" for part, n in inputs.n_posters.items())
     lines = [f"{asked.data}, {posters} posters.\n", *_table(outcomes, marks), "", *_words(outcomes)]
     command = shlex.join(["python", "-m", "benchmarks.peers.run", *sys.argv[1:]])
