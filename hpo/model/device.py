@@ -1,12 +1,14 @@
 """Where a network trains and in which arithmetic: CUDA, then Apple's MPS, then the CPU.
 
 Half precision is used on GPUs alone: bfloat16 is ten times slower than fp32 on a CPU without it, and no faster on one
-that has it (``benchmarks/LOG.md``).
+that has it (``benchmarks/LOG.md``). Two libraries can multiply float32 matrices for PyTorch on a CPU, and of an AMD
+processor MKL leaves half unused.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,6 +26,10 @@ class Device:
     def autocast(self) -> AbstractContextManager[object]:
         """Multiply in half precision inside, where there is one."""
         return torch.autocast(self.device.type, self.half, enabled=self.half is not None)
+
+    def matmul(self) -> AbstractContextManager[None]:
+        """Multiply float32 matrices inside, backwards too, by the faster library of a CPU."""
+        return _onednn() if self.device.type == "cpu" and _onednn_is_faster() else nullcontext()
 
     def gradient_scaler(self) -> torch.amp.GradScaler:
         """float16 gradients underflow unless the loss is scaled; bfloat16 and float32 have the range."""
@@ -44,3 +50,24 @@ def best_device() -> Device:
     if torch.backends.mps.is_available():
         return Device(torch.device("mps"), None)
     return Device(torch.device("cpu"), None)
+
+
+@cache
+def _onednn_is_faster() -> bool:
+    """Say whether this is an AMD processor with AVX-512, which MKL does not use there."""
+    if not (hasattr(torch.cpu, "get_capabilities") and hasattr(torch.backends.mkldnn, "matmul")):  # an older PyTorch
+        return False
+    cpu = torch.cpu.get_capabilities()
+    return str(cpu.get("cpu_name", "")).startswith("AMD") and bool(cpu.get("avx512_f")) and not cpu.get("amx_tile")
+
+
+@contextmanager
+def _onednn() -> Iterator[None]:
+    """Let oneDNN multiply, by the one setting that does: it allows bfloat16, which oneDNN takes up on AMX alone."""
+    matmul = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before

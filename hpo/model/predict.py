@@ -20,7 +20,7 @@ def predict_probabilities(network: nn.Module, examples: Examples, device: Device
     device = device or best_device()
     rows = torch.arange(len(examples.features))
     batches = torch.split(rows, _CHUNK_POSTERS if examples.stored else len(rows))
-    with torch.inference_mode():
+    with torch.inference_mode(), device.matmul():
         logits = torch.cat([_predict(network, inputs, device) for _, inputs in examples.batches(batches)])
     mean = logits.view(examples.n_views, examples.n_posters, -1).mean(0)
     return torch.sigmoid(mean).numpy()

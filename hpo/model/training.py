@@ -139,7 +139,8 @@ class _Training:
 
     def _epoch(self, val: Examples) -> _Epoch:
         started = time.perf_counter()
-        loss = self._train()
+        with self.device.matmul():
+            loss = self._train()
         probabilities, rate = self.predict(val), self.optimizer.param_groups[-1]["lr"]
         seconds = time.perf_counter() - started
         figures = EpochFigures(train_loss=loss, learning_rate=rate, seconds=seconds, micro_batch=self.micro_batch)
