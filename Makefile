@@ -51,7 +51,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.efficiency
-	$(BIN)/python -m benchmarks.peers.run --minutes 15
+	$(BIN)/python -m benchmarks.peers.run --marks 5 15
 
 # What `make bench` measures hpo beside: an environment each, 8 GB in all. Without them it passes that over.
 peers: $(VENV)/installed-dev
