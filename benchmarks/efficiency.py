@@ -63,7 +63,7 @@ STRATEGIES = {
     "TPE": Strategy(),
     "TPE, pruning": Strategy(pruner="median"),
     "TPE, pruning, recipes": Strategy(pruner="median", recipes=True),
-    "random, 5 folds, recipes": Strategy("random", pruner=None, recipes=True, folds=5),
+    "random, 5 folds, portfolio": Strategy("random", pruner=None, portfolio=True, folds=5),
     "TPE, 5 folds, recipes": Strategy(pruner=None, recipes=True, folds=5),  # the default
     "TPE, 5 folds, portfolio": Strategy(pruner=None, portfolio=True, folds=5),
 }
