@@ -17,11 +17,10 @@ import pandas as pd
 import pytest
 
 from hpo.bundle.predictor import Predictor
-from hpo.search.export import reopen_data
 from hpo.search.places import Places
-from hpo.search.pool import load_probabilities
 from hpo.search.study import open_study
 from hpo.search.tracking import open_tracking
+from hpo.search.workshop import Workshop
 from tests.postgres import free_port
 from tests.search.test_registered_model import asked
 from tests.test_end_to_end import CommandLine
@@ -54,13 +53,13 @@ def of_the_trial(hpo: CommandLine) -> tuple[list[Path], np.ndarray]:
     mlruns = hpo.folder / "mlruns"
     places = Places(f"sqlite:///{mlruns}/optuna.db", f"sqlite:///{mlruns}/mlflow.db", mlruns, hpo.folder / "cache")
     study = open_study(places.storage, "s", places.locks, 0, create=False)
-    val = reopen_data(study, places, silent).part("val")
     tracking = open_tracking(places.tracking_uri, places.artifacts)
+    workshop = Workshop.reopen(study, tracking, places, silent)
     champion = tracking.registry.champion("s")
     assert champion is not None
-    said = load_probabilities(tracking, champion.run_id, val)
+    said = workshop.probabilities(champion.run_id)
     assert said is not None
-    return list(val.posters.paths), said
+    return list(workshop.trainer.judged_on.posters.paths), said
 
 
 @contextmanager

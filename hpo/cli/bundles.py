@@ -39,7 +39,7 @@ def evaluate(
     from hpo.data.catalogue.catalogue import read_catalogue
     from hpo.decision.baselines import baseline_averages
     from hpo.report.tables import print_evaluation
-    from hpo.search.export import evaluate as judge
+    from hpo.search.judgement import evaluate as judge
 
     predictor = Predictor.load(bundle)
     columns = {

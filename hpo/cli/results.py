@@ -124,23 +124,16 @@ def export_best(
     from hpo.search.export import check_replaceable, export_ensemble
     from hpo.search.export import export_best as export
     from hpo.search.tracking import open_tracking
+    from hpo.search.workshop import Workshop
 
     folder, precision = out or Path(f"bundle-{opened.name}"), onnx_precision if onnx else None
     check_replaceable(folder, force=force)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch(opened.metric) as watch:
         if ensemble:
+            workshop = Workshop.reopen(opened, tracking, places, watch.phase)
             exported = export_ensemble(
-                opened,
-                tracking,
-                places,
-                folder,
-                watch.phase,
-                max_members,
-                max_cost,
-                min_labels,
-                flip_average,
-                precision,
+                workshop, folder, watch.phase, max_members, max_cost, min_labels, flip_average, precision
             )
         else:
             exported = export(opened, tracking, places, folder, watch.phase, min_labels, precision)
@@ -163,15 +156,12 @@ def ensemble(
     from hpo.cli.watch import RichWatch
     from hpo.report.ensemble import ensemble_account, print_ensemble
     from hpo.search.ensemble import select_members
-    from hpo.search.export import reopen_data
     from hpo.search.tracking import open_tracking
-    from hpo.search.trainer import Trainer
+    from hpo.search.workshop import Workshop
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch(opened.metric) as watch:
-        data = reopen_data(opened, places, watch.phase)
-        trainer = Trainer.of(opened.attributes, data, places.cache_dir, watch.phase)
-        selected = select_members(opened, tracking, data, trainer, max_members, max_cost)
+        selected = select_members(Workshop.reopen(opened, tracking, places, watch.phase), max_members, max_cost)
     if as_json:
         typer.echo(json.dumps(ensemble_account(opened, selected), ensure_ascii=False))
     else:

@@ -17,16 +17,13 @@ from hpo.data.images import Phase
 from hpo.data.options import DataOptions
 from hpo.data.prepare import Part, PreparedData
 from hpo.data.shards import Array
-from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import METRICS, predict
 from hpo.errors import DataError, StudyError, TrackingError
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import Picture, check_replaceable, thumbnail, whole_or_absent
 from hpo.search.ensemble import Selected, select_members
-from hpo.search.export import reopen_data
 from hpo.search.objective import judged_posters
 from hpo.search.places import Places
-from hpo.search.pool import load_probabilities
 from hpo.search.record import TrialRecord
 from hpo.search.space.documents import SHIPPED_SPACES
 from hpo.search.study import Study
@@ -39,7 +36,7 @@ from hpo.search.summary import (
     threshold_rows,
 )
 from hpo.search.tracking import Tracking
-from hpo.search.trainer import Trainer
+from hpo.search.workshop import Workshop
 
 _TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
 
@@ -193,20 +190,18 @@ def command_of(study: Study) -> str:
 def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> Judged:
     """What needs the posters themselves, or MLflow."""
     try:
-        data = reopen_data(study, places, phase)
-        trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
-        part = trainer.judged_on
-        baselines = constant_baselines(trainer.train.targets, part.targets)
-        probabilities = load_probabilities(tracking, study.run_id(leader), part)
-        selected = select_members(study, tracking, data, trainer)
+        workshop = Workshop.reopen(study, tracking, places, phase)
+        probabilities = workshop.probabilities(study.run_id(leader))
+        selected = select_members(workshop)
     except (DataError, StudyError, TrackingError) as error:
         return Judged(why_not=str(error))
     right: tuple[Example, ...] = ()
     wrong: tuple[Example, ...] = ()
     if probabilities is not None:
-        _, judged = trainer.objective.judge(probabilities, part.targets)
-        right, wrong = _examples(part, probabilities, judged.thresholds.values, data.catalogue.label_names)
-    return Judged(data, selected, right, wrong, baselines)
+        part, names = workshop.trainer.judged_on, workshop.data.catalogue.label_names
+        _, judged = workshop.trainer.objective.judge(probabilities, part.targets)
+        right, wrong = _examples(part, probabilities, judged.thresholds.values, names)
+    return Judged(workshop.data, selected, right, wrong, workshop.baselines)
 
 
 def _examples(

@@ -24,19 +24,16 @@ from hpo.data.images import Phase
 from hpo.data.shards import Array
 from hpo.data.splits.leakage import Rows
 from hpo.decision.averages import averages
-from hpo.decision.baselines import constant_baselines
 from hpo.decision.bootstrap import Decided, paired_differences, paired_label_differences
 from hpo.decision.counts import Bools
 from hpo.decision.metrics import predict, score
 from hpo.decision.thresholds import cross_fit
 from hpo.errors import BundleError, DataError, StudyError
-from hpo.search.describe import describe
-from hpo.search.export import reopen_data
 from hpo.search.places import Places
-from hpo.search.pool import download_network, load_probabilities
+from hpo.search.pool import download_network
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
-from hpo.search.trainer import Trainer
+from hpo.search.workshop import Workshop
 
 _TRIAL = re.compile(r"#?(\d+)")
 
@@ -158,10 +155,9 @@ class Contest:
     def on_the_study(self, names: tuple[str, str]) -> Comparison:
         """Compare two trials, or versions, of the study on the posters that it judged them on. Raises StudyError."""
         study = self._study_of(names)
-        data = reopen_data(study, self.places, self.phase)
-        trainer = Trainer.of(study.attributes, data, self.places.cache_dir, self.phase)
-        part, objective = trainer.judged_on, trainer.objective
-        tables = [self._kept(study, name, trainer) for name in names]
+        workshop = Workshop.reopen(study, self.tracking, self.places, self.phase)
+        part, objective = workshop.trainer.judged_on, workshop.trainer.objective
+        tables = [self._kept(workshop, name) for name in names]
         first, second = (
             Decided(table, cross_fit(objective.strategy, table, part.targets, objective.metric)) for table in tables
         )
@@ -169,7 +165,7 @@ class Contest:
             names,
             f"the posters that study {study.name!r} judged on, thresholds cross-fitted",
             tuple(f"{path}" for path in part.posters.paths),
-            data.catalogue.label_names,
+            workshop.data.catalogue.label_names,
             part.targets,
             part.groups,
             (first, second),
@@ -186,14 +182,14 @@ class Contest:
             raise StudyError("Expected a study whose trials are compared, got none: begin one with hpo search.")
         return self.study
 
-    def _kept(self, study: Study, name: str, trainer: Trainer) -> Array:
-        number = self._trial_number(name)
+    def _kept(self, workshop: Workshop, name: str) -> Array:
+        study, number = workshop.study, self._trial_number(name)
         if number is None:
             model, _, _ = _parsed(name)
             if model != study.name:
                 raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
             number = self.tracking.registry.version(*_parsed(name)).trial_number
-        probabilities = load_probabilities(self.tracking, study.run_id(self._trial(study, number)), trainer.judged_on)
+        probabilities = workshop.probabilities(study.run_id(self._trial(study, number)))
         if probabilities is None:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
         return probabilities
@@ -221,11 +217,9 @@ class Contest:
             return Predictor.load(kept) if kept is not None else self._trained_again(study, trial)
 
     def _trained_again(self, study: Study, trial: FrozenTrial) -> Predictor:
-        data = reopen_data(study, self.places, self.phase)
-        trainer = Trainer.of(study.attributes, data, self.places.cache_dir, self.phase)
-        result = trainer.repeat(trial, study.attributes["seed"])
-        baselines = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
-        return Predictor(describe(study.attributes, data, baselines, result), result.network)
+        workshop = Workshop.reopen(study, self.tracking, self.places, self.phase)
+        result = workshop.train_again(trial)
+        return Predictor(workshop.describe(result), result.network)
 
     def _is_bundle(self, name: str) -> bool:
         return not name.startswith("models:/") and self._trial_number(name) is None

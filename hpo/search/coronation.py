@@ -14,16 +14,14 @@ from statistics import fmean, stdev
 from optuna.trial import FrozenTrial
 
 from hpo.bundle.card import model_card
-from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
 from hpo.decision.bootstrap import Decided, paired_differences
-from hpo.search.describe import Baselines, describe, save_trial
-from hpo.search.pool import load_probabilities
+from hpo.search.describe import save_trial
 from hpo.search.registry import Version
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
-from hpo.search.trainer import Trainer
 from hpo.search.trial import TrialResult
+from hpo.search.workshop import Workshop
 
 TOP_TRIALS = 3
 FRESH_SEEDS = 2
@@ -50,11 +48,10 @@ def take_lead(
 class Coronation:
     """Decides which trial of a study has the alias ``champion``. Methods raise TrackingError."""
 
-    def __init__(
-        self, data: PreparedData, baselines: Baselines, study: Study, tracking: Tracking, trainer: Trainer
-    ) -> None:
-        self._data, self._baselines, self._study = data, baselines, study
-        self._tracking, self._trainer = tracking, trainer
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._study, self._tracking, self._trainer = workshop.study, workshop.tracking, workshop.trainer
+        self._labels = workshop.data.fingerprints["labels"]
 
     def lead(self, number: int, run_id: str, result: TrialResult) -> None:
         """Make a trial that is better than all before it the champion, until the end of the search."""
@@ -62,7 +59,7 @@ class Coronation:
             self._study,
             self._tracking,
             result.value,
-            self._data.fingerprints["labels"],
+            self._labels,
             lambda champion: self._crown(
                 number, run_id, result, f"{self._lead_over(champion, number, result)}; to be confirmed"
             ),
@@ -80,8 +77,7 @@ class Coronation:
             return  # no trial is complete, or hpo sync has yet to write its run
         reason = self._lead_over_others(leader)
         if champion is None or champion.trial_number != leader.number or not self._same_data(champion):
-            result = self._trainer.repeat(leader, self._study.attributes["seed"])  # the same trial again
-            self._crown(leader.number, run_id, result, reason)
+            self._crown(leader.number, run_id, self._workshop.train_again(leader), reason)
             return
         self._study.note_crowned({"version": champion.version, "run_id": champion.run_id, "reason": reason})
         if len(self._study.confirmed_values(leader)) > 1:
@@ -113,7 +109,7 @@ class Coronation:
             notice(f"Champion: {self._mean_in_words(leader)}.")
 
     def _crown(self, number: int, run_id: str, result: TrialResult, reason: str) -> None:
-        described = describe(self._study.attributes, self._data, self._baselines, result)
+        described = self._workshop.describe(result)
         card = model_card(described)
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
@@ -127,7 +123,7 @@ class Coronation:
                     "hpo.study": self._study.name,
                     "hpo.metric": self._study.metric,
                     "hpo.value": f"{result.value:.6f}",
-                    _DATA_TAG: self._data.fingerprints["labels"],
+                    _DATA_TAG: self._labels,
                 },
                 description=card.split("---\n", 2)[-1].strip(),  # without what only the Hugging Face hub reads
                 reason=reason,
@@ -136,7 +132,7 @@ class Coronation:
         self._study.note_crowned({"version": version, "run_id": run_id, "reason": reason, "ci95": [low, high]})
 
     def _same_data(self, champion: Version) -> bool:
-        return champion.tags.get(_DATA_TAG) == self._data.fingerprints["labels"]
+        return champion.tags.get(_DATA_TAG) == self._labels
 
     def _lead_over(self, champion: Version | None, number: int, result: TrialResult) -> str:
         if champion is None:
@@ -150,7 +146,7 @@ class Coronation:
         others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
         if not others:
             return f"trial {leader.number} is the first complete trial"
-        mine = load_probabilities(self._tracking, self._study.run_id(leader), self._trainer.judged_on)
+        mine = self._workshop.probabilities(self._study.run_id(leader))
         compared = "" if mine is None else self._compared(mine, self._study.run_id(others[0]))
         return f"{self._mean_in_words(leader)}; against trial {others[0].number}, the runner-up{compared}"
 
@@ -166,7 +162,7 @@ class Coronation:
     def _compared(self, probabilities: Array, run_id: str | None) -> str:
         """Say how far ahead of another trial one is on the same posters, where that one kept its probabilities."""
         part, metric = self._trainer.judged_on, self._study.metric
-        other = load_probabilities(self._tracking, run_id, part)
+        other = self._workshop.probabilities(run_id)
         if other is None:
             return ""
         mine, theirs = self._decided(probabilities), self._decided(other)

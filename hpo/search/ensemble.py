@@ -19,7 +19,6 @@ from hpo.bundle.bundle import load_classifier
 from hpo.bundle.description import load_description
 from hpo.bundle.predictor import Predictor
 from hpo.data.images import Phase
-from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
 from hpo.decision.ensemble import MAX_MEMBERS, Limits, Step, claimed, select
 from hpo.decision.ensemble import Ensemble as Choice
@@ -28,12 +27,11 @@ from hpo.model.classifier import Classifier
 from hpo.model.ensemble import Ensemble, Network
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.describe import describe_network, measure
-from hpo.search.pool import Pool, download_network, load_pool, load_probabilities
+from hpo.search.pool import Pool, download_network, load_pool
 from hpo.search.source import predicted_views
-from hpo.search.study import Study
-from hpo.search.tracking import Tracking
 from hpo.search.trainer import Trainer
 from hpo.search.work import WorkCounter
+from hpo.search.workshop import Workshop
 
 DEFAULT_MAX_MEMBERS = MAX_MEMBERS
 
@@ -60,18 +58,13 @@ class Assembled:
 
 
 def select_members(
-    study: Study,
-    tracking: Tracking,
-    data: PreparedData,
-    trainer: Trainer,
-    max_members: int = DEFAULT_MAX_MEMBERS,
-    max_cost: float | None = None,
+    workshop: Workshop, max_members: int = DEFAULT_MAX_MEMBERS, max_cost: float | None = None
 ) -> Selected:
     """Choose trials by the posters that they were judged on; ``max_cost`` is in forward passes of the best trial.
 
     Raises StudyError where no trial kept its probabilities, DataError where none is cheap enough.
     """
-    pool, limits, ensemble = _choice(study, tracking, trainer, max_members, max_cost)
+    pool, limits, ensemble = _choice(workshop, max_members, max_cost)
     order = [member.candidate for member in ensemble.members]
     return Selected(
         trials=tuple(pool.trials[at] for at in order),
@@ -79,25 +72,24 @@ def select_members(
         steps=ensemble.steps,
         costs_gflop=tuple(limits.cost(order[: n + 1]) for n in range(len(order))),
         n_pool=len(pool.trials),
-        claim=_claim(pool.probabilities, data, trainer, limits),
-        best_single=_claim(pool.probabilities[:1], data, trainer, Limits(max_members=1)),
+        claim=_claim(pool.probabilities, workshop, limits),
+        best_single=_claim(pool.probabilities[:1], workshop, Limits(max_members=1)),
     )
 
 
-def member_trials(study: Study, tracking: Tracking, trainer: Trainer) -> tuple[FrozenTrial, ...]:
+def member_trials(workshop: Workshop) -> tuple[FrozenTrial, ...]:
     """Return the trials that ``select_members`` chooses when left alone, without what their average may claim.
 
     Raises StudyError where no trial kept its probabilities, BackboneError where a backbone cannot be had any more.
     """
-    pool, _, ensemble = _choice(study, tracking, trainer, DEFAULT_MAX_MEMBERS, None)
+    pool, _, ensemble = _choice(workshop, DEFAULT_MAX_MEMBERS, None)
     return tuple(pool.trials[member.candidate] for member in ensemble.members)
 
 
-def _choice(
-    study: Study, tracking: Tracking, trainer: Trainer, max_members: int, max_cost: float | None
-) -> tuple[Pool, Limits, Choice]:
+def _choice(workshop: Workshop, max_members: int, max_cost: float | None) -> tuple[Pool, Limits, Choice]:
+    trainer = workshop.trainer
     part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
-    pool = load_pool(study, tracking, part)
+    pool = load_pool(workshop.study, workshop.tracking, part)
     counter = WorkCounter(trainer.source, trainer.train, trainer.val)
     costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
     most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
@@ -105,10 +97,10 @@ def _choice(
     return pool, limits, select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
 
 
-def _claim(candidates: Array, data: PreparedData, trainer: Trainer, limits: Limits) -> dict[str, Any]:
-    part, objective = trainer.judged_on, trainer.objective
+def _claim(candidates: Array, workshop: Workshop, limits: Limits) -> dict[str, Any]:
+    part, objective = workshop.trainer.judged_on, workshop.trainer.objective
     found = claimed(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
-    names = data.catalogue.label_names
+    names = workshop.data.catalogue.label_names
     return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
 
 
@@ -131,25 +123,18 @@ def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> 
     }
 
 
-def assemble(
-    selected: Selected,
-    study: Study,
-    tracking: Tracking,
-    data: PreparedData,
-    trainer: Trainer,
-    phase: Phase,
-    flip_average: bool = False,
-) -> Assembled:
+def assemble(selected: Selected, workshop: Workshop, phase: Phase, flip_average: bool = False) -> Assembled:
     """Put the chosen trials together; those whose network was not kept are trained again, and come out the same.
 
     With ``flip_average`` every member looks at posters mirrored as well, and thresholds are fitted on what that gives
     (in folds, where no poster is unseen by all of a trial's networks, on the probabilities without).
     """
+    trainer = workshop.trainer
     members: list[tuple[Classifier, float]] = []
     mean = np.zeros(trainer.judged_on.targets.shape)
     with phase("putting the ensemble together", len(selected.trials)) as progress:
         for trial, weight in zip(selected.trials, selected.weights, strict=True):
-            network, probabilities = _trained(trial, study, tracking, trainer)
+            network, probabilities = _trained(trial, workshop)
             alone = network.members() if isinstance(network, Ensemble) else [(network, 1.0)]
             members += [(classifier, weight * share) for classifier, share in alone]
             mean += weight * probabilities
@@ -157,7 +142,7 @@ def assemble(
     together = Ensemble.of(members, flip_average)
     fitted = _thresholds(mean, trainer)
     if flip_average and trainer.n_folds == 1:
-        described = describe_network(study.attributes, data, together, fitted, {})
+        described = describe_network(workshop.study.attributes, workshop.data, together, fitted, {})
         paths = trainer.judged_on.posters.paths
         with phase("looking at both sides", len(paths)) as progress:
             fitted = _thresholds(Predictor(described, together).predict(paths, progress).probabilities, trainer)
@@ -169,13 +154,13 @@ def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
     return fit(objective.strategy, np.clip(probabilities, 0.0, 1.0), targets, objective.metric)
 
 
-def _trained(trial: FrozenTrial, study: Study, tracking: Tracking, trainer: Trainer) -> tuple[Network, Array]:
+def _trained(trial: FrozenTrial, workshop: Workshop) -> tuple[Network, Array]:
     """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
-    run_id = study.run_id(trial)
-    probabilities = load_probabilities(tracking, run_id, trainer.judged_on)
+    run_id = workshop.study.run_id(trial)
+    probabilities = workshop.probabilities(run_id)
     with tempfile.TemporaryDirectory() as folder:
-        kept = None if run_id is None else download_network(tracking, run_id, Path(folder))
+        kept = None if run_id is None else download_network(workshop.tracking, run_id, Path(folder))
         if kept is not None and probabilities is not None:
             return load_classifier(kept, load_description(kept)), probabilities
-    result = trainer.repeat(trial, study.attributes["seed"])
+    result = workshop.train_again(trial)
     return result.network, result.val_probabilities

@@ -21,13 +21,12 @@ from hpo.data.images import Phase
 from hpo.errors import HpoError, StudyError, TrackingError
 from hpo.search.artifact_files import ArtifactFiles, StoredRun
 from hpo.search.ensemble import member_trials
-from hpo.search.export import reopen_data
 from hpo.search.places import Places
 from hpo.search.pool import BUNDLE, POOL
 from hpo.search.retention import GRACE_SECONDS, MODEL, Facts, Item, Plan, Rules, Spooled, plan
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
-from hpo.search.trainer import Trainer
+from hpo.search.workshop import Workshop
 
 KEEP = 5  # best trials, whose weights stay
 
@@ -64,14 +63,7 @@ def free(
     return replace(planned, items=freed)
 
 
-def free_after_search(
-    study: Study,
-    tracking: Tracking,
-    spool: Path,
-    trainer: Trainer,
-    finished_before: Collection[int],
-    keep: int = KEEP,
-) -> Plan:
+def free_after_search(workshop: Workshop, spool: Path, finished_before: Collection[int], keep: int = KEEP) -> Plan:
     """Let go of what a search leaves that nobody needs, at its very end: after the champion was settled.
 
     ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
@@ -81,13 +73,14 @@ def free_after_search(
 
     Raises nothing but TrackingError and StudyError.
     """
+    study = workshop.study
     with _asking_the_study(study):
         mine = frozenset(trial.number for trial in study.trials()) - frozenset(finished_before)
     return free(
         study,
-        tracking,
+        workshop.tracking,
         spool,
-        lambda: _members(study, tracking, trainer),
+        lambda: _members(workshop),
         keep=keep,
         at_once=mine,
         with_logged_models=False,
@@ -107,8 +100,7 @@ def collect_garbage(
     """Do what ``hpo gc`` does; ``now`` spares nothing for whoever may be reading it. Raises as ``free`` does."""
 
     def members() -> Collection[int]:
-        data = reopen_data(study, places, phase)
-        return _members(study, tracking, Trainer.of(study.attributes, data, places.cache_dir, phase))
+        return _members(Workshop.reopen(study, tracking, places, phase))
 
     if not dry_run:
         with _asking_the_study(study):
@@ -119,9 +111,9 @@ def collect_garbage(
     )
 
 
-def _members(study: Study, tracking: Tracking, trainer: Trainer) -> frozenset[int]:
+def _members(workshop: Workshop) -> frozenset[int]:
     try:
-        return frozenset(trial.number for trial in member_trials(study, tracking, trainer))
+        return frozenset(trial.number for trial in member_trials(workshop))
     except StudyError:
         return frozenset()  # no trial kept its probabilities: there is no ensemble
 

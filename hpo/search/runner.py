@@ -17,22 +17,21 @@ from optuna.trial import TrialState
 
 from hpo import timeline
 from hpo.bundle.card import model_card
-from hpo.data.prepare import PreparedData
 from hpo.model.device import best_device
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.code_version import code_version
 from hpo.search.coronation import Coronation
-from hpo.search.describe import Baselines, describe, save_trial, trial_metrics
+from hpo.search.describe import save_trial, trial_metrics
 from hpo.search.forecast import Work, predict_seconds
 from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
 from hpo.search.pool import BUNDLE, POOL, is_worth_keeping, save_probabilities
 from hpo.search.record import CurveKeeper, rounded
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
-from hpo.search.study import Study
-from hpo.search.trainer import THREADS, Trainer
+from hpo.search.trainer import THREADS
 from hpo.search.trial import EpochReport, TrialResult
 from hpo.search.work import WorkCounter
+from hpo.search.workshop import Workshop
 
 
 class TrialWatch(Protocol):
@@ -47,21 +46,18 @@ class Runner:
 
     def __init__(
         self,
-        study: Study,
-        data: PreparedData,
-        baselines: Baselines,
-        trainer: Trainer,
+        workshop: Workshop,
         coronation: Coronation,
         logbook: Logbook,
         watch: TrialWatch,
         interruptible: Interruptible,
         deadline: float,  # by time.monotonic()
     ) -> None:
-        self._study, self._data, self._baselines, self._trainer = study, data, baselines, trainer
+        self._workshop, self._study, self._trainer = workshop, workshop.study, workshop.trainer
         self._coronation, self._logbook = coronation, logbook
         self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
-        self._work = WorkCounter(trainer.source, trainer.train, trainer.val)
-        self._seed: int = study.attributes["seed"]
+        self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
+        self._seed: int = self._study.attributes["seed"]
 
     def in_time(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when somebody has asked to stop."""
@@ -136,7 +132,7 @@ class Runner:
             trial.note(curve=kept.curve)
 
     def _record(self, trial: RunningTrial, result: TrialResult, forecast_seconds: float) -> None:
-        metrics = trial_metrics(result, self._data.catalogue.label_names, forecast_seconds)
+        metrics = trial_metrics(result, self._workshop.data.catalogue.label_names, forecast_seconds)
         trial.note(
             phase=result.phase,
             best_epoch=result.best_epoch,
@@ -156,7 +152,7 @@ class Runner:
         (folder / POOL).mkdir(exist_ok=True)
         save_probabilities(folder / POOL, result)
         if is_worth_keeping(result):
-            described = describe(self._study.attributes, self._data, self._baselines, result)
+            described = self._workshop.describe(result)
             save_trial(folder / BUNDLE, described, result, model_card(described))
 
 

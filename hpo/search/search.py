@@ -19,7 +19,6 @@ from optuna.trial import FrozenTrial
 from hpo import timeline
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, prepare_data, save_split
-from hpo.decision.baselines import constant_baselines
 from hpo.errors import BackboneError, StudyError, TrackingError
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search import versions
@@ -40,6 +39,7 @@ from hpo.search.study import Study, open_study
 from hpo.search.tracking import open_tracking
 from hpo.search.trainer import Trainer
 from hpo.search.workers import Crew
+from hpo.search.workshop import Workshop
 
 
 class Watch(TrialWatch, Protocol):
@@ -136,9 +136,9 @@ class _Searching:
         self.study = _open_study(options)
         self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
         self.trainer = Trainer.of(self.memory, self.data, options.places.cache_dir, phase)
-        self.baselines = constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
-        self.parent_run = ParentRun(self.study, self.tracking, self.data, self.baselines, self.trainer)
-        self.coronation = Coronation(self.data, self.baselines, self.study, self.tracking, self.trainer)
+        self.workshop = Workshop(self.study, self.tracking, self.data, self.trainer)
+        self.parent_run = ParentRun(self.workshop)
+        self.coronation = Coronation(self.workshop)
 
     def _folds(self) -> int:
         """What was asked for, or what the study was begun with, or what suits the posters and the space."""
@@ -235,10 +235,7 @@ class _Searching:
     def work(self, logbook: Logbook) -> Iterator[FrozenTrial]:
         """Run trials in this process and yield each as it ends."""
         runner = Runner(
-            self.study,
-            self.data,
-            self.baselines,
-            self.trainer,
+            self.workshop,
             self.coronation,
             logbook,
             self.watch,
@@ -272,7 +269,7 @@ class _Searching:
         """Let go of the weights that nothing will ask for. Raises TrackingError."""
         spool = self.options.places.spool(self.study.name)
         with suppress(StudyError):  # no trial has left probabilities: nothing was kept that could be freed
-            free_after_search(self.study, self.tracking, spool, self.trainer, finished_before)
+            free_after_search(self.workshop, spool, finished_before)
 
     def _mend(self, logbook: Logbook) -> None:
         """Put together what kills tore apart: lost trials, runs that are missing or wrong, the champion."""

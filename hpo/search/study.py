@@ -105,6 +105,11 @@ class Study:
         """Return every trial, in order of number."""
         return self._study.get_trials(deepcopy=False)
 
+    def trial(self, number: int) -> FrozenTrial | None:
+        """Return the trial of that number, or None."""
+        trials = self.trials()
+        return trials[number] if 0 <= number < len(trials) else None
+
     def counts(self) -> Counts:
         """Count the trials by state."""
         return Counts.of(self.trials())

@@ -6,15 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hpo.data.images import Phase
-from hpo.decision.baselines import constant_baselines
 from hpo.errors import DataError, StudyError
 from hpo.search.coronation import Coronation
-from hpo.search.export import reopen_data
 from hpo.search.logbook import Logbook, Synced
 from hpo.search.places import Places
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
-from hpo.search.trainer import Trainer
+from hpo.search.workshop import Workshop
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,8 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
 def _crown(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> None:
     """Train the leader again, to the same result, and register it."""
     try:
-        data = reopen_data(study, places, phase)
+        workshop = Workshop.reopen(study, tracking, places, phase)
     except (DataError, StudyError) as error:
         notice(f"{error} So its leader cannot be trained again, and the champion stays as it is.")
         return
-    trainer = Trainer.of(study.attributes, data, places.cache_dir, phase)
-    baselines = constant_baselines(trainer.train.targets, trainer.judged_on.targets)
-    Coronation(data, baselines, study, tracking, trainer).settle()
+    Coronation(workshop).settle()

@@ -36,6 +36,7 @@ from hpo.search.space.space import load_space
 from hpo.search.study import Study, open_study
 from hpo.search.tracking import Tracking, open_tracking
 from hpo.search.trainer import Trainer
+from hpo.search.workshop import Workshop
 from tests.postgres import free_port
 from tests.test_many_workers import wait_until_it_answers
 
@@ -198,7 +199,7 @@ def test_the_grace_is_kept_and_the_search_itself_has_none(house, monkeypatch):
     before = frozenset(range(3))
     house.search(0.4, 0.5, 0.6)
     monkeypatch.setattr(freeing, "member_trials", lambda *_: ())
-    freed = free_after_search(house.study, house.tracking, house.spool, None, before, keep=1)
+    freed = free_after_search(Workshop(house.study, house.tracking, None, None), house.spool, before, keep=1)
     assert house.versions() == {1, 2, 3, 5, 6}
     assert {item.name for item in freed.items} == {"version 4", "trial 3", "trial 4", "trial 5"}
 
@@ -284,7 +285,7 @@ def test_where_the_ensemble_cannot_be_chosen_weights_stay(house, monkeypatch):
     def moved(*_: object) -> None:
         raise DataError("The posters are not there.")
 
-    monkeypatch.setattr(freeing, "reopen_data", moved)
+    monkeypatch.setattr(Workshop, "reopen", moved)
     places = Places("", "", house.folder, house.folder / "cache")
     phase = lambda *_: nullcontext(lambda _: None)  # noqa: E731
     freed = collect_garbage(house.study, house.tracking, places, phase, keep=0, now=True)
@@ -295,8 +296,7 @@ def test_where_the_ensemble_cannot_be_chosen_weights_stay(house, monkeypatch):
 
 def test_the_command_says_what_and_how_much(house, monkeypatch):
     house.search(0.1, 0.2, 0.3)
-    monkeypatch.setattr(freeing, "reopen_data", lambda *_: None)
-    monkeypatch.setattr(Trainer, "of", lambda *_: None)
+    monkeypatch.setattr(Workshop, "reopen", lambda *_: None)
     monkeypatch.setattr(freeing, "member_trials", lambda *_: ())
     words = ["gc", "--study", "s", "--storage", f"sqlite:///{house.folder}/optuna.db", "--keep", "1",
              "--tracking-uri", house.tracking.uri]  # fmt: skip
@@ -319,7 +319,7 @@ def test_the_command_says_what_and_how_much(house, monkeypatch):
 
 
 @pytest.fixture
-def real(house, parts, source, result, chosen) -> tuple[House, Trainer]:
+def real(house, parts, source, result, chosen) -> tuple[House, Workshop]:
     """Six trials that kept probabilities: the fourth and the fifth are best together."""
     trainer = Trainer(*parts, source, Objective("f1_macro"))
     house.chosen = chosen.model_dump()
@@ -333,21 +333,20 @@ def real(house, parts, source, result, chosen) -> tuple[House, Trainer]:
         table = np.where(actual, 1 - noise, noise).astype(np.float32)
         save_probabilities(folder, replace(result, val_probabilities=table))
         house.tracking.keep(run_id, folder.parent)
-    return house, trainer
+    return house, Workshop(house.study, house.tracking, None, trainer)
 
 
 def test_what_the_ensemble_would_choose_stays_and_is_not_trained_again(real, bundle, monkeypatch):
-    house, trainer = real
-    study = house.study
-    members = {trial.number for trial in member_trials(study, house.tracking, trainer)}
+    house, workshop = real
+    members = {trial.number for trial in member_trials(workshop)}
     assert members & {3, 4}
-    free_after_search(study, house.tracking, house.spool, trainer, (), keep=1)
+    free_after_search(workshop, house.spool, (), keep=1)
     assert house.versions() == {5, 6} | {number + 1 for number in members}
-    assert member_trials(study, house.tracking, trainer)[0].number in members
+    assert member_trials(workshop)[0].number in members
 
     monkeypatch.setattr(Trainer, "repeat", lambda *_: pytest.fail("it was trained again"))
     run_id = house.runs[5]
     house.tracking._client.log_artifacts(run_id, str(bundle), "model/artifacts/bundle")
-    network, probabilities = _trained(study.trials()[5], study, house.tracking, trainer)
-    assert probabilities.shape == trainer.judged_on.targets.shape
+    network, probabilities = _trained(house.study.trials()[5], workshop)
+    assert probabilities.shape == workshop.trainer.judged_on.targets.shape
     assert network.backbones

@@ -1,0 +1,63 @@
+"""A study with all that its trials come from and go to: posters, trainer, MLflow.
+
+A search has them from its beginning. What works on a study afterwards (an export, a comparison, a report) opens them
+again, and can train any trial anew, to the same result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from optuna.trial import FrozenTrial
+
+from hpo.bundle.description import Description
+from hpo.data.images import Phase
+from hpo.data.options import DataOptions
+from hpo.data.prepare import PreparedData, prepare_data
+from hpo.data.shards import Array
+from hpo.decision.baselines import constant_baselines
+from hpo.errors import StudyError
+from hpo.search.describe import Baselines, describe
+from hpo.search.places import Places
+from hpo.search.pool import load_probabilities
+from hpo.search.study import Study
+from hpo.search.tracking import Tracking
+from hpo.search.trainer import Trainer
+from hpo.search.trial import TrialResult
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One study, the posters that it is about, who trains its trials, and the MLflow that shows them."""
+
+    study: Study
+    tracking: Tracking
+    data: PreparedData
+    trainer: Trainer
+
+    @classmethod
+    def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> Workshop:
+        """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
+        options = DataOptions.model_validate(study.attributes["data"])
+        data = prepare_data(options, places.cache_dir, phase)
+        if data.fingerprints != study.attributes["fingerprints"]:
+            raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
+        return cls(study, tracking, data, Trainer.of(study.attributes, data, places.cache_dir, phase))
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        """Constant decisions, scored on the posters that trials are judged by."""
+        return constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
+
+    def probabilities(self, run_id: str | None) -> Array | None:
+        """Return what the trial of a run kept: probabilities (N, L) of the posters that it was judged on, or None."""
+        return load_probabilities(self.tracking, run_id, self.trainer.judged_on)
+
+    def train_again(self, trial: FrozenTrial) -> TrialResult:
+        """Train a trial with its own seed: it comes out the same."""
+        return self.trainer.repeat(trial, self.study.attributes["seed"])
+
+    def describe(self, result: TrialResult) -> Description:
+        """Describe a trial's network as a bundle does."""
+        return describe(self.study.attributes, self.data, self.baselines, result)
