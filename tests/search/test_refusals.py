@@ -94,3 +94,17 @@ def test_a_search_whose_experiment_was_deleted_goes_on_in_another(tmp_path):
     assert sorted(run.data.tags["hpo.trial"] for run in runs) == ["0", "1", "2"]
     assert "trained again" not in hpo.here("export-best", "--study", "s", "--out", "best")
     assert "nothing to do" in hpo.here("sync", "--study", "s")
+
+
+def test_a_champion_whose_trial_the_study_does_not_know_is_exported_without_its_claim(tmp_path):
+    hpo = CommandLine(tmp_path)
+    (tmp_path / "space.yaml").write_text(SPACE)
+    hpo.here("data", "sample", "drawn", "--posters", "150")
+    given = ("--data", "drawn/anime.csv", "--images", "drawn/images", "--space", "space.yaml", "--study", "s")
+    hpo.here("search", *given, "--labels", "4", "--folds", "1", "--no-confirm", "--trials", "1")
+    uri = f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    MlflowClient(uri, uri).set_model_version_tag("s", "1", "hpo.trial", "40")  # as after a study's database was lost
+    assert "trial 40" in hpo.here("export-best", "--study", "s", "--out", "best")
+    metrics = json.loads((tmp_path / "best" / "bundle.json").read_text())["metrics"]
+    assert "cross_validation" not in metrics
+    assert metrics["claim"]["from"] == "test"
