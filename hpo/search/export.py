@@ -175,7 +175,7 @@ def check_replaceable(out: Path, *, force: bool) -> None:
 
 def _judge(folder: Path, data: PreparedData, claimed: Scores, phase: Phase) -> None:
     """Add the honest scores to the bundle in ``folder``."""
-    _describe(folder, with_scores(load_description(folder), folder, data, claimed, phase))
+    _describe(folder, with_scores(folder, data, claimed, phase))
 
 
 def _add_graph(folder: Path, data: PreparedData | None, precision: Precision | None, phase: Phase) -> None:

@@ -53,10 +53,11 @@ def evaluate(
     return found, broken
 
 
-def with_scores(described: Description, folder: Path, data: PreparedData, claimed: Scores, phase: Phase) -> Description:
+def with_scores(folder: Path, data: PreparedData, claimed: Scores, phase: Phase) -> Description:
     """Return the description of the bundle in ``folder`` with honest scores: its claims, and those on test posters."""
-    test = data.catalogue.take(data.split.test)
-    found, _ = evaluate(Predictor.load(folder), test, phase)
+    predictor, test = Predictor.load(folder), data.catalogue.take(data.split.test)
+    described = predictor.description
+    found, _ = evaluate(predictor, test, phase)
     judged = {**claimed, "test": (found, constant_baselines(data.part("train").targets, test.targets))}
     part = next(iter(judged))  # the test posters must do where nothing else is claimed
     metrics = {
