@@ -28,7 +28,8 @@ class Peer:
 
     what: str
     files: tuple[str, ...]  # what the user writes
-    anytime: bool  # one run holds all marks; otherwise each mark is a run that is given that long
+    anytime: bool = True  # one run holds all marks; otherwise each mark is a run that is given that long
+    searches: bool = True
     word: str = ""  # what it cannot do
 
     @property
@@ -38,19 +39,20 @@ class Peer:
 
 
 PEERS = {
-    "plain": Peer("Optuna + timm + DataLoader + MLflow", ("plain.py", "loop.py"), anytime=True),
-    "ray": Peer("Ray Tune with its Optuna searcher", ("ray_tune.py", "loop.py"), anytime=True),
+    "plain": Peer("Optuna + timm + DataLoader + MLflow", ("plain.py", "loop.py")),
+    "ray": Peer("Ray Tune with its Optuna searcher", ("ray_tune.py", "loop.py")),
     "autogluon": Peer(
         "AutoGluon MultiModal, a predictor a label",
         ("autogluon_multimodal.py",),
         anytime=False,
+        searches=False,
         word="knows no multi-label problem, so that its time is divided among the labels, each of which starts anew; "
         "searches nothing by itself",
     ),
     "ludwig": Peer(
         "Ludwig, a set output",
         ("ludwig_set.py",),
-        anytime=False,
+        searches=False,
         word="has no encoder for these weights, so that the user registers one; no limit of time; searches nothing by "
         "itself",
     ),
@@ -93,7 +95,7 @@ def _run_script(name: str, inputs: Inputs, marks: list[float], folder: Path) -> 
     command = [str(python_of(name)), str(SCRIPTS / peer.files[0]), *given, "--started", str(time.time())]
     usage = watch([*command, "--marks", *map(str, marks)], *_place(work), minutes * 60 + GRACE_SECONDS)
     results = read_results(out, inputs.targets)
-    trials = n_trials(out) * 60 / minutes if peer.anytime else None
+    trials = n_trials(out) * 60 / minutes if peer.searches else None
     return Outcome(usage, disk_bytes(work), trials, peer.n_lines, results, _complaints(folder, usage, minutes))
 
 

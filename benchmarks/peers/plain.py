@@ -34,7 +34,8 @@ def objective(trial: optuna.Trial) -> float:
     with mlflow.start_run(run_name=f"trial {trial.number}", nested=True):
         mlflow.log_params(settings)
         for epoch in train(settings, table, given.weights, record.check):
-            record.keep(epoch.network, settings, epoch)  # measured
+            said = {"settings": settings, "threshold": epoch.threshold, "val": epoch.val}  # measured
+            record.keep(epoch.network, epoch.f1, **said)  # measured
             mlflow.log_metrics({"val_f1_macro": epoch.f1, "threshold": epoch.threshold}, step=epoch.number)
             if epoch.f1 > best:
                 best = epoch.f1

@@ -53,8 +53,9 @@ def keep(results: tune.ResultGrid) -> None:  # measured
     for result in results:  # measured
         for checkpoint, metrics in result.best_checkpoints or []:  # measured
             val = np.load(Path(checkpoint.path) / "val.npy")  # measured
-            reached = (metrics["seconds"], result.config, metrics["f1"], metrics["threshold"], val)  # measured
-            record.keep_file(Path(checkpoint.path) / WEIGHTS, *reached)  # measured
+            said = {"settings": result.config, "threshold": metrics["threshold"], "val": val}  # measured
+            weights = Path(checkpoint.path) / WEIGHTS  # measured
+            record.keep_file(weights, metrics["seconds"], metrics["f1"], **said)  # measured
 
 
 class Ended(tune.Callback):  # measured

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,31 +59,32 @@ class Record:
         """Note that a trial has ended, complete or pruned."""
         self._write({"kind": "trial", "seconds": self.seconds()})
 
-    def keep(self, network: Any, settings: dict[str, Any], epoch: Any) -> None:
-        """Keep the weights of an epoch that is better than all before it."""
+    def keep(self, network: Any, score: float, **said: Any) -> None:
+        """Keep the weights of an epoch that is better than all before it, and what else predicting needs."""
         from safetensors.torch import save_file
 
-        if self._kept and epoch.f1 <= self._kept[-1]["f1"]:
+        if self._kept and score <= self._kept[-1]["score"]:
             return
         file = self._given.out / f"kept{len(self._kept)}.safetensors"
         save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, file)
-        self.keep_file(file, self.seconds(), settings, epoch.f1, epoch.threshold, epoch.val)
+        self.keep_file(file, self.seconds(), score, **said)
 
-    def keep_file(
-        self, weights: Path, seconds: float, settings: dict[str, Any], f1: float, threshold: float, val: np.ndarray
-    ) -> None:
-        """Keep an epoch whose weights are on disk already; f1 decides, not the order of calls."""
-        found = {"weights": weights, "seconds": seconds, "settings": settings}
-        self._kept.append({**found, "f1": f1, "threshold": threshold, "val": val})
+    def keep_file(self, weights: Path, seconds: float, score: float, **said: Any) -> None:
+        """Keep an epoch whose weights are on disk already; the score decides, not the order of calls."""
+        self._kept.append({"weights": weights, "seconds": seconds, "score": score, **said})
 
-    def finish(self, predict_test: Predict) -> None:
-        """Predict test by what was best at each mark."""
+    def best(self) -> Iterator[tuple[float, dict[str, Any]]]:
+        """Yield each mark at which something was kept, and what was best of it by then."""
         for mark in self._given.marks:
             until = [kept for kept in self._kept if kept["seconds"] <= mark * 60]
             if until:
-                best = max(until, key=lambda kept: kept["f1"])
-                test = predict_test(best["settings"], best["weights"])
-                self.result(best["threshold"], best["val"], test, best["seconds"], mark)
+                yield mark, max(until, key=lambda kept: kept["score"])
+
+    def finish(self, predict_test: Predict) -> None:
+        """Predict test by what was best at each mark: kept with its `settings`, its `threshold` and its `val`."""
+        for mark, best in self.best():
+            test = predict_test(best["settings"], best["weights"])
+            self.result(best["threshold"], best["val"], test, best["seconds"], mark)
 
     def result(
         self, threshold: float, val: np.ndarray, test: np.ndarray, seconds: float, mark: float | None = None

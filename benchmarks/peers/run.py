@@ -5,7 +5,7 @@
     python -m benchmarks.peers.run [--marks 5 15 45] [--peer plain --peer ray ...] [--data movie-posters]
 
 Every entrant starts cold, has the machine to itself and is scored at so many minutes of wall-clock from the start of
-its process. What must know its limit of time beforehand (AutoGluon, Ludwig) is run once for each mark. Of the others
+its process. What must know its limit of time beforehand (AutoGluon) is run once for each mark. Of the others
 one run holds all marks: hpo's search is stopped at each, its best exported, and the same study gone on with, all of it
 within the time. `--no-log` prints the table only.
 """
