@@ -46,12 +46,13 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.workers
 	$(BIN)/python -m benchmarks.pruning
 	$(BIN)/python -m benchmarks.tracking
+	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.limits
 	$(BIN)/python -m benchmarks.cold
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.efficiency
-	$(BIN)/python -m benchmarks.peers.run --marks 5 15
+	$(BIN)/python -m benchmarks.peers.run
 
 # What `make bench` measures hpo beside: an environment each, 8 GB in all. Without them it passes that over.
 peers: $(VENV)/installed-dev

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +79,8 @@ def _kept(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
     if file is None:
         return _trained(data, cache_dir)
     if not file.is_file():
-        part = data.part("test")
         tables, values = _trained(data, cache_dir)
-        np.savez(file, tables=tables, values=values, targets=part.targets, groups=part.groups)
+        np.savez(file, tables=tables, values=values)
     with np.load(file, allow_pickle=False) as kept:
         return kept["tables"], kept["values"]
 
@@ -186,7 +185,7 @@ def _best(candidates: Array, targets: Array) -> int:
     return int(np.argmax([Objective(METRIC).judge(table, targets)[0] for table in candidates]))
 
 
-def _row(name: str, rows: list[tuple[float, ...]], *formats: str) -> str:
+def _row(name: str, rows: Sequence[tuple[float, ...]], *formats: str) -> str:
     columns = np.array(rows).T
     cells = [
         f"{column.mean():{form}} ± {column.std(ddof=1) / len(column) ** 0.5:.4f}"

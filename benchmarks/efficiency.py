@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import tempfile
@@ -211,16 +212,19 @@ def _portfolios(found: Mapping[tuple[str, str, int], Found]) -> dict[str, tuple[
     portfolios = {}
     for data, other in zip(SETS, reversed(SETS), strict=True):
         searches = [steps for (name, strategy, _), steps in found.items() if (name, strategy) == (other, SOURCE)]
-        best = [max((s for s in steps if s.value is not None), key=lambda s: s.value) for steps in searches[:FROM_EACH]]
-        portfolios[data] = tuple(step.params for step in best)
+        portfolios[data] = tuple(_best(steps).params for steps in searches[:FROM_EACH])
     return portfolios
+
+
+def _best(steps: Found) -> Step:
+    return max(steps, key=lambda step: -math.inf if step.value is None else step.value)
 
 
 def _at(steps: Found, *, n_trials: int | None = None, seconds: float | None = None) -> float:
     """The test score of the trial with the best value by then; not a number where there is none."""
     so_far = steps[:n_trials] if seconds is None else [step for step in steps if step.seconds <= seconds]
-    complete = [step for step in so_far if step.value is not None and step.test is not None]
-    return max(complete, key=lambda step: step.value).test if complete else float("nan")
+    test = _best(so_far).test if so_far else None
+    return math.nan if test is None else test
 
 
 def _table(data: str, names: Sequence[str], found: Mapping[tuple[str, str, int], Found]) -> list[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import torch
 
 from benchmarks.machine import log, phase, shared_posters
 from hpo.data.catalogue.rules import CatalogueRules
@@ -23,6 +22,7 @@ from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData, prepare_data
 from hpo.decision.metrics import score
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.predict import predict_probabilities
 from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource, predicted_views
 from hpo.search.trial import run_trial
@@ -83,9 +83,8 @@ def _measure(data: PreparedData, source: FeatureSource) -> list[list[list[float]
 def _scores(data: PreparedData, source: FeatureSource, chosen: Hyperparameters) -> list[float]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
     result = run_trial(chosen, train, val, source, Objective("f1_macro"), seed=0)
-    with torch.inference_mode():
-        logits = result.network.head(source.examples(chosen, test, predicted_views(chosen)).features)
-    probabilities = torch.sigmoid(logits).numpy()  # (N, L)
+    examples = source.examples(chosen, test, predicted_views(chosen))
+    probabilities = predict_probabilities(result.classifiers[0].head, examples)  # (N, L)
     on_test = score(probabilities, test.targets, result.judged.thresholds.values)
     return [result.value, on_test.f1_macro, on_test.mean_ap]
 

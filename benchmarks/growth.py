@@ -176,8 +176,9 @@ def _workers(n_workers: int) -> Point:
         with ThreadPoolExecutor(n_workers) as pool:
             list(pool.map(lambda _: subprocess.run(command, check=True, cwd=ROOT), range(n_workers)))
         trials = study.trials()
-    began = min(trial.datetime_start for trial in trials)
-    return Point(n_workers, (max(trial.datetime_complete for trial in trials) - began).total_seconds())
+    began = min(trial.datetime_start for trial in trials if trial.datetime_start)
+    ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    return Point(n_workers, (ended - began).total_seconds())
 
 
 def _work(folder: Path) -> None:

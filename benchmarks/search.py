@@ -35,7 +35,7 @@ def main() -> None:
         _run(folder, *words, "1", "--study", "warm")
         _run(folder, "export-best", "--study", "cold", "--out", "best", "--cache-dir", "cache")
         trials = _trials(folder, "cold")
-        first = _trials(folder, "warm")[0].datetime_start
+        until_first = next(t.datetime_start - started for t in _trials(folder, "warm") if t.datetime_start)
         metrics = json.loads((Path(folder) / "best" / "bundle.json").read_text())["metrics"]
     overheads, training = _costs(trials)
     pruned = sum(trial.state == optuna.trial.TrialState.PRUNED for trial in trials)
@@ -43,7 +43,7 @@ def main() -> None:
         f"- {name}, 50 trials from empty caches: {wall / 60:.1f} minutes, peak memory {memory:.2f} GB, {pruned} pruned",
         f"- a trial: {statistics.median(training):.2f} s of training, {statistics.median(overheads):.2f} s of all "
         "else (medians of complete trials)",
-        f"- a second study on the same posters starts its first trial after {(first - started).total_seconds():.1f} s",
+        f"- a second study on the same posters starts its first trial after {until_first.total_seconds():.1f} s",
         *(_claim(part, metrics) for part in ("val", "cross_validation", "test")),
     ]
     log(f"a search of {name}", f"python -m benchmarks.search {name}", lines)
@@ -67,6 +67,7 @@ def _costs(trials: list[optuna.trial.FrozenTrial]) -> tuple[list[float], list[fl
     overheads = [
         trial.duration.total_seconds() - seconds["features"] - seconds["training"]
         for trial, seconds in zip(complete, spent, strict=True)
+        if trial.duration
     ]
     return overheads, [seconds["training"] for seconds in spent]
 

@@ -6,6 +6,8 @@ write with scikit-learn: `precision_recall_curve` label by label, and the thresh
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from sklearn.metrics import precision_recall_curve
 
@@ -42,7 +44,7 @@ def main() -> None:
         f"ours is {by_hand / exact:.1f} × as fast (10 is the goal), f1_macro {values[0]:.6f} and {values[1]:.6f}",
     ]
     for strategy, metric in others:
-        spent = median_seconds(lambda s=strategy, m=metric: fit(s, probabilities, targets, m), REPEATS)
+        spent = median_seconds(partial(fit, strategy, probabilities, targets, metric), REPEATS)
         lines.append(f"- {strategy} for {metric}: {spent:.2f} s")
     log("thresholds of many posters", "python -m benchmarks.thresholds", lines)
 

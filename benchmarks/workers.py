@@ -14,14 +14,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 
 from benchmarks.machine import log, shared_posters
+from hpo.search.running_trial import RunningTrial
 from hpo.search.space.space import load_space
-from hpo.search.study import RunningTrial, open_study
+from hpo.search.study import open_study
 from tests.postgres import Postgres, find_binaries
 
 HPO = [sys.executable, "-m", "hpo"]
@@ -110,9 +112,10 @@ def _eight_on_postgresql() -> list[str]:
         server.stop()
         server.remove()
     # From where all are at it to where the first has nothing left, so that starting processes does not count.
-    began = sorted(trial.datetime_start for trial in trials)[WORKERS]
-    ended = sorted(trial.datetime_complete for trial in trials)[-WORKERS]
-    n_between = sum(began < trial.datetime_complete <= ended for trial in trials)
+    ends = sorted(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    began = sorted(trial.datetime_start for trial in trials if trial.datetime_start)[WORKERS]
+    ended = ends[-WORKERS]
+    n_between = sum(began < end <= ended for end in ends)
     each = (ended - began).total_seconds() / n_between
     return [
         f"- {WORKERS} workers on PostgreSQL, {TRIALS} trials that train nothing but report {EPOCHS} epochs: one every "
@@ -160,7 +163,7 @@ def _a_long_study() -> list[str]:
         claim_seconds: list[float] = []
         claim = study._claims.claim
 
-        def timed_claim(budget: int) -> optuna.Trial | None:
+        def timed_claim(budget: Callable[[], int]) -> optuna.Trial | None:
             started = time.perf_counter()
             claimed = claim(budget)
             claim_seconds.append(time.perf_counter() - started)

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.machine import log, machine
+from benchmarks.machine import log, machine, skip
 from benchmarks.peers.entrants import PEERS, Outcome, run_hpo, run_peer
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.inputs import prepare
@@ -36,7 +36,7 @@ def main() -> None:
     spaces = {HPO: "default"} | {f"{HPO} {space}": space for space in asked.space}
     peers = _installed(asked.peer or list(PEERS))
     if not peers:
-        sys.exit("skipped: no peer is installed (python -m benchmarks.peers.environments makes their environments)")
+        skip("no peer is installed (python -m benchmarks.peers.environments makes their environments)")
     outcomes: dict[str, Outcome] = {}
     with tempfile.TemporaryDirectory(prefix="peers") as temporary:
         folder = asked.keep.resolve() if asked.keep else Path(temporary)

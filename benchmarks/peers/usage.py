@@ -43,7 +43,8 @@ class Usage:
 
 def watch(command: Sequence[str], folder: Path, environment: Mapping[str, str], limit_seconds: float) -> Usage:
     """Run a program in `folder`, its output in `output.txt` beside it; end it and its children after the limit."""
-    usage, seen, n_samples = Usage(), {}, 0
+    usage, n_samples = Usage(), 0
+    seen: dict[int, psutil.Process] = {}
     with (folder.parent / "output.txt").open("a") as output:
         program = psutil.Popen(command, cwd=folder, env=dict(environment), stdout=output, stderr=subprocess.STDOUT)
         started = program.create_time()

@@ -20,7 +20,7 @@ import torch
 from scipy.special import betaincinv
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torchvision.transforms import v2  # type: ignore[import-untyped]
+from torchvision.transforms import v2
 
 from hpo.model.hyperparameters import Hyperparameters
 
