@@ -53,7 +53,8 @@ def annotate(
     from hpo.bundle.predictor import Predictor
     from hpo.cli.watch import RichWatch
     from hpo.data.catalogue.rules import ColumnNames
-    from hpo.data.completion import check_new_columns, read_listing, write_completed
+    from hpo.data.completion import check_new_columns, write_completed
+    from hpo.data.listing import read_listing
     from hpo.report.annotate import annotate as ask
     from hpo.report.annotate import column_names, print_annotation
 

@@ -21,8 +21,8 @@ from hpo.report.terminal import Plain
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Predictor
-    from hpo.data.completion import Entry, Listing
     from hpo.data.images import Phase
+    from hpo.data.listing import Entry, Listing
 
 _NAMED_LINES = 5
 

@@ -1,0 +1,183 @@
+"""A catalogue with gaps: its entries with and without labels, their posters, and how its labels are written.
+
+Every row as wide as the header is an entry, whatever its type or rating: what a search would leave out may be
+completed all the same (`completion.py`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from hpo.data.catalogue.cleaning import Cleaning, Title, find_images, titles_in
+from hpo.data.catalogue.labels import MISSING_WORDS, guess_separator, real_text
+from hpo.data.catalogue.placeholders import SHARED_BY, is_placeholder_address
+from hpo.data.catalogue.rules import ColumnNames
+from hpo.data.catalogue.table import Table, read_table, shown
+from hpo.data.field_spans import RawRecord
+from hpo.data.images import read_posters
+from hpo.data.label_columns import FlagColumns, ListColumn, whole_records
+from hpo.data.label_spelling import labels_as_written
+from hpo.errors import DataError
+
+_PARQUET_SUFFIXES = (".parquet", ".pq")
+
+Labels = tuple[str, ...]
+
+
+class Entry(NamedTuple):
+    """A row of the table."""
+
+    id: str
+    title: str
+    labels: Labels  # as they are written; none where they are to be filled in
+    images: tuple[Path, ...]  # one poster or more; none where it is missing
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A CSV with its entries, in the order of its rows."""
+
+    path: Path
+    stamp: tuple[int, int]  # of the file, by which a change is noticed
+    header: Labels
+    labels: ListColumn | FlagColumns
+    entries: tuple[Entry, ...]
+    odd_lines: tuple[int, ...]  # where broken rows and rows of another width begin; they stay as they are
+
+    @property
+    def is_stale(self) -> bool:
+        """Tell whether the file is another one than was read."""
+        return _stamp(self.path) != self.stamp
+
+
+def read_listing(
+    path: Path, images: Path, label_names: Sequence[str], names: ColumnNames, separator: str | None = None
+) -> Listing:
+    """Read the entries of a CSV and how it writes its labels.
+
+    Raises DataError when the table or the folder cannot be read, no poster matches any entry, or the table's labels
+    include none of `label_names`.
+    """
+    if not path.is_file():
+        raise DataError(f"expected a CSV at {path}, got no such file: check the path")
+    if path.suffix.lower() in _PARQUET_SUFFIXES:
+        raise DataError(f"expected a CSV, whose bytes can be kept, got Parquet in {path}: save it as CSV first")
+    stamp = _stamp(path)
+    table = read_table(path, names)
+    header = _header(path)
+    separator = separator or guess_separator(row.labels for row in table.rows)
+    titles = titles_in(table, separator)
+    flags = _flag_columns(path, header, table)
+    written = _marked_labels(titles) if flags else _labels_in_order(titles, separator)
+    _check_labels(path, label_names, flags or {label for labels in written for label in labels})
+    posters = _posters(table, titles, images)
+    entries = tuple(
+        Entry(title.id, real_text(title.row.title), labels, posters.get(at, ()))
+        for at, (title, labels) in enumerate(zip(titles, written, strict=True))
+    )
+    place: ListColumn | FlagColumns
+    if flags:
+        place = FlagColumns.learn(path, flags, titles, label_names)
+    else:
+        place = ListColumn.learn(path, _lists_at(header, table), titles, separator)
+    return Listing(path, stamp, header, place, entries, tuple(table.broken_lines))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1  # reading it says why
+    return status.st_size, status.st_mtime_ns
+
+
+def _header(path: Path) -> Labels:
+    header = next(whole_records(path), RawRecord(b"")).cells
+    return tuple(name.strip() for name in header or ())
+
+
+def _lists_at(header: Labels, table: Table) -> int:
+    named = (table.columns["labels"] or "").casefold()
+    return [name.casefold() for name in header].index(named)  # the first, as the reader takes it
+
+
+def _flag_columns(path: Path, header: Labels, table: Table) -> dict[str, int]:
+    """Return where each one-hot column stands, by its name; none where labels are a column of lists."""
+    named = table.columns["labels"] or ""
+    if named.casefold() in (name.casefold() for name in header):
+        return {}
+    labels = named.split(", ")
+    unclear = [label for label in labels if header.count(label) != 1]
+    if unclear:
+        raise DataError(
+            f"expected a name of its own, without a comma, for every one-hot column of {path}, got "
+            f"{shown(unclear, 3)}: rename the columns"
+        )
+    return {label: header.index(label) for label in labels}
+
+
+def _marked_labels(titles: Sequence[Title]) -> list[Labels]:
+    return [tuple(name for name in title.row.marked if name in title.labels) for title in titles]
+
+
+def _labels_in_order(titles: Sequence[Title], separator: str) -> list[Labels]:
+    """Return each row's labels as they are written, in their order."""
+    order = {cell: labels_as_written(cell, separator) for cell in {title.row.labels for title in titles}}
+    return [order[title.row.labels] for title in titles]
+
+
+def _check_labels(path: Path, label_names: Sequence[str], found: Iterable[str]) -> None:
+    known = {label.casefold(): label for label in found}
+    if known and not any(name.casefold() in known for name in label_names):
+        raise DataError(
+            f"expected at least one of the bundle's labels ({shown(label_names, 5)}) among those of {path}, got "
+            f"{shown(sorted(known.values()), 5)}: name a bundle of these labels, or check --labels-column and "
+            "--label-separator"
+        )
+
+
+def _posters(table: Table, titles: Sequence[Title], folder: Path) -> dict[int, tuple[Path, ...]]:
+    """Return the posters of each entry that has any; pictures that stand where a poster is missing are none."""
+    eligible = [title for title in titles if _may_have_poster(title)]
+    if not eligible:
+        raise DataError(
+            f"expected an entry of {table.path} whose id can name a poster, got none: check --id-column, whose cells "
+            "are empty or stand beside placeholder addresses"
+        )
+    row_of = {id(title.row): at for at, title in enumerate(titles)}
+    found = {row_of[id(title.row)]: title.images for title in find_images(Cleaning(table), eligible, folder)}
+    placeholders = _placeholders([(titles[at].id, path) for at, images in found.items() for path in images])
+    real = {at: tuple(path for path in images if path not in placeholders) for at, images in found.items()}
+    return {at: images for at, images in real.items() if images}
+
+
+def _may_have_poster(title: Title) -> bool:
+    return title.id.casefold() not in MISSING_WORDS and not is_placeholder_address(title.row.image_url)
+
+
+def _placeholders(posters: Iterable[tuple[str, Path]]) -> set[Path]:
+    """Return the files whose very content serves many titles, which no poster's does; `posters` are (title, file)."""
+    same_size: defaultdict[int, set[tuple[str, Path]]] = defaultdict(set)
+    for title, path in posters:
+        same_size[_size(path)].add((title, path))
+    suspects = [pair for pairs in same_size.values() if _n_titles(pairs) >= SHARED_BY for pair in pairs]
+    digests = read_posters([path for _, path in suspects]).digests  # few: hardly any two posters have one size
+    same_content: defaultdict[bytes, set[tuple[str, Path]]] = defaultdict(set)
+    for pair, digest in zip(suspects, digests, strict=True):
+        same_content[digest].add(pair)
+    return {path for pairs in same_content.values() if _n_titles(pairs) >= SHARED_BY for _, path in pairs}
+
+
+def _n_titles(posters: Iterable[tuple[str, Path]]) -> int:
+    return len({title for title, _ in posters})
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1  # gone since the folder was listed: decoding will say so
