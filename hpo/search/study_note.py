@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from optuna.trial import FrozenTrial
 
-from hpo.bundle.card import baseline_table, markdown_table
+from hpo.bundle.card import baseline_table
+from hpo.bundle.markdown import markdown_table
 from hpo.data.account import kept_together, split_rows
 from hpo.data.prepare import PreparedData
 from hpo.search.objective import judged_posters
