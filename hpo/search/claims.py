@@ -103,8 +103,8 @@ class Claims:
         The budget is asked for under the lock: it may just have been changed, or moved to another version of the study.
         """
         with self._locked() as held:
-            self._sweep()
-            counts = Counts.of(self.trials())
+            trials = self.trials()
+            counts = Counts.of(self.trials() if self._sweep(trials) else trials)
             if counts.finished + counts.running >= budget():
                 return None
             trial = self._study.ask()
@@ -153,10 +153,9 @@ class Claims:
     def sweep(self) -> list[int]:
         """Fail the trials of dead workers, queue their parameters again, and return their numbers."""
         with self._locked():
-            return self._sweep()
+            return self._sweep(self.trials())
 
-    def _sweep(self) -> list[int]:
-        trials = self.trials()
+    def _sweep(self, trials: list[FrozenTrial]) -> list[int]:
         retried = _retried(trials)
         lost = [trial for trial in trials if trial.state == TrialState.RUNNING and self._is_lost(trial)]
         # One that was killed between failing a lost trial and queueing it again left it here.

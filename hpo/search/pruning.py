@@ -11,6 +11,8 @@ rungs. Hyperband (Li et al. 2018) hedges against curves that cross by giving par
 
 from __future__ import annotations
 
+import math
+import time
 import warnings
 from collections.abc import Callable
 
@@ -25,18 +27,27 @@ from hpo.search.sampling import STARTUP_TRIALS
 MIN_EPOCHS, ETA = 2, 3  # rungs after 2, 6, 18 ... epochs of a phase, at each of which a third goes on
 BRACKETS = 3  # of hyperband: first rungs after 2, 6 and 18 epochs
 MEDIAN_WARMUP_STEPS = 3
+_FRESH_SECONDS = 1.0  # reading thousands of trials takes some 10 ms, and an epoch of a head no more
 _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 
 
 class AmongLatest(BasePruner):
-    """Another pruner, which compares with a study's latest trials (``history.py``)."""
+    """Another pruner, which compares with a study's latest trials (``history.py``).
+
+    They are read for each trial, and again every second of a long one, as those of other workers end meanwhile.
+    """
 
     def __init__(self, pruner: BasePruner) -> None:
         self._pruner = pruner
+        self._latest: optuna.Study | None = None
+        self._read_for, self._read_at = -1, -math.inf
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Tell whether ``trial`` should stop after what it reported last."""
-        return self._pruner.prune(shortened(study, n_best=0), trial)
+        now = time.monotonic()
+        if self._latest is None or self._read_for != trial._trial_id or now - self._read_at > _FRESH_SECONDS:
+            self._latest, self._read_for, self._read_at = shortened(study, n_best=0), trial._trial_id, now
+        return self._pruner.prune(self._latest, trial)
 
 
 class PhaseHalving(BasePruner):

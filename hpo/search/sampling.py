@@ -60,23 +60,24 @@ class SeededByTrial(BaseSampler):
         drawn = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
         of_version = self._seed + version_number(study.study_name) - 1
         self._of_trial = self._build(of_version, int(drawn[0]))
-        self._of_trial.before_trial(self._sees(study), trial)
+        self._seen = self._sees(study)  # read when it is first asked for, once for all parameters of the trial
+        self._of_trial.before_trial(self._seen, trial)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the parameters that are sampled together."""
-        return self._of_trial.infer_relative_search_space(self._sees(study), trial)
+        return self._of_trial.infer_relative_search_space(self._seen, trial)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Sample them."""
-        return self._of_trial.sample_relative(self._sees(study), trial, search_space)
+        return self._of_trial.sample_relative(self._seen, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """Sample one of the others."""
-        return self._of_trial.sample_independent(self._sees(study), trial, param_name, param_distribution)
+        return self._of_trial.sample_independent(self._seen, trial, param_name, param_distribution)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

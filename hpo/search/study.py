@@ -299,7 +299,7 @@ class Study:
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
                 if error and failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
                     raise error
-                yield self.trials()[trial.number]
+                yield self._storage.get_trial(trial._trial_id)
 
     def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: Objective) -> Exception | None:
         """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""

@@ -53,6 +53,21 @@ def test_a_pruner_sees_the_latest_alone() -> None:
     assert not AmongLatest(PhaseHalving(eta=5)).prune(study, study.trials[-1])
 
 
+def test_a_pruner_reads_a_study_once_a_trial_and_again_within_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    study, clock = study_of(20), iter([0.0, 0.5, 0.6, 5.0])
+    monkeypatch.setattr("hpo.search.pruning.time.monotonic", lambda: next(clock))
+    reads: list[bool] = []
+    monkeypatch.setattr(study, "get_trials", lambda deepcopy: reads.append(deepcopy) or [])
+    pruner = AmongLatest(PhaseHalving())
+    first, second = study.ask(), study.ask()
+
+    for trial in (first, first, second, second):
+        trial.report(0.2, 2)
+        pruner.prune(study, study._storage.get_trial(trial._trial_id))
+
+    assert len(reads) == 3  # for the first, for the second, and for it again when seconds have passed
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_goes_on_after_hundreds_of_trials(name: str) -> None:
     study = optuna.create_study(direction="maximize", sampler=build_sampler(name, 0))
