@@ -169,9 +169,11 @@ def test_optuna_mlflow_and_the_registry_agree(searched: tuple[CommandLine, str])
 
 def test_asking_for_no_more_trials_runs_none(searched: tuple[CommandLine, str], search_words: list[str]) -> None:
     hpo, _ = searched
-    before = hpo.status("s")
+    before, [figure] = hpo.status("s"), hpo.folder.rglob("progress.png")
+    drawn = figure.stat().st_mtime_ns
     hpo.here(*search_words, "--trials", "6")
     assert hpo.status("s") == before
+    assert figure.stat().st_mtime_ns == drawn  # what shows the same trials is not drawn anew
 
 
 def test_the_split_is_logged_found_again_by_a_check_and_used_again_by_file(

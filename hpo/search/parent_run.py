@@ -41,18 +41,22 @@ class ParentRun:
         return run_id
 
     def draw(self, run_id: str) -> None:
-        """Log how the study went, and how its leader decides."""
+        """Log how the study went, and how its leader decides, unless that was drawn of the same trials already."""
         leader = self._study.leader()
         if leader is None:
+            return
+        ended = [trial for trial in self._study.trials() if trial.state.is_finished()]
+        drawn_of = {"run_id": run_id, "n_trials": len(ended), "leader": leader.number}
+        if self._study.is_drawn(drawn_of):
             return
         self._tracking.tabulate(run_id, self._tables())
         metric = self._study.metric
         constant = {name: values[metric] for name, values in self._workshop.baselines.items()}
-        ended = [trial for trial in self._study.trials() if trial.state.is_finished()]
         progress = progress_figure([trial.value for trial in ended], [state_name(t) for t in ended], metric, constant)
         figures = {"progress": progress, **study_figures(ended, metric, self._study.importances())}
         self._tracking.show(run_id, figures)
         self._draw_decisions(self._study.run_id(leader))
+        self._study.note_drawn(drawn_of)
 
     def close(self, run_id: str, interrupted: bool) -> None:
         """End the run, unless other machines go on."""

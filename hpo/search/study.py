@@ -47,6 +47,7 @@ _CHANGING = (
     "version_of",
     "crowned",
     "time_spent",
+    "drawn",
     "posters_note",
     versions.SPACE,
 )
@@ -184,6 +185,14 @@ class Study:
     def note_time(self, sentence: str) -> None:
         """Remember where the time of the last profiled search went."""
         self._study.set_user_attr("time_spent", sentence)
+
+    def note_drawn(self, drawn_of: Mapping[str, Any]) -> None:
+        """Remember of what the study's figures were drawn."""
+        self._study.set_user_attr("drawn", dict(drawn_of))
+
+    def is_drawn(self, drawn_of: Mapping[str, Any]) -> bool:
+        """Say whether the study's figures show just that."""
+        return self._study.user_attrs.get("drawn") == drawn_of
 
     def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""
