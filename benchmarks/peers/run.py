@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.machine import log, machine, skip
-from benchmarks.peers.entrants import PEERS, Outcome, run_hpo, run_peer
+from benchmarks.peers.entrants import EXPORT_SECONDS, PEERS, Outcome, run_hpo, run_peer
 from benchmarks.peers.environments import python_of
 from benchmarks.peers.inputs import prepare
 from benchmarks.peers.scoring import CALIBRATED, METRICS, OWN
@@ -68,7 +68,10 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--without-hpo", action="store_true", help="run the peers alone")
     parser.add_argument("--keep", type=Path, help="a new folder to keep all that was made in")
     parser.add_argument("--no-log", action="store_true", help="print, and leave LOG.md alone")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if 60 * min(asked.marks) <= EXPORT_SECONDS:
+        parser.error(f"--marks expects more than the {EXPORT_SECONDS} s that hpo keeps for its export")
+    return asked
 
 
 def _installed(names: list[str]) -> list[str]:
