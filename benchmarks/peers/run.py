@@ -98,7 +98,8 @@ def _table(outcomes: dict[str, Outcome], marks: list[float]) -> list[str]:
         _row("lines that a user writes", outcomes, lambda outcome: float(outcome.n_lines), ".0f"),
     ]
     head = f"| on test | {' | '.join(outcomes)} |"
-    return [head, "| --- " * (len(outcomes) + 1) + "|", *rows, "", "After the dot: hpo's figure over this one."]
+    ratios = ["", "After the dot: hpo's figure over this one."] if HPO in outcomes else []
+    return [head, "| --- " * (len(outcomes) + 1) + "|", *rows, *ratios]
 
 
 def _row(title: str, outcomes: dict[str, Outcome], figure: Callable[[Outcome], float | None], form: str) -> str:
