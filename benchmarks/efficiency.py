@@ -16,6 +16,7 @@ import json
 import math
 import multiprocessing
 import os
+import shlex
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -123,7 +124,8 @@ def main() -> None:
     found |= _run(jobs([name for name in names if STRATEGIES[name].portfolio], _portfolios(found)), asked.keep)
     lines = [line for data in SETS for line in _table(data, names, found)]
     if (asked.seeds, asked.trials, asked.posters) == (SEEDS, TRIALS, POSTERS):
-        log("what a search finds", "python -m benchmarks.efficiency", lines)
+        given = [word for name in asked.strategy or () for word in ("--strategy", name)]
+        log("what a search finds", shlex.join(["python", "-m", "benchmarks.efficiency", *given]), lines)
     else:
         print("\n".join(lines))
 
