@@ -158,7 +158,7 @@ class Study:
         first = leader(trials, self._confirmed())
         return Glance(known, Counts.of(known), None if first is None else self._read(first))
 
-    def _read(self, trial: FrozenTrial) -> FrozenTrial:
+    def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
 
     def crowned(self) -> Crowned | None:
@@ -308,7 +308,7 @@ class Study:
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
                 if error and failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
                     raise error
-                yield self._storage.get_trial(trial._trial_id)
+                yield self._read(trial)
 
     def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: Objective) -> Exception | None:
         """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""

@@ -71,3 +71,13 @@ def prepared(wild: Path) -> Callable[..., PreparedData]:
 def data(prepared: Callable[..., PreparedData]) -> PreparedData:
     """The wild posters, prepared as they are."""
     return prepared()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with ``images/1.jpg`` to ``9.jpg``: files that are named like posters and decode to none."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in range(1, 10):
+        (images / f"{name}.jpg").write_bytes(b"%d" % name)
+    return tmp_path

@@ -11,16 +11,6 @@ from hpo.errors import DataError
 LABELS = ("Action", "Drama", "Sci-Fi", "Slice of Life")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Files that are named like posters; nothing here decodes them."""
-    images = tmp_path / "images"
-    images.mkdir()
-    for name in range(1, 10):
-        (images / f"{name}.jpg").write_bytes(b"%d" % name)
-    return tmp_path
-
-
 def listed(folder: Path, content: str | bytes, names: ColumnNames | None = None) -> Listing:
     path = folder / "in.csv"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
