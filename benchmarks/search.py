@@ -44,7 +44,7 @@ def main() -> None:
         f"- a trial: {statistics.median(training):.2f} s of training, {statistics.median(overheads):.2f} s of all "
         "else (medians of complete trials)",
         f"- a second study on the same posters starts its first trial after {until_first.total_seconds():.1f} s",
-        *(_claim(part, metrics) for part in ("val", "cross_validation", "test")),
+        *(_claim(part, metrics) for part in metrics["baselines"]),
     ]
     log(f"a search of {name}", f"python -m benchmarks.search {name}", lines)
 
