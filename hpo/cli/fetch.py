@@ -30,6 +30,9 @@ def fetch(
     adult: Adult = False,
     id_column: IdColumn = None,
     labels_column: LabelsColumn = None,
+    url_column: Annotated[
+        str | None, typer.Option(help="The column of poster addresses. Default: found by name.", metavar="COLUMN")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at once.")] = 8,
     rate: Annotated[float, typer.Option(min=0, help="Requests a second to one host; 0 is no limit.")] = 3.0,
     retry_failed: Annotated[
@@ -52,6 +55,7 @@ def fetch(
     rules = CatalogueRules(
         id_column=id_column,
         labels_column=labels_column,
+        image_url_column=url_column,
         types=parse_types(types),
         keep_adult=adult,
         top_labels=sys.maxsize,
@@ -94,7 +98,10 @@ def _wanted(csv: Path, rules: CatalogueRules) -> list[Wanted]:
     if not any(catalogue.image_urls):
         column = cleaning.columns["image_url"]
         found = "there is none" if column is None else f"{column!r} is empty"
-        raise DataError(f"{csv} names no poster's address: expected a column such as 'Image URL', but {found}")
+        raise DataError(
+            f"{csv} names no poster's address: expected a column such as 'Image URL', but {found}; name the column of "
+            "addresses with --url-column"
+        )
     return [Wanted(*poster) for poster in zip(catalogue.ids, catalogue.image_urls, strict=True)]
 
 

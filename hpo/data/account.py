@@ -95,7 +95,7 @@ def cleaning_lines(data: PreparedData) -> list[str]:
         pairs = list(report.shadowed_images.items())[:_BROKEN_SHOWN]
         shown = ", ".join(f"{used} is used, not {other}" for other, used in pairs)
         lines.append(f"Two files for one id: {shown}{_more(len(report.shadowed_images))}")
-    return lines
+    return [*lines, *report.notes]
 
 
 def _more(count: int) -> str:

@@ -8,6 +8,7 @@ file is another one than before. Nothing is guessed a second time: neither the d
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ from hpo.data.catalogue.records import read_records
 from hpo.errors import DataError
 
 _QUOTE = b'"'
+_BACKSLASHED = re.compile(rb'"(?:[^"\\]|\\.|"")*"', re.DOTALL)  # a field whose quotes are written as \"
 _LINE_ENDS = b"\r\n"
 
 
@@ -94,6 +96,8 @@ def _located(path: Path, line: int, raw: bytes, cells: list[str]) -> RawRecord:
         field = cell.encode()
         if raw.startswith(_QUOTE, at):
             field = quoted(cell)
+            if not raw.startswith(field, at) and (found := _BACKSLASHED.match(raw, at)):
+                field = found[0]
         if not raw.startswith(field, at):
             raise changed_meanwhile(path)
         spans.append((at, at + len(field)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.data.catalogue.cleaning import Title
+from hpo.data.catalogue.labels import LabelCells
 from hpo.data.field_spans import RawRecord, as_field, needs_quotes, raw_records
 from hpo.data.label_spelling import FlagSpelling, ListSpelling, learn_flags, learn_lists
 
@@ -21,11 +22,11 @@ class ListColumn:
     always_quoted: bool | None  # None where the rows do not tell: a field then keeps its own way
 
     @classmethod
-    def learn(cls, path: Path, column: int, titles: Sequence[Title], separator: str) -> ListColumn:
+    def learn(cls, path: Path, column: int, titles: Sequence[Title], read: LabelCells) -> ListColumn:
         """Learn from the rows that have labels; `titles` are all rows of the table at `path`, in order."""
         labelled = [bool(title.labels) for title in titles]
         cells = [title.row.labels for title in titles]
-        spelling = learn_lists([cell for cell, yes in zip(cells, labelled, strict=True) if yes] or cells, separator)
+        spelling = learn_lists([cell for cell, yes in zip(cells, labelled, strict=True) if yes] or cells, read)
         quoting: Counter[bool] = Counter(
             record.is_quoted(column)
             for record, yes in zip(_entry_records(path), labelled, strict=False)

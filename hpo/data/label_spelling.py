@@ -6,7 +6,6 @@ one-hot columns a label is a word for yes, and the others' a word for no.
 
 from __future__ import annotations
 
-import ast
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +14,8 @@ from functools import partial
 from re import escape, findall
 from typing import Any
 
-from hpo.data.catalogue.labels import MISSING_WORDS, real_labels
+from hpo.data.catalogue.containers import container_items, name_of
+from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, real_labels
 
 _NO_GENRES = MISSING_WORDS | {"(no genres listed)"}  # what a filled cell does not keep, unlike "Award Winning"
 _MOSTLY = 0.9  # lists of two names are in alphabetical order half of the time by chance
@@ -27,7 +27,20 @@ _LITERAL_WRITERS: tuple[Writer, ...] = (
     partial(json.dumps, ensure_ascii=False, separators=(",", ":")),
     json.dumps,
     repr,
+    lambda items: repr(tuple(items)),
+    lambda items: f"{{{repr(items)[1:-1]}}}" if items else "set()",
+    lambda items: f"[{' '.join(map(repr, items))}]",  # NumPy
+    lambda items: f"[{', '.join(map(name_of, items))}]",
+    lambda items: f"{{{','.join(map(_postgres, items))}}}",
+    lambda items: "".join(f"<{name_of(item)}>" for item in items),
+    lambda items: " ".join(f"#{name_of(item)}" for item in items),
 )
+
+
+def _postgres(item: Any) -> str:
+    name = name_of(item)
+    plain = name and not any(mark in name for mark in ' {},"\\')
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -69,21 +82,16 @@ class FlagSpelling:
         return before if before.strip() else self.no
 
 
-def name_of(item: Any) -> str:
-    """Return the label that an item of a list stands for."""
-    return str(item.get("name", "") if isinstance(item, dict) else item).strip()
-
-
-def learn_lists(cells: Iterable[str], separator: str) -> ListSpelling:
+def learn_lists(cells: Iterable[str], column: LabelCells) -> ListSpelling:
     """Learn from cells with labels; where there are none, from any cells, which may at least hold an empty list."""
     counts = Counter(cell.strip() for cell in cells)
-    literals = {cell: items for cell in counts if (items := _literal_list(cell)) is not None}
-    read = partial(_items_of, separator=separator)
+    literals = {cell: items for cell in counts if (items := container_items(cell)) is not None}
+    read = partial(_items_of, column=column)
     if sum(counts[cell] for cell in literals) * 2 > counts.total():
         counts = Counter({cell: counts[cell] for cell in literals})
         write = _literal_writer(literals, counts)
     else:
-        write = partial(_joined, joiner=_joiner(counts, separator))
+        write = partial(_joined, joiner=_joiner(counts, column.splitting.separator or ", "))
     lists = [(read(cell), n) for cell, n in counts.items()]
     return ListSpelling(
         write,
@@ -94,21 +102,9 @@ def learn_lists(cells: Iterable[str], separator: str) -> ListSpelling:
     )
 
 
-def _literal_list(cell: str) -> list[Any] | None:
-    if not (cell.startswith("[") and cell.endswith("]")):
-        return None
-    for read in (json.loads, ast.literal_eval):
-        try:
-            found = read(cell)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
-
-
-def _items_of(cell: str, separator: str) -> list[Any]:
-    found = _literal_list(cell.strip())
-    return [item.strip() for item in cell.split(separator)] if found is None else found
+def _items_of(cell: str, column: LabelCells) -> list[Any]:
+    found = container_items(cell.strip())
+    return column.in_order(cell) if found is None else found
 
 
 def _literal_writer(literals: Mapping[str, list[Any]], counts: Counter[str]) -> Writer:
@@ -154,9 +150,9 @@ def _is_alphabetical(lists: Sequence[tuple[list[Any], int]]) -> bool:
     return bool(several) and in_order >= _MOSTLY * sum(n for _, n in several)
 
 
-def labels_as_written(cell: str, separator: str) -> tuple[str, ...]:
+def labels_as_written(cell: str, column: LabelCells) -> tuple[str, ...]:
     """Return a cell's labels in the order in which they stand there."""
-    names = dict.fromkeys(name_of(item) for item in _items_of(cell, separator))
+    names = column.in_order(cell)
     real = real_labels(names)
     return tuple(name for name in names if name in real)
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hpo.data.catalogue.cleaning import Cleaning, Title, find_images, titles_in
-from hpo.data.catalogue.labels import MISSING_WORDS, guess_separator, real_text
+from hpo.data.catalogue.cleaning import Cleaning, Title, find_images, label_cells_of, titles_in
+from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, real_text
 from hpo.data.catalogue.placeholders import SHARED_BY, is_placeholder_address
+from hpo.data.catalogue.records import is_plain_csv
 from hpo.data.catalogue.rules import ColumnNames
 from hpo.data.catalogue.table import Table, read_table, shown
 from hpo.data.field_spans import RawRecord
@@ -22,8 +23,6 @@ from hpo.data.images import read_posters
 from hpo.data.label_columns import FlagColumns, ListColumn, whole_records
 from hpo.data.label_spelling import labels_as_written
 from hpo.errors import DataError
-
-_PARQUET_SUFFIXES = (".parquet", ".pq")
 
 Labels = tuple[str, ...]
 
@@ -64,15 +63,16 @@ def read_listing(
     """
     if not path.is_file():
         raise DataError(f"expected a CSV at {path}, got no such file: check the path")
-    if path.suffix.lower() in _PARQUET_SUFFIXES:
-        raise DataError(f"expected a CSV, whose bytes can be kept, got Parquet in {path}: save it as CSV first")
+    if not is_plain_csv(path):
+        kind = "Parquet" if path.suffix.lower() in (".parquet", ".pq") else f"a {path.suffix} file"
+        raise DataError(f"expected a CSV, whose bytes can be kept, got {kind} in {path}: save it as CSV first")
     stamp = _stamp(path)
     table = read_table(path, names)
     header = _header(path)
-    separator = separator or guess_separator(row.labels for row in table.rows)
-    titles = titles_in(table, separator)
+    cells = label_cells_of(table, separator)
+    titles = titles_in(table, cells)
     flags = _flag_columns(path, header, table)
-    written = _marked_labels(titles) if flags else _labels_in_order(titles, separator)
+    written = _marked_labels(titles) if flags else _labels_in_order(titles, cells)
     _check_labels(path, label_names, flags or {label for labels in written for label in labels})
     posters = _posters(table, titles, images)
     entries = tuple(
@@ -83,7 +83,7 @@ def read_listing(
     if flags:
         place = FlagColumns.learn(path, flags, titles, label_names)
     else:
-        place = ListColumn.learn(path, _lists_at(header, table), titles, separator)
+        place = ListColumn.learn(path, _lists_at(header, table), titles, cells)
     return Listing(path, stamp, header, place, entries, tuple(table.broken_lines))
 
 
@@ -124,9 +124,9 @@ def _marked_labels(titles: Sequence[Title]) -> list[Labels]:
     return [tuple(name for name in title.row.marked if name in title.labels) for title in titles]
 
 
-def _labels_in_order(titles: Sequence[Title], separator: str) -> list[Labels]:
-    """Return each row's labels as they are written, in their order."""
-    order = {cell: labels_as_written(cell, separator) for cell in {title.row.labels for title in titles}}
+def _labels_in_order(titles: Sequence[Title], cells: LabelCells) -> list[Labels]:
+    """Return each row's labels in the order in which they are written."""
+    order = {cell: labels_as_written(cell, cells) for cell in {title.row.labels for title in titles}}
     return [order[title.row.labels] for title in titles]
 
 

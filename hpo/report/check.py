@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpo.data.account import cleaning_lines, group_rows, kept_together
+from hpo.data.catalogue.cleaning import MERGED
 from hpo.report.tables import split_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def print_check(data: PreparedData, account: dict[str, Any], console: Console) -
     """Print the account: rows, columns, labels, images, groups, parts."""
     for line in cleaning_lines(data):
         console.print(line, highlight=False)
+    if account["sample"] is not None:
+        console.print(_sample_line(account["sample"]), highlight=False, markup=False)
     console.print(_dropped_table(account))
     console.print(_cooccurrence_table(account["labels"]))
     labels = account["labels"]
@@ -38,6 +41,12 @@ def print_check(data: PreparedData, account: dict[str, Any], console: Console) -
     console.print(split_table(data))
 
 
+def _sample_line(sample: dict[str, Any]) -> str:
+    image = "" if sample["image"] is None else f", image {sample['image']}"
+    labels = " · ".join(sample["labels"])
+    return f"A row as it was read: id {sample['id']}{image}, labels {labels} (the cell: {sample['label_cell']})"
+
+
 def _dropped_table(account: dict[str, Any]) -> Table:
     table = Table(title="Rows", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("what became of them")
@@ -46,7 +55,11 @@ def _dropped_table(account: dict[str, Any]) -> Table:
     table.add_row("read", f"{account['rows_read']:,}", "")
     for reason, count in account["dropped"].items():
         if count:
-            table.add_row(f"dropped: {reason}", f"{count:,}", ", ".join(account["examples"][reason]))
+            table.add_row(
+                reason if reason == MERGED else f"dropped: {reason}",
+                f"{count:,}",
+                ", ".join(account["examples"][reason]),
+            )
     table.add_row("kept", f"{account['rows_kept']:,}", "")
     return table
 

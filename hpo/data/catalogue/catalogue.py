@@ -18,9 +18,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hpo.data.catalogue.cleaning import Cleaning, Title, drop_unusable, find_images, titles_in
+from hpo.data.catalogue.cleaning import Cleaning, Title, drop_unusable, find_images, label_cells_of, titles_in
 from hpo.data.catalogue.known import check_shared_labels
 from hpo.data.catalogue.labels import real_text
+from hpo.data.catalogue.reading import Sample, group_name, reading_notes, sample_of
 from hpo.data.catalogue.rules import DEFAULT_RULES, CatalogueRules
 from hpo.data.catalogue.table import Table, read_table, shown
 from hpo.errors import DataError
@@ -90,11 +91,19 @@ class CleaningReport:
     columns: Mapping[str, str | None]  # id, labels, title, image ... -> the table's own name for it
     shadowed_images: Mapping[str, str]  # a second file for one id -> the file that is used instead
     unclaimed_images: tuple[str, ...]  # files in the folder that no row asks for
+    notes: tuple[str, ...] = ()  # what a person should know of how the table was read, a sentence each
+    sample: Sample | None = None  # one row as it was read
 
     def as_dict(self) -> dict[str, object]:
         """Return the report as plain JSON values."""
         examples = {reason: list(ids) for reason, ids in self.examples.items()}
-        lists = {"csv_path": str(self.csv_path), "examples": examples, "unclaimed_images": list(self.unclaimed_images)}
+        lists = {
+            "csv_path": str(self.csv_path),
+            "examples": examples,
+            "unclaimed_images": list(self.unclaimed_images),
+            "notes": list(self.notes),
+            "sample": self.sample and {**self.sample._asdict(), "labels": list(self.sample.labels)},
+        }
         return {**asdict(self), **lists}
 
 
@@ -112,7 +121,8 @@ def read_catalogue(
     """
     table = read_table(csv_path, rules.column_names)
     cleaning = Cleaning(table)
-    titles = drop_unusable(cleaning, titles_in(table, rules.label_separator), rules)
+    cells = label_cells_of(table, rules.label_separator, rules.label_names or ())
+    titles = drop_unusable(cleaning, titles_in(table, cells), rules)
     if images is not None:
         titles = find_images(cleaning, titles, images)
     if rules.label_names:
@@ -122,7 +132,8 @@ def read_catalogue(
         titles = cleaning.keep(titles, "none of the top labels", lambda title: not title.labels.isdisjoint(label_names))
     cleaning.require_some(titles)
     catalogue = _catalogue_of(titles, label_names)
-    return catalogue, _report(cleaning, len(titles), catalogue)
+    cleaning.notes += reading_notes(table, cells, titles)
+    return catalogue, _report(cleaning, titles, catalogue)
 
 
 def check_trainable(catalogue: Catalogue) -> None:
@@ -153,7 +164,7 @@ def _catalogue_of(titles: Sequence[Title], label_names: tuple[str, ...]) -> Cata
         label_names=label_names,
         other_titles=tuple(real_text(title.row.other_title) for title in posters),
         image_urls=tuple(title.row.image_url for title in posters),
-        groups=tuple(real_text(title.row.group) for title in posters),
+        groups=tuple(group_name(title.row.group) for title in posters),
         title_ids=tuple(title.id for title in posters),
     )
 
@@ -168,12 +179,12 @@ def _numbered(ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(numbered)
 
 
-def _report(cleaning: Cleaning, rows_kept: int, catalogue: Catalogue) -> CleaningReport:
+def _report(cleaning: Cleaning, titles: Sequence[Title], catalogue: Catalogue) -> CleaningReport:
     counts = catalogue.targets.sum(axis=0).tolist()
     return CleaningReport(
         csv_path=cleaning.table.path,
         rows_read=len(cleaning.table.rows) + len(cleaning.table.broken_lines),
-        rows_kept=rows_kept,
+        rows_kept=len(titles),
         n_posters=len(catalogue),
         dropped=cleaning.dropped,
         examples=cleaning.examples,
@@ -181,6 +192,8 @@ def _report(cleaning: Cleaning, rows_kept: int, catalogue: Catalogue) -> Cleanin
         columns=cleaning.table.columns,
         shadowed_images=cleaning.shadowed,
         unclaimed_images=cleaning.unclaimed,
+        notes=tuple(cleaning.notes),
+        sample=sample_of(titles),
     )
 
 

@@ -7,14 +7,16 @@ image from being used. Cleaning twice is cleaning once.
 
 from __future__ import annotations
 
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import NamedTuple
 
 from hpo.data.catalogue.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
-from hpo.data.catalogue.labels import MISSING_WORDS, guess_separator, items_in, labels_in, real_labels
+from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in, tidy
 from hpo.data.catalogue.placeholders import is_placeholder_address
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.catalogue.table import Row, Table
@@ -23,6 +25,10 @@ from hpo.errors import DataError
 _ADULT_LABELS = frozenset({"hentai", "erotica", "adult"})  # Ecchi is no more than suggestive
 _ADULT_RATINGS = ("rx", "x", "xxx")
 _NO_IMAGE = "no image"
+MERGED = "label added to its title"  # a row that is kept as part of another one
+_NO_SEPARATOR = "\0"
+_TYPES_SHOWN = 6
+_YES = frozenset({"1", "1.0", "true", "yes"})
 _EXAMPLES_PER_REASON = 5
 
 
@@ -43,6 +49,7 @@ class Cleaning:
         self.table = table
         self.shadowed: dict[str, str] = {}  # file -> the file of the same stem that is used instead
         self.unclaimed: tuple[str, ...] = ()  # files that no row asks for
+        self.notes: list[str] = []  # what a person should know, a sentence each
         self._dropped = {"broken row": [f"line {line}" for line in table.broken_lines]}
 
     @property
@@ -71,20 +78,31 @@ class Cleaning:
         if titles:
             return
         tally = ", ".join(f"{count} {reason}" for reason, count in self.dropped.items() if count)
+        types = next((f"; {note.rstrip('.')}" for note in self.notes if note.startswith("Types left out")), "")
         raise DataError(
-            f"no poster of {self.table.path} is left ({tally}): check --types, --adult, --labels-column and "
+            f"no poster of {self.table.path} is left ({tally}{types}): check --types, --adult, --labels-column and "
             "--label-separator"
         )
 
 
-def titles_in(table: Table, separator: str | None) -> list[Title]:
+def label_cells_of(table: Table, separator: str | None, known: Sequence[str] = ()) -> LabelCells:
+    """Learn how a table writes its labels, each column of a one-hot table being one; `known` are names to keep to."""
+    if table.one_hot:
+        return LabelCells.learn(table.one_hot, _NO_SEPARATOR, known)
+    return LabelCells.learn((row.labels for row in table.rows), separator, known)
+
+
+def titles_in(table: Table, cells: LabelCells) -> list[Title]:
     """Return every whole row with its labels."""
-    separator = separator or guess_separator(row.labels for row in table.rows)
-    one_hot = any(row.marked for row in table.rows)
-    return [
-        Title(canonical_id(row.id), real_labels(row.marked) if one_hot else labels_in(row.labels, separator), row)
-        for row in table.rows
-    ]
+    lists: dict[str, frozenset[str]] = {}  # a few hundred make up most of a catalogue
+    titles = []
+    for row in table.rows:
+        if row.marked:
+            labels = frozenset(label for name in row.marked for label in cells.of(name))
+        else:
+            labels = lists[row.labels] if row.labels in lists else lists.setdefault(row.labels, cells.of(row.labels))
+        titles.append(Title(canonical_id(tidy(row.id)), labels, row))
+    return titles
 
 
 def drop_unusable(cleaning: Cleaning, titles: list[Title], rules: CatalogueRules) -> list[Title]:
@@ -92,9 +110,10 @@ def drop_unusable(cleaning: Cleaning, titles: list[Title], rules: CatalogueRules
     columns = cleaning.table.columns
     by_column = columns["image"] is not None
     titles = cleaning.keep(titles, "unusable id", _has_id if by_column else _names_a_file)
-    titles = _drop_duplicates(cleaning, titles)
+    titles = _drop_duplicates(cleaning, _merge_labels(cleaning, titles))
     if columns["type"] is not None and rules.types is not None:
         types = {name.casefold() for name in rules.types}
+        _note_types(cleaning, titles, rules.types)
         titles = cleaning.keep(titles, "type not wanted", lambda title: title.row.type.casefold() in types)
     if not rules.keep_adult:
         titles = cleaning.keep(titles, "adult title", lambda title: not _is_adult(title))
@@ -115,6 +134,44 @@ def _names_a_file(title: Title) -> bool:
     return _has_id(title) and not any(mark in title.id for mark in ("/", "\\", "..", "\0"))
 
 
+def _note_types(cleaning: Cleaning, titles: Sequence[Title], wanted: Sequence[str]) -> None:
+    """Note the types that the table holds and a search leaves out."""
+    kept = {name.casefold() for name in wanted}
+    others = Counter(title.row.type or "empty" for title in titles if title.row.type.casefold() not in kept)
+    if others:
+        met = ", ".join(f"{count:,} {name[:30]}" for name, count in others.most_common(_TYPES_SHOWN))
+        more = f" and {len(others) - _TYPES_SHOWN} more types" if len(others) > _TYPES_SHOWN else ""
+        cleaning.notes.append(f"Types left out: {met}{more}; kept are {', '.join(wanted)}, and --types all keeps all.")
+
+
+def _merge_labels(cleaning: Cleaning, titles: list[Title]) -> list[Title]:
+    """Join rows that differ in their labels alone: a long table has a row for each title and label."""
+    groups: defaultdict[Row, list[Title]] = defaultdict(list)
+    for title in titles:
+        groups[title.row._replace(labels="", marked=())].append(title)
+    if len(groups) == len(titles):
+        return titles
+    first: dict[int, Title] = {}
+    joined: set[int] = set()
+    for group in groups.values():
+        labels: frozenset[str] = frozenset()
+        for title in group:
+            if labels and title.labels - labels:
+                joined.add(id(title))
+            labels |= title.labels
+        first[id(group[0])] = group[0]._replace(labels=labels)
+    if not joined:
+        return titles
+    merged = [first.get(id(title), title) for title in titles if id(title) not in joined]
+    cleaning.keep([title for title in titles if id(title) in joined], MERGED, lambda _: False)
+    n_titles = sum(len(group) > 1 and any(id(title) in joined for title in group) for group in groups.values())
+    cleaning.notes.append(
+        f"{len(joined) + n_titles:,} rows that differ in their labels alone are {n_titles:,} titles with the labels of "
+        "all their rows."
+    )
+    return merged
+
+
 def _drop_duplicates(cleaning: Cleaning, titles: list[Title]) -> list[Title]:
     """Keep the first row of an id, or of an id with an image, since a title may have a row for each of its images."""
     first = {(title.id, title.row.image): title for title in reversed(titles)}  # the last one written is the first
@@ -123,7 +180,7 @@ def _drop_duplicates(cleaning: Cleaning, titles: list[Title]) -> list[Title]:
 
 def _is_adult(title: Title) -> bool:
     rating = title.row.rating.casefold().partition(" ")[0]  # "Rx - Hentai"
-    return rating in _ADULT_RATINGS or _has_adult_label(title.labels)
+    return rating in _ADULT_RATINGS or title.row.adult.casefold() in _YES or _has_adult_label(title.labels)
 
 
 @lru_cache(maxsize=10_000)
@@ -140,6 +197,14 @@ def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[T
     images = list_images(folder)
     match = _match_by_id if cleaning.table.columns["image"] is None else _match_by_column
     matched = match(cleaning, titles, images)
+    if not any(title.images for title in matched) and any(title.row.file for title in titles):
+        named = [title._replace(row=title.row._replace(image=title.row.file)) for title in titles]
+        by_file = _match_by_column(cleaning, named, images)
+        if any(title.images for title in by_file):
+            cleaning.notes.append(
+                f"No image is called by its id, so column {cleaning.table.columns['file']!r} names them."
+            )
+            matched = by_file
     claimed = {path for title in matched for path in title.images}
     cleaning.unclaimed = tuple(
         file for file in images.usable if images.path(file) not in claimed and file not in cleaning.shadowed
@@ -149,8 +214,35 @@ def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[T
     kept = cleaning.keep(kept, _NO_IMAGE, lambda title: title.lacks is None)
     if not kept:
         looked_for = titles[0].row.image or titles[0].id
-        raise _nothing_matches(cleaning.table, len(titles), looked_for, images)
+        hint = near_miss([title.id for title in titles], images.usable)
+        raise _nothing_matches(cleaning.table, len(titles), looked_for, images, hint)
+    _note_near_misses(cleaning, titles, kept)
     return kept
+
+
+def _note_near_misses(cleaning: Cleaning, titles: Sequence[Title], kept: Sequence[Title]) -> None:
+    """Note the ids without an image that are file names but for leading zeros or case."""
+    have = {title.id for title in kept}
+    lacking = [title.id for title in titles if title.id not in have]
+    hint = near_miss(lacking, cleaning.unclaimed) if cleaning.table.columns["image"] is None else None
+    if hint:
+        cleaning.notes.append(f"{hint}.")
+
+
+def near_miss(ids: Sequence[str], files: Sequence[str]) -> str | None:
+    """Say how many ids are the names of files but for leading zeros or case; None where none is."""
+    for what, plain in (("leading zeros", _without_zeros), ("the case of letters", str.casefold)):
+        stems = {plain(PurePosixPath(file).stem): file for file in files}
+        near = [name for name in ids if plain(name) in stems]
+        if near:
+            file = stems[plain(near[0])]
+            number = "one id differs" if len(near) == 1 else f"{len(near):,} ids differ"
+            return f"{number} from the name of a file in {what} alone, such as {near[0]!r} and {file!r}"
+    return None
+
+
+def _without_zeros(text: str) -> str:
+    return re.sub(r"^(\D*)0+(?=\d)", r"\1", text)
 
 
 def _match_by_id(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
@@ -190,9 +282,10 @@ def _with_images(title: Title, images: ImageFiles, files: list[str], refused: st
     return title._replace(images=tuple(images.path(file) for file in files), lacks=lacks)
 
 
-def _nothing_matches(table: Table, n_titles: int, looked_for: str, images: ImageFiles) -> DataError:
+def _nothing_matches(table: Table, n_titles: int, looked_for: str, images: ImageFiles, hint: str | None) -> DataError:
     example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp or gif file"
     return DataError(
         f"no image in {images.folder} matches any of the {n_titles} posters left of {table.path}: "
         f"looked for {looked_for!r} and found {example}, so check --images, --id-column and --image-column"
+        + (f" ({hint}: write them alike)" if hint else "")
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ _COUNTER = re.compile(r"[_-]\d+$")
 
 def canonical_id(text: str) -> str:
     """Return 26 for 26.0: copies of a CSV differ, as pandas turns integers with a gap into floats."""
+    text = text if text.isascii() else unicodedata.normalize("NFC", text)  # macOS names files in NFD
     return re.sub(r"^(\d+)\.0+$", r"\1", text) if text.endswith("0") else text
 
 

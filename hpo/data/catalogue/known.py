@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.data.catalogue.cleaning import Title, titles_in
+from hpo.data.catalogue.cleaning import Title, label_cells_of, titles_in
 from hpo.data.catalogue.image_files import owner_of
 from hpo.data.catalogue.labels import real_text
 from hpo.data.catalogue.rules import CatalogueRules
@@ -33,9 +33,13 @@ class Known:
         except DataError:
             rules = CatalogueRules()
             table = read_table(csv, rules.column_names)
-        titles = titles_in(table, rules.label_separator)
+        titles = titles_in(table, label_cells_of(table, rules.label_separator, label_names))
         check_shared_labels(csv, label_names, {label for title in titles for label in title.labels})
-        by_id = {title.id: title for title in reversed(titles)}  # of two rows with one id the first counts
+        by_id: dict[str, Title] = {}
+        for title in titles:  # of two rows with one id the first counts, unless they differ in their labels alone
+            first = by_id.setdefault(title.id, title)
+            if first.row._replace(labels="", marked=()) == title.row._replace(labels="", marked=()):
+                by_id[title.id] = first._replace(labels=first.labels | title.labels)
         by_image = {title.row.image: title for title in reversed(titles) if title.row.image}
         return cls(frozenset(label_names), by_id, by_image)
 

@@ -1,30 +1,103 @@
-"""A cell's text → a set of labels: `Action, Drama`, `Action|Drama`, `['Action', 'Drama']` or TMDB's dictionaries."""
+"""A column of label cells → the labels of each cell, named alike: `Action, Drama`, `['Action' 'Drama']`, `{Action}`.
+
+What a program wrote is read as it was written (`containers.py`), text is split by what the whole column holds
+(`separators.py`), and labels that differ in case alone are one label, named as most rows name it.
+"""
 
 from __future__ import annotations
 
-import ast
-import json
-from collections import Counter
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from html.entities import html5
 
-MISSING_WORDS = frozenset({"", "unknown", "n/a", "na", "nan", "none", "null", "not available", "-", "?"})
+from hpo.data.catalogue.containers import container_items, name_of, unquoted
+from hpo.data.catalogue.separators import Splitting, learn_splitting
 
-_SEPARATORS = (", ", ",", "|", ";")
-_NO_LABELS = MISSING_WORDS | {"award winning", "(no genres listed)"}  # MyAnimeList's is an honour, no genre
+MISSING_WORDS = frozenset(
+    {"", "unknown", "n/a", "na", "nan", "none", "null", "not available", "-", "?", "\\n", "<na>", "#n/a", "undefined"}
+)
+
+_NO_LABELS = MISSING_WORDS | {"award winning", "(no genres listed)", "no genres listed"}  # the first is an honour
+_ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|\w{2,31});")
+_LINE_BREAK = re.compile(r"\r\n?|<br\s*/?>", re.IGNORECASE)
+_INVISIBLE = re.compile("[\u200b\u200e\u200f\u2060\ufeff]")
+_UNPARSED = re.compile(r"[\[\]{}<>\"|;\\\n\t]|::|、|，|；|،|, ")
+_MAYBE_SEVERAL = re.compile(r"[/,・･+:&_]|\s[-–]\s|\sand\s")
 
 
-def guess_separator(cells: Iterable[str]) -> str:
-    """Return the separator that most cells hold; `", "` wins over `","` unless some commas have no space."""
-    cells_with = Counter(separator for text in cells for separator in _SEPARATORS if separator in text)
-    return max(_SEPARATORS, key=lambda separator: cells_with[separator])  # the first of equals
+def tidy(text: str) -> str:
+    """Return a text with its HTML entities resolved, in Unicode's NFC, without what cannot be seen or written."""
+    if text.isascii() and "&" not in text and "\r" not in text and "<" not in text:
+        return text.strip()
+    for _ in range(2):  # "&amp;amp;" is the work of two programs
+        text = _ENTITY.sub(_character, text)
+    text = _INVISIBLE.sub("", _LINE_BREAK.sub("\n", text)).replace("\u00a0", " ")
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # a lone surrogate cannot be printed
+    return unicodedata.normalize("NFC", text).strip()
 
 
-@lru_cache(maxsize=10_000)  # a few hundred lists make up most of a catalogue
-def labels_in(text: str, separator: str) -> frozenset[str]:
-    """Return the labels that stand in a cell, without the words for none."""
-    return real_labels(items_in(text, separator))
+def _character(entity: re.Match[str]) -> str:
+    body = entity[1]
+    if not body.startswith("#"):
+        return html5.get(body + ";", entity[0])
+    code = int(body[2:], 16) if body[1] in "xX" else int(body[1:])
+    return chr(code) if 31 < code < 0x110000 and not 0xD800 <= code < 0xE000 else entity[0]
+
+
+@dataclass(frozen=True)
+class LabelCells:
+    """How the cells of one column are read."""
+
+    splitting: Splitting
+    names: Mapping[str, str]  # a label in lower case -> the name that most rows give it
+    spellings: Mapping[str, tuple[str, ...]]  # such a name -> its other spellings
+
+    @classmethod
+    def learn(cls, cells: Iterable[str], separator: str | None = None, known: Sequence[str] = ()) -> LabelCells:
+        """Learn from all cells of a column; a label that differs from one of `known` in case alone gets its name."""
+        counts = Counter(cells)
+        texts: Counter[str] = Counter()
+        listed: list[str] = []
+        for cell, n in counts.items():
+            written = tidy(cell)
+            items = container_items(written)
+            if items is None:
+                texts[written] += n if written.casefold() not in _NO_LABELS else 0
+            else:
+                listed += [name_of(item) for item in items]
+        splitting = learn_splitting(+texts, listed, separator)
+        plain = cls(splitting, {}, {})
+        labels: Counter[str] = Counter()
+        for cell, n in counts.items():
+            for label in plain.of(cell):
+                labels[label] += n
+        return cls(splitting, *_one_name_each(labels, known))
+
+    def in_order(self, cell: str) -> list[str]:
+        """Return what stands in a cell, in its order, words for none included."""
+        text = tidy(cell)
+        items = container_items(text)
+        names = self._split(text) if items is None else [tidy(name_of(item)) for item in items]
+        labels = [" ".join(name.split()) for name in names]
+        return list(dict.fromkeys(self.names.get(label.casefold(), label) for label in labels))
+
+    def of(self, cell: str) -> frozenset[str]:
+        """Return the labels of a cell, without the words for none."""
+        return real_labels(self.in_order(cell))
+
+    def _split(self, text: str) -> list[str]:
+        whole = text.casefold()
+        return [text] if whole in _NO_LABELS else [unquoted(item) for item in self.splitting.items(text)]
+
+
+def items_in(text: str, separator: str) -> list[str]:
+    """Return the items of a list of file names as it stands in a cell: a container, or text with a separator."""
+    items = container_items(text)
+    return text.split(separator) if items is None else [name_of(item) for item in items]
 
 
 def real_labels(labels: Iterable[str]) -> frozenset[str]:
@@ -38,19 +111,23 @@ def real_text(cell: str) -> str:
     return "" if cell.casefold() in MISSING_WORDS else cell
 
 
-def items_in(text: str, separator: str) -> list[str]:
-    """Return the items of a list as it stands in a cell: JSON, Python, or text with a separator."""
-    if text.startswith("[") and text.endswith("]"):
-        written = _literal(text)
-        if isinstance(written, list):
-            return [str(item.get("name", "")) if isinstance(item, dict) else str(item) for item in written]
-    return text.split(separator)
+@lru_cache(maxsize=10_000)
+def looks_unparsed(label: str, *, single: bool) -> bool:
+    """Tell whether a label holds brackets or a separator; where posters have a `single` label, what may be one too."""
+    return _UNPARSED.search(label) is not None or (single and _MAYBE_SEVERAL.search(label) is not None)
 
 
-def _literal(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return None
+def _one_name_each(
+    labels: Mapping[str, int], known: Sequence[str]
+) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+    """Return the name for each label in lower case, and the spellings that it replaces."""
+    by_key: defaultdict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        by_key[label.casefold()].append(label)
+    asked = {name.casefold(): name for name in reversed(known)}
+    names = {
+        key: asked.get(key) or max(spelled, key=lambda label: (labels[label], not label.isupper(), label))
+        for key, spelled in by_key.items()
+    }
+    others = {names[key]: tuple(sorted(set(spelled) - {names[key]})) for key, spelled in by_key.items()}
+    return names, {name: spelled for name, spelled in others.items() if spelled}

@@ -18,6 +18,7 @@ class ColumnNames:
     labels: str | None = None
     image: str | None = None
     group: str | None = None
+    image_url: str | None = None
 
 
 class CatalogueRules(BaseModel):
@@ -36,6 +37,7 @@ class CatalogueRules(BaseModel):
     label_separator: str | None = None
     image_column: str | None = None
     group_column: str | None = None
+    image_url_column: str | None = None
     types: tuple[str, ...] | None = ("TV", "Movie")
     keep_adult: bool = False
     top_labels: int = 10
@@ -45,7 +47,9 @@ class CatalogueRules(BaseModel):
     @property
     def column_names(self) -> ColumnNames:
         """Return what the user says of the columns."""
-        return ColumnNames(self.id_column, self.labels_column, self.image_column, self.group_column)
+        return ColumnNames(
+            self.id_column, self.labels_column, self.image_column, self.group_column, self.image_url_column
+        )
 
 
 DEFAULT_RULES = CatalogueRules()

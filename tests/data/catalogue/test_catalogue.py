@@ -302,7 +302,7 @@ def test_the_fingerprint_ignores_row_order_and_sees_every_target(order: list[int
 def test_rules_and_report_survive_json(tmp_path: Path):
     rules = CatalogueRules(label_names=("Drama", "Comedy"), types=None)
     assert CatalogueRules.model_validate_json(rules.model_dump_json()) == rules
-    _, report = read_catalogue(write_csv(tmp_path, [("1", "Drama"), ("1", "Comedy")]), None, rules)
+    _, report = read_catalogue(write_csv(tmp_path, [("1", "Drama"), ("1", "Drama")]), None, rules)
     read_back = json.loads(json.dumps(report.as_dict()))
     assert read_back == report.as_dict()
     assert read_back["examples"] == {"duplicate id": ["1"]}
