@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import stat
 from collections.abc import Mapping, Sequence
@@ -288,3 +289,32 @@ def test_the_input_may_be_replaced_by_its_copy(folder: Path):
     write_completed(listing, listing.path, {1: ["Drama"]})
     assert listing.path.read_text() == PLAIN.replace("2,B,\n", "2,B,Drama\n")
     assert set(chain.from_iterable(entry.labels for entry in listing.entries)) == {"Action", "Drama"}
+
+
+@pytest.mark.parametrize(
+    ("known", "after"),
+    [
+        (["['Action' 'Drama']", "['Drama']"], "['Drama' 'Sci-Fi']"),
+        (["('Action', 'Drama')", "('Drama',)"], "('Drama', 'Sci-Fi')"),
+        (["{'Action', 'Drama'}", "{'Drama'}"], "{'Drama', 'Sci-Fi'}"),
+        (["[Action, Drama]", "[Drama]"], "[Drama, Sci-Fi]"),
+        (['{Action,"Slice of Life"}', "{Drama}"], "{Drama,Sci-Fi}"),
+        (["<Action><Drama>", "<Drama>"], "<Drama><Sci-Fi>"),
+        (["Action / Drama", "Drama / Sci-Fi", "Drama"], "Drama / Sci-Fi"),
+        (["Action::Drama", "Drama"], "Drama::Sci-Fi"),
+        (["Action、Drama", "Drama"], "Drama、Sci-Fi"),
+        (["Action,Drama", "Drama, Sci-Fi", "Action, Sci-Fi"], "Drama, Sci-Fi"),
+    ],
+)
+def test_f1_lists_of_every_form_are_written_as_the_others_are(folder: Path, known: list[str], after: str):
+    text = io.StringIO()
+    rows = [[str(at), cell] for at, cell in enumerate(known, start=1)]
+    csv.writer(text, lineterminator="\n").writerows([["id", "Genres"], *rows, ["7", ""]])
+    filled = completed(listed(folder, text.getvalue()), {len(known): ["Drama", "Sci-Fi"]}).decode()
+    assert list(csv.reader(io.StringIO(filled)))[-1] == ["7", after]
+
+
+def test_f15_fields_with_backslash_escapes_stay_as_they_are(folder: Path):
+    content = 'id,Name,Genres\n1,"say \\"hi\\", then",Drama\n2,"a \\"b\\" c",\n'
+    listing = listed(folder, content)
+    assert completed(listing, {1: ["Drama"]}).decode() == content[:-1] + "Drama\n"

@@ -16,7 +16,7 @@ from posixpath import normpath
 from typing import NamedTuple
 
 from hpo.data.catalogue.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
-from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in, tidy
+from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in
 from hpo.data.catalogue.placeholders import is_placeholder_address
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.catalogue.table import Row, Table
@@ -101,7 +101,7 @@ def titles_in(table: Table, cells: LabelCells) -> list[Title]:
             labels = frozenset(label for name in row.marked for label in cells.of(name))
         else:
             labels = lists[row.labels] if row.labels in lists else lists.setdefault(row.labels, cells.of(row.labels))
-        titles.append(Title(canonical_id(tidy(row.id)), labels, row))
+        titles.append(Title(canonical_id(row.id), labels, row))
     return titles
 
 
@@ -165,9 +165,9 @@ def _merge_labels(cleaning: Cleaning, titles: list[Title]) -> list[Title]:
     merged = [first.get(id(title), title) for title in titles if id(title) not in joined]
     cleaning.keep([title for title in titles if id(title) in joined], MERGED, lambda _: False)
     n_titles = sum(len(group) > 1 and any(id(title) in joined for title in group) for group in groups.values())
+    titles_are = "one title" if n_titles == 1 else f"{n_titles:,} titles"
     cleaning.notes.append(
-        f"{len(joined) + n_titles:,} rows that differ in their labels alone are {n_titles:,} titles with the labels of "
-        "all their rows."
+        f"{len(joined) + n_titles:,} rows that differ in their labels alone are {titles_are} with the labels of all."
     )
     return merged
 
@@ -202,7 +202,7 @@ def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[T
         by_file = _match_by_column(cleaning, named, images)
         if any(title.images for title in by_file):
             cleaning.notes.append(
-                f"No image is called by its id, so column {cleaning.table.columns['file']!r} names them."
+                f"No image is called by its id, so the column {cleaning.table.columns['file']!r} names them."
             )
             matched = by_file
     claimed = {path for title in matched for path in title.images}

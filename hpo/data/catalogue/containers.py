@@ -21,6 +21,7 @@ _WRAPPED = re.compile(  # array(['A'], dtype=object), frozenset({'A'}), c("A"), 
     r"\s*\((.*?)(?:,\s*(?:dtype|name)\s*=.*)?\)",
     re.DOTALL,
 )
+_NUMPY_STRING = re.compile(r"\bnp\.str_\(('[^']*'|\"[^\"]*\")\)")  # in a list that NumPy 2 prints
 _STRING = r"""[uUbB]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _STRINGS = re.compile(rf"\s*{_STRING}(?:(?:\s*,\s*|\s+|\s*\.\.\.\s*){_STRING})*\s*,?\s*")
 _TAGS = re.compile(r"(?:<[^<>/]+>\s*){2,}|<[^<>/\s]+>")
@@ -33,7 +34,7 @@ _MOST_CHARACTERS = 1_000_000  # a cell beyond this is no list of labels
 
 def container_items(text: str) -> list[Any] | None:
     """Return the items of a container as it stands in a cell, text or objects; None where the cell is plain text."""
-    text = text.strip()
+    text = _NUMPY_STRING.sub(r"\1", text.strip())
     if len(text) > _MOST_CHARACTERS:
         return None
     if text[:1] in _BRACKETS or (text[:1] in "\"'" and text[-1:] in "\"'" and len(text) > 1):

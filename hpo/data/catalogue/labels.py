@@ -82,6 +82,8 @@ class LabelCells:
         text = tidy(cell)
         items = container_items(text)
         names = self._split(text) if items is None else [tidy(name_of(item)) for item in items]
+        if items is not None and len(names) == 1:
+            names = self.splitting.within(names[0])
         labels = [" ".join(name.split()) for name in names]
         return list(dict.fromkeys(self.names.get(label.casefold(), label) for label in labels))
 

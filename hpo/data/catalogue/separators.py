@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-STRONG = (",", "|", ";", "\n", "\t", "::", "、", "，", "；", "،", "؛", "•", "｜", "│", "¦", "\x1f")
+STRONG = (",", "|", ";", "\n", "\t", "::", "、", "，", "；", "،", "؛", "•", "｜", "│", "¦", "\x1f", ";#", "^", "\\n")
 _WEAK = {  # mark -> the share of its parts that must be seen apart
     " / ": 0.5,
     "/": 0.6,
@@ -68,15 +68,28 @@ class Splitting:
         for mark in STRONG:
             if mark in item:
                 parts = split(item, mark)
-                known = sum(self.parts.get(part, 0) > self.parts[item] for part in parts)
+                known = sum(self.parts.get(part, 0) > self.parts.get(item, 0) for part in parts)
                 if known == len(parts) or (alone and 2 * known >= len(parts)):
                     return parts
+        if not alone and " and " in f" {item}":  # the end of "Action, Drama and Comedy" or of "Drama, and Comedy"
+            parts = split(f" {item}", " and ")
+            if self.are_known(parts, item):
+                return parts
         for mark in self.odd if alone and item not in self.together else ():
             if mark in item:
                 parts = split(item, mark)
-                if all(self.parts.get(part, 0) > self.parts[item] for part in parts):
+                if self.are_known(parts, item):
                     return parts
         return [item]
+
+    def within(self, item: str) -> list[str]:
+        """Return the labels of the only item of a container: `["Action, Drama"]` is text in a list."""
+        marks = (mark for mark in STRONG if mark in item)
+        return next((parts for mark in marks if self.are_known(parts := split(item, mark), item)), [item])
+
+    def are_known(self, parts: Sequence[str], whole: str) -> bool:
+        """Tell whether each part is a label of the column more often than what it is a part of."""
+        return all(self.parts.get(part, 0) > self.parts.get(whole, 0) for part in parts)
 
 
 def learn_splitting(counts: Mapping[str, int], listed: Iterable[str] = (), asked: str | None = None) -> Splitting:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+from hpo.data.catalogue.labels import tidy
 from hpo.data.catalogue.records import UNREADABLE, Record, read_records
 from hpo.data.catalogue.rules import ColumnNames
 from hpo.errors import DataError, did_you_mean
@@ -46,7 +47,7 @@ _FLAGS = frozenset(
     | {"oscar", "oscars", "award", "awards", "nominated", "winner", "won"}
 )
 _AN_ID = re.compile(r"_[iI][dD]$|[a-z]I[dD]$")
-_FLAG = re.compile(r"(is|has|was|in|are|use|can|should)[_ ]\w+|(is|has|was)[A-Z]\w+")
+_FLAG = re.compile(r"(?i:is_|is |has_|has |was_|in_)\w+|(is|has|was)[A-Z]\w+")
 _LABEL_PREFIX = re.compile(r"(genres?|labels?|tags?|category|categories)[_.:/ -]+\S", re.I)
 _YES = frozenset({"1", "1.0", "true", "yes"})
 _NO = frozenset({"", "0", "0.0", "false", "no"})
@@ -158,7 +159,8 @@ class _Columns:
     def row(self, cells: list[str]) -> Row:
         cells.append("")
         marked = tuple([label for label, at in self.one_hot.items() if cells[at].strip().lower() in _YES])
-        return Row._make([*[cells[at].strip() for at in self.at], marked])
+        texts = [cells[at].strip() for at in self.at]
+        return Row._make([tidy(texts[0]), *texts[1:], marked])
 
     def named(self, header: list[str]) -> dict[str, str | None]:
         names = [*header, None]

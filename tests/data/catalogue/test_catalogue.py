@@ -363,3 +363,142 @@ def test_a_label_seen_too_rarely_to_train_on(tmp_path: Path):
     with pytest.raises(DataError, match=r"'News' has 2, 'Western' has 1: try --labels 2"):
         check_trainable(catalogue)
     check_trainable(read_catalogue(tmp_path / "posters.csv", None, CatalogueRules(top_labels=2))[0])
+
+
+# Other people's tables
+
+
+def test_f4_rows_that_differ_in_the_label_alone_are_one_title(tmp_path: Path):
+    rows = [("1", "A", "Drama"), ("1", "A", "Comedy"), ("2", "B", "Drama"), ("2", "B", "Drama"), ("1", "A", "Action")]
+    path = write_csv(tmp_path, rows, ("movie_id", "title", "genre"))
+    catalogue, report = read_catalogue(path, None)
+    assert labels_of(catalogue) == {"1": {"Drama", "Comedy", "Action"}, "2": {"Drama"}}
+    assert report.rows_read == 5 == report.rows_kept + sum(report.dropped.values())
+    assert (report.dropped["label added to its title"], report.dropped["duplicate id"]) == (2, 1)
+    assert "3 rows that differ in their labels alone are one title with the labels of all." in report.notes
+
+
+def test_f4_rows_that_differ_in_more_stay_duplicates(tmp_path: Path):
+    path = write_csv(
+        tmp_path, [("1", "A", "Drama"), ("1", "B", "Comedy"), ("2", "C", "Comedy")], ("id", "title", "genre")
+    )
+    catalogue, report = read_catalogue(path, None)
+    assert labels_of(catalogue) == {"1": {"Drama"}, "2": {"Comedy"}}
+    assert report.dropped["duplicate id"] == 1
+
+
+def test_f4_a_row_for_each_title_and_image_and_label(tmp_path: Path):
+    rows = [("1", image, label) for image in ("a.jpg", "b.jpg") for label in ("Drama", "Comedy")]
+    images = write_images(tmp_path, "a.jpg", "b.jpg")
+    path = write_csv(tmp_path, rows, ("id", "file", "genre"))
+    catalogue, _ = read_catalogue(path, images, CatalogueRules(image_column="file"))
+    assert labels_of(catalogue) == {"1": {"Drama", "Comedy"}, "1#2": {"Drama", "Comedy"}}
+
+
+def test_f8_one_label_in_two_spellings_is_one_and_said_so(tmp_path: Path):
+    path = write_csv(tmp_path, [("1", "Drama, Comedy"), ("2", "DRAMA"), ("3", "Drama, comedy"), ("4", "Comedy")])
+    catalogue, report = read_catalogue(path, None)
+    assert dict(report.label_counts) == {"Comedy": 3, "Drama": 3}
+    assert set(catalogue.label_names) == {"Comedy", "Drama"}
+    assert any("'comedy' as 'Comedy'" in note and "'DRAMA' as 'Drama'" in note for note in report.notes)
+
+
+def test_f8_ids_and_file_names_in_two_unicode_forms(tmp_path: Path):
+    path = write_csv(tmp_path, [("Ame\u0301lie", "Drama"), ("Caf\u00e9", "Comedy"), ("a &amp; b", "Comedy")])
+    images = write_images(tmp_path, "Am\u00e9lie.jpg", "Cafe\u0301.jpg", "a & b.jpg")
+    catalogue, _ = read_catalogue(path, images)
+    assert catalogue.ids == ("Am\u00e9lie", "Caf\u00e9", "a & b")
+
+
+def test_f8_one_hot_columns_that_differ_in_case_are_one_label(tmp_path: Path):
+    path = write_csv(tmp_path, [("1", "1", "0", "0"), ("2", "0", "1", "1")], ("id", "Drama", "DRAMA", "Comedy"))
+    assert labels_of(read_catalogue(path, None)[0]) == {"1": {"Drama"}, "2": {"Drama", "Comedy"}}
+
+
+def test_f9_the_columns_taken_for_labels_and_the_flags_are_named(tmp_path: Path):
+    path = write_csv(tmp_path, [("1", "1", "0", "1"), ("2", "0", "1", "1")], ("id", "Drama", "Comedy", "is_train"))
+    _, report = read_catalogue(path, None)
+    assert set(report.label_counts) == {"Drama", "Comedy"}
+    assert any("2 columns Drama, Comedy; left out as flags: is_train" in note for note in report.notes)
+
+
+def test_an_adult_flag_drops_a_title(tmp_path: Path):
+    path = write_csv(
+        tmp_path, [("1", "Drama", "False"), ("2", "Comedy", "True"), ("3", "Comedy", "")], ("id", "genre", "adult")
+    )
+    catalogue, report = read_catalogue(path, None)
+    assert (catalogue.ids, report.dropped["adult title"]) == (("1", "3"), 1)
+
+
+@pytest.mark.parametrize(("id_", "file", "what"), [("7", "0007.jpg", "leading zeros"), ("TT07", "tt07.jpg", "case of")])
+def test_f18_ids_that_lost_their_zeros_are_hinted_at(tmp_path: Path, id_: str, file: str, what: str):
+    path = write_csv(tmp_path, [(id_, "Drama"), ("x", "Comedy"), ("y", "Drama")])
+    with pytest.raises(DataError, match=f"one id differs from the name of a file in .*{what}.*'{id_}' and '{file}'"):
+        read_catalogue(path, write_images(tmp_path, file))
+    _, report = read_catalogue(path, write_images(tmp_path, file, "x.jpg", "y.jpg"))
+    assert any(what in note for note in report.notes)
+
+
+def test_f19_a_column_of_files_serves_where_no_image_is_called_by_its_id(tmp_path: Path):
+    path = write_csv(tmp_path, [("1", "a.jpg", "Drama"), ("2", "b.jpg", "Comedy")], ("id", "filename", "genre"))
+    catalogue, report = read_catalogue(path, write_images(tmp_path, "a.jpg", "b.jpg"))
+    assert [file.name for file in catalogue.image_paths] == ["a.jpg", "b.jpg"]
+    assert any("the column 'filename' names them" in note for note in report.notes)
+
+
+def test_f23_types_that_were_left_out_are_named(tmp_path: Path):
+    rows = [("1", "Drama", "movie"), ("2", "Comedy", "tvSeries"), ("3", "Comedy", "TV")]
+    _, report = read_catalogue(write_csv(tmp_path, rows, ("id", "genre", "type")), None)
+    assert any("1 tvSeries; kept are TV, Movie, and --types all keeps all" in note for note in report.notes)
+    with pytest.raises(DataError, match="1 type not wanted; Types left out: 1 film; kept are TV, Movie"):
+        read_catalogue(write_csv(tmp_path, [("1", "Drama", "film")], ("id", "genre", "type")), None)
+
+
+def test_f27_what_leads_to_a_wrong_split_is_said(tmp_path: Path):
+    rows = [(str(at), "A" if at % 2 else "none", "Drama, Comedy") for at in range(40)]
+    _, report = read_catalogue(write_csv(tmp_path, rows, ("id", "franchise", "genre")), None)
+    assert any("No column of titles" in note for note in report.notes)
+    assert any("20 of 40 titles are of one group, 'A'" in note for note in report.notes)
+    few = [(str(at % 5), f"T{at}", "Drama, Comedy") for at in range(40)]
+    _, report = read_catalogue(write_csv(tmp_path, few, ("id", "title", "genre")), None)
+    assert any("holds 5 different ids in 40 rows" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("filler", ["none", "Standalone", "N/A", "0", "-", "No Collection"])
+def test_f27_a_filler_is_no_group(tmp_path: Path, filler: str):
+    rows = [("1", filler, "Drama, Comedy"), ("2", filler, "Drama")]
+    assert read_catalogue(write_csv(tmp_path, rows, ("id", "collection", "genre")), None)[0].groups == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown"),
+    [
+        (["Drama @ Comedy", "Comedy @ Action", "Drama"], "'Drama @ Comedy'"),
+        (["Drama Comedy", "Comedy Action", "Drama"], "'Drama Comedy'"),
+        (["{Drama [x]}", "Comedy [x]", "Drama"], "'{Drama [x]}'"),
+        (["Action/Adventure", "Drama", "Comedy"], "'Action/Adventure'"),
+    ],
+)
+def test_f1_labels_that_look_unparsed_are_warned_of_with_a_cell(tmp_path: Path, cells: list[str], shown: str):
+    rows = [(str(at), cell) for at, cell in enumerate(cells)]
+    _, report = read_catalogue(write_csv(tmp_path, rows), None)
+    (note,) = [note for note in report.notes if note.startswith("Labels may be read wrongly")]
+    assert shown in note
+    assert "--label-separator" in note
+
+
+@pytest.mark.parametrize("cells", [["Drama, Action & Adventure", "Sci-Fi & Fantasy", "Comedy, Drama"], ["A|B", "A"]])
+def test_f1_labels_that_are_parsed_are_not_warned_of(tmp_path: Path, cells: list[str]):
+    _, report = read_catalogue(write_csv(tmp_path, [(str(at), cell) for at, cell in enumerate(cells)]), None)
+    assert not any(note.startswith("Labels may") for note in report.notes)
+
+
+def test_the_report_shows_a_row_as_it_was_read(tmp_path: Path):
+    path = write_csv(tmp_path, [("1", "Drama"), ("2", "['Drama' 'Comedy']"), ("3", "{Drama}")])
+    _, report = read_catalogue(path, write_images(tmp_path, "1.jpg", "2.jpg", "3.jpg"))
+    assert report.as_dict()["sample"] == {
+        "id": "2",
+        "image": "2.jpg",
+        "label_cell": "['Drama' 'Comedy']",
+        "labels": ["Comedy", "Drama"],
+    }

@@ -41,3 +41,74 @@ def test_a_group_column_is_found_or_named(tmp_path: Path):
     assert read_table(path, ColumnNames(group="Studio")).rows[0].group == "Fox"
     with pytest.raises(DataError, match=r"no group column 'studios' \(did you mean 'studio'\?\)"):
         read_table(path, ColumnNames(group="studios"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("is_train", "video"), ("Is_Adult", "hasPoster"), ("train", "seen"), ("isTV", "in_test"), ("Oscar", "was_remade")],
+)
+def test_f9_flags_are_no_labels(tmp_path: Path, flags: tuple[str, str]):
+    table = read_table(written(tmp_path, f"id,{','.join(flags)},Drama,Comedy\n1,1,0,1,0\n2,0,1,0,1\n"), ColumnNames())
+    assert (table.one_hot, table.flags) == (("Drama", "Comedy"), flags)
+
+
+def test_f9_columns_with_the_prefix_of_labels_are_the_labels(tmp_path: Path):
+    table = read_table(written(tmp_path, "id,genre_Drama,genre_Comedy,odd\n1,1,0,1\n2,0,1,0\n"), ColumnNames())
+    assert (table.one_hot, table.flags) == (("genre_Drama", "genre_Comedy"), ("odd",))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["imdbId", "IMDB ID", "uid", "movieId", "tconst", "Const", "tmdb_id", "titleId", "show_id", "MAL_ID", "seriesId"],
+)
+def test_f19_known_names_of_id_columns(tmp_path: Path, name: str):
+    assert read_table(written(tmp_path, f"{name},Genres\n7,Drama\n"), ColumnNames()).rows[0].id == "7"
+
+
+def test_f19_a_genres_id_is_no_id_of_a_poster(tmp_path: Path):
+    table = read_table(written(tmp_path, "genre_id,user_id,film_id,Genre\n18,5,7,Drama\n"), ColumnNames())
+    assert table.columns["id"] == "film_id"
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "field"),
+    [
+        ("Poster", "https://a.invalid/1.jpg", "image_url"),
+        ("Poster", "1.jpg", "file"),
+        ("image", "https://a.invalid/1.jpg", "image_url"),
+        ("imageUrl", "https://a.invalid/1.jpg", "image_url"),
+        ("poster_path", "/1.jpg", "file"),
+        ("filename", "1.jpg", "file"),
+        ("img", "1.jpg", "file"),
+    ],
+)
+def test_f19_known_names_of_image_columns(tmp_path: Path, column: str, cell: str, field: str):
+    table = read_table(written(tmp_path, f"id,{column},Genres\n1,{cell},Drama\n"), ColumnNames())
+    (row,) = table.rows
+    assert {name: getattr(row, name) for name in ("image_url", "file")} == {"image_url": "", "file": "", field: cell}
+    assert [name for name in ("image_url", "file") if table.columns[name]] == [field]
+
+
+def test_f19_the_column_of_addresses_can_be_named(tmp_path: Path):
+    path = written(tmp_path, "id,where,Genres\n1,https://a.invalid/1.jpg,Drama\n")
+    assert read_table(path, ColumnNames(image_url="where")).rows[0].image_url == "https://a.invalid/1.jpg"
+    with pytest.raises(DataError, match="no image-url column 'wher'"):
+        read_table(path, ColumnNames(image_url="wher"))
+
+
+def test_u27_ids_default_to_file_names(tmp_path: Path):
+    path = written(tmp_path, "filename,target\na.jpg,Drama\n")
+    row = read_table(path, ColumnNames(labels="target", image="filename")).rows[0]
+    assert (row.id, row.image) == ("a.jpg", "a.jpg")
+    row = read_table(path, ColumnNames(labels="target")).rows[0]
+    assert (row.id, row.image) == ("a.jpg", "a.jpg")
+
+
+def test_a10_a_cell_that_matters_and_cannot_be_read_is_a_broken_row(tmp_path: Path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table({"id": ["1", "2"], "genres": [b"\xff", b"Drama"], "other": [b"\xff", b"\xff"]})
+    parquet.write_table(table, tmp_path / "any.parquet")
+    read = read_table(tmp_path / "any.parquet", ColumnNames())
+    assert ([row.id for row in read.rows], read.broken_lines) == (["2"], [1])
