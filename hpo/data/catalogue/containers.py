@@ -28,23 +28,25 @@ _TAGS = re.compile(r"(?:<[^<>/]+>\s*){2,}|<[^<>/\s]+>")
 _HASHTAGS = re.compile(r"(?:#[^\s#,;|]+[\s,;|]*)+")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _NAME_KEYS = ("name", "label", "title", "genre", "tag", "description", "value", "text", "english", "en")
+_STARTS = frozenset("[({\"'<#")
 _NO_NAMES = frozenset({"id", "url", "href", "link", "type", "@type", "slug", "mal_id", "rank", "score", "key", "uri"})
-_MOST_CHARACTERS = 1_000_000  # a cell beyond this is no list of labels
+_MOST_CHARACTERS = 50_000  # a cell beyond this is no list of labels
 
 
 def container_items(text: str) -> list[Any] | None:
     """Return the items of a container as it stands in a cell, text or objects; None where the cell is plain text."""
-    text = _NUMPY_STRING.sub(r"\1", text.strip())
-    if len(text) > _MOST_CHARACTERS:
+    text = text.strip()
+    if not text or len(text) > _MOST_CHARACTERS or (text[0] not in _STARTS and text[-1] != ")"):
         return None
+    text = _NUMPY_STRING.sub(r"\1", text) if "np.str_(" in text else text
     if text[:1] in _BRACKETS or (text[:1] in "\"'" and text[-1:] in "\"'" and len(text) > 1):
         return _of_brackets(text)
-    if wrapped := _WRAPPED.fullmatch(text):
+    if text[-1] == ")" and (wrapped := _WRAPPED.fullmatch(text)):
         inner = wrapped[1].strip()
         return [] if not inner else _of_brackets(inner if inner[0] in "[{(" else f"[{inner}]")
-    if _TAGS.fullmatch(text):
+    if text[0] == "<" and _TAGS.fullmatch(text):
         return re.findall(r"<([^<>]+)>", text)
-    if _HASHTAGS.fullmatch(text):
+    if text[0] == "#" and _HASHTAGS.fullmatch(text):
         return re.findall(r"#([^\s#,;|]+)", text)
     return None
 

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from html.entities import html5
 
@@ -55,6 +55,7 @@ class LabelCells:
     splitting: Splitting
     names: Mapping[str, str]  # a label in lower case -> the name that most rows give it
     spellings: Mapping[str, tuple[str, ...]]  # such a name -> its other spellings
+    seen: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)  # cell -> what stands in it
 
     @classmethod
     def learn(cls, cells: Iterable[str], separator: str | None = None, known: Sequence[str] = ()) -> LabelCells:
@@ -75,17 +76,22 @@ class LabelCells:
         for cell, n in counts.items():
             for label in plain.of(cell):
                 labels[label] += n
-        return cls(splitting, *_one_name_each(labels, known))
+        return cls(splitting, *_one_name_each(labels, known), plain.seen)
 
     def in_order(self, cell: str) -> list[str]:
         """Return what stands in a cell, in its order, words for none included."""
+        labels = self.seen.get(cell)
+        if labels is None:
+            labels = self.seen[cell] = self._labels(cell)
+        return list(dict.fromkeys(self.names.get(label.casefold(), label) for label in labels))
+
+    def _labels(self, cell: str) -> list[str]:
         text = tidy(cell)
         items = container_items(text)
         names = self._split(text) if items is None else [tidy(name_of(item)) for item in items]
         if items is not None and len(names) == 1:
             names = self.splitting.within(names[0])
-        labels = [" ".join(name.split()) for name in names]
-        return list(dict.fromkeys(self.names.get(label.casefold(), label) for label in labels))
+        return [" ".join(name.split()) for name in names]
 
     def of(self, cell: str) -> frozenset[str]:
         """Return the labels of a cell, without the words for none."""

@@ -7,6 +7,7 @@ does (`/`, ` & `, a space) separates only where the parts are seen apart as well
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,9 @@ _WEAK = {  # mark -> the share of its parts that must be seen apart
 }
 _WORD_MARKS = (" ", "-", "_", ".")  # these stand within labels: what never parts is joined again
 _BESIDE_ANOTHER = ("/", "／", "・", "･", " - ", "+")  # weak marks that single cells of a column may use
+_ANY_STRONG = re.compile("|".join(map(re.escape, STRONG)))
+_LEARNT_FROM = 5_000  # different cells, the commonest: more tell nothing new
+_MOST_CHARACTERS = 2_000  # longer cells tell nothing of how labels are separated
 _SIMILAR = 0.8
 _STUCK = 2  # neighbours that were seen so often, and never apart, are one label
 
@@ -65,6 +69,8 @@ class Splitting:
 
     def _split_again(self, item: str, *, alone: bool) -> list[str]:
         """Split what holds another mark where its parts are labels of the column."""
+        if item.isalnum() or not (_ANY_STRONG.search(item) or " and " in f" {item}" or (alone and self.odd)):
+            return [item]
         for mark in STRONG:
             if mark in item:
                 parts = split(item, mark)
@@ -97,6 +103,8 @@ def learn_splitting(counts: Mapping[str, int], listed: Iterable[str] = (), asked
     if asked is not None:
         mark = asked.replace("\\n", "\n").replace("\\t", "\t") if asked in ("\\n", "\\t") else asked
         return Splitting(mark, True, {}, frozenset(), frozenset())
+    common = Counter({cell: n for cell, n in counts.items() if len(cell) <= _MOST_CHARACTERS})
+    counts = dict(common.most_common(_LEARNT_FROM))
     separator = _strong(counts)
     n_strong = sum(n for cell, n in counts.items() if separator is not None and separator in cell)
     weak, stuck = _weak(counts, 2 * n_strong)

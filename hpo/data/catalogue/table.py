@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -83,7 +84,7 @@ class Table:
     broken_lines: list[int]
     flags: tuple[str, ...] = ()  # columns of yes and no that were not taken for labels
 
-    @property
+    @cached_property
     def one_hot(self) -> tuple[str, ...]:
         """The columns that are a label each, as their rows mark them; none where labels are a column of lists."""
         return tuple(dict.fromkeys(label for row in self.rows for label in row.marked))
@@ -115,9 +116,9 @@ def _told_apart(rows: list[Row], columns: dict[str, str | None]) -> tuple[list[R
     """Tell addresses from file names where one column of pictures, such as "Poster", can hold either."""
     if columns["image_url"] is None or columns["image_url"] != columns["file"]:
         return rows, columns
-    addresses = any("://" in row.image_url for row in rows)
-    wrong = "file" if addresses else "image_url"
-    return [row._replace(**{wrong: ""}) for row in rows], columns | {wrong: None}
+    if any("://" in row.image_url for row in rows):
+        return [row._replace(file="") for row in rows], columns | {"file": None}
+    return [row._replace(image_url="") for row in rows], columns | {"image_url": None}
 
 
 def _open(path: Path) -> tuple[list[str], Records]:
