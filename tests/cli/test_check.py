@@ -87,3 +87,19 @@ def test_one_sentence_for_a_table_that_cannot_be_used(posters: Path):
     os.truncate("posters.csv", 0)
     with pytest.raises(DataError, match="no usable row"):
         checked()
+
+
+def test_f9_a_row_as_it_was_read_and_what_was_taken_for_labels_are_shown(
+    posters: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    text = (posters / "posters.csv").read_text().splitlines()
+    flagged = [f"{text[0]},is_train", *(f"{line},{at % 2}" for at, line in enumerate(text[1:-1]))]
+    (posters / "posters.csv").write_text("\n".join(flagged) + "\n")
+    shown = checked("--images", "images", "--grouping", "none")
+    assert "Labels are the 3 columns" in shown
+    assert "left out as flags: is_train" in shown
+    assert "A row as it was read: id " in shown
+    account = json.loads(checked("--images", "images", "--grouping", "none", "--json"))
+    assert account["sample"]["image"] == f"{account['sample']['id']}.png"
+    assert any("is_train" in note for note in account["notes"])

@@ -154,3 +154,12 @@ def test_the_real_catalogue_is_understood(shared_data, fetch, tmp_path):
     done = fetch(tmp_path, "--csv", csv, "--limit", 50)
     assert done.exit_code == 0
     assert "50 posters wanted: 50 were there" in done.stdout
+
+
+def test_f19_the_column_of_addresses_can_be_named(csv, fetch, tmp_path):
+    csv.write_text(csv.read_text().replace("Image URL", "where it lies"))
+    refused = CliRunner().invoke(app, ["data", "fetch", str(tmp_path / "out"), "--csv", str(csv)])
+    assert "name the column of addresses with --url-column" in str(refused.exception)
+    done = fetch(tmp_path / "out", "--csv", csv, "--url-column", "where it lies", "--types", "TV", "--allow-private")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {"1.jpg", "3.jpg"}

@@ -29,6 +29,7 @@ NASTY = {
     "cut inside quotes": 'id,Name,Genres\n1,A,Drama\n2,B,\n3,"cut,\nin,the\nmiddle',
     "no last line end": "id,Name,Genres\n1,A,Drama\n2,B,",
     "three carriage returns": "id,Name,Genres\r\r\n1,A,Drama\r\r\n2,B,\r\r\n",
+    "Excel's first line": 'sep=;\nid;Name;Genres\n1;A;"Action, Drama"\n2;B;\n',
     "tabs": "id\tName\tGenres\n1\t A \tDrama\n2\tB\t  \n",
     "one-hot": 'id,Name,Action,"Drama"\n1,A,1,0\n2,B,0,1\n3,C,0,"0"\n',
 }

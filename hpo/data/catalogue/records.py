@@ -38,6 +38,7 @@ _OTHER_KINDS = {  # suffix -> what such a file is called
 }
 _BYTES_AT_ONCE = 2**20
 _MOST_CHARACTERS_A_CELL = 2**24  # an unclosed quote swallows no more
+_TOLD_DELIMITER = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)
 _BACKSLASHED = re.compile(r'\\([\\"])')
 
 csv.field_size_limit(_MOST_CHARACTERS_A_CELL)
@@ -124,7 +125,10 @@ def _lines(path: Path) -> Iterator[str]:
 def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
     """Yield the records, without cells for one whose quotes break as in a row cut short."""
     first = next(lines, "")
-    delimiter = max(_DELIMITERS, key=first.count)
+    told = _TOLD_DELIMITER.fullmatch(first)  # Excel's first line
+    n_told = 1 if told else 0
+    first = next(lines, "") if told else first
+    delimiter = told[1] if told else max(_DELIMITERS, key=first.count)
     taken: list[str] = []  # the lines of the record that is being read
 
     def noted() -> Iterator[str]:
@@ -134,7 +138,7 @@ def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
 
     reader = csv.reader(noted(), delimiter=delimiter, strict=True)
     while True:
-        line = reader.line_num + 1
+        line = reader.line_num + 1 + n_told
         taken.clear()
         try:
             cells = next(reader)

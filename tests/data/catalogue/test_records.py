@@ -47,6 +47,12 @@ def test_parquet_cells_become_text(tmp_path: Path):
     ]
 
 
+def test_excels_first_line_tells_the_delimiter(tmp_path: Path):
+    path = tmp_path / "any.csv"
+    path.write_text("sep=;\nid;Genres, all;x\n1;a,b,c;y\n")
+    assert list(read_records(path)) == [(2, ["id", "Genres, all", "x"]), (3, ["1", "a,b,c", "y"])]
+
+
 # Other people's files
 
 
