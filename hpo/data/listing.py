@@ -111,6 +111,11 @@ def _flag_columns(path: Path, header: Labels, table: Table) -> dict[str, int]:
     if named.casefold() in (name.casefold() for name in header):
         return {}
     labels = named.split(", ")
+    if not table.one_hot and any(row.labels for row in table.rows):
+        raise DataError(
+            f"expected one column of label lists, or one-hot columns, in {path}, got labels in several columns "
+            f"({shown(labels, 3)}): write them in one column"
+        )
     unclear = [label for label in labels if header.count(label) != 1]
     if unclear:
         raise DataError(

@@ -23,7 +23,7 @@ _TITLES_SHOWN = 3
 def print_check(data: PreparedData, account: dict[str, Any], console: Console) -> None:
     """Print the account: rows, columns, labels, images, groups, parts."""
     for line in cleaning_lines(data):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     if account["sample"] is not None:
         console.print(_sample_line(account["sample"]), highlight=False, markup=False)
     console.print(_dropped_table(account))

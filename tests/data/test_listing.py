@@ -70,6 +70,7 @@ def test_several_images_and_a_column_of_files(folder: Path):
         ("id,Genres\n1,Dramé\n".encode("latin-1"), r"not UTF-8 .*save it as UTF-8"),
         (b"id,Genres\n1,Western\n2,\n", r"at least one of the bundle's labels \(Action, .*got Western"),
         (b"id,Western,Noir\n1,1,0\n2,0,1\n", r"got Noir, Western"),
+        (b"id,genre1,genre2\n1,Drama,Action\n2,,\n", r"got labels in several columns \(genre1, genre2\)"),
         (b"id,Genres\n55,Drama\n", r"no image in .* matches any"),
         (b"id,Genres\n,Drama\n", r"whose id can name a poster, got none"),
         (b"id,Action,Drama,Drama\n1,1,0,0\n2,0,1,1\n", r"name of its own.*got Drama, Drama: rename|got Drama: rename"),

@@ -6,6 +6,7 @@ nothing else and by no name of a flag.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,8 +51,9 @@ _FLAGS = frozenset(
 _AN_ID = re.compile(r"_[iI][dD]$|[a-z]I[dD]$")
 _FLAG = re.compile(r"(?i:is_|is |has_|has |was_|in_)\w+|(is|has|was)[A-Z]\w+")
 _LABEL_PREFIX = re.compile(r"(genres?|labels?|tags?|category|categories)[_.:/ -]+\S", re.I)
-_YES = frozenset({"1", "1.0", "true", "yes"})
-_NO = frozenset({"", "0", "0.0", "false", "no"})
+_NUMBERED = re.compile(r"(genre|label|tag|category)s?[_. ]?\d+", re.I)
+_YES = frozenset({"1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔"})
+_NO = frozenset({"", "0", "0.0", "false", "no", "n", "f", "-1", "-1.0", "-"})
 _MIN_ONE_HOT = 2  # a single column of 0 and 1 is some flag
 
 Records: TypeAlias = Iterator[Record]
@@ -136,6 +138,7 @@ class _Columns:
     at: tuple[int, ...]  # in the order of Row's fields, without `marked`
     one_hot: dict[str, int]  # label -> column
     flags: tuple[str, ...] = ()
+    joined: bool = False  # the columns are no flags: each holds a label, as genre1, genre2 ... do
 
     @classmethod
     def find(cls, path: Path, header: list[str], names: ColumnNames) -> _Columns:
@@ -148,9 +151,11 @@ class _Columns:
         if names.image_url:
             found["image_url"] = _required(path, header, "image-url", names.image_url, ())
         found["id"] = _find_id(path, header, names.id, found)
-        found["labels"], one_hot, flags = _find_labels(path, header, names.labels, found["image"])
+        labels = _find_labels(path, header, names.labels, found["image"])
+        found["labels"] = labels.column
         places = (found[field] for field in Row._fields[:-1])
-        return cls(tuple(len(header) if at is None else at for at in places), one_hot, flags)
+        at = tuple(len(header) if at is None else at for at in places)
+        return cls(at, labels.one_hot, labels.flags, labels.joined)
 
     def has_unreadable(self, cells: list[str]) -> bool:
         """Tell whether a cell that matters could not be read."""
@@ -159,6 +164,10 @@ class _Columns:
 
     def row(self, cells: list[str]) -> Row:
         cells.append("")
+        if self.joined:
+            texts = [cells[at].strip() for at in self.at]
+            texts[1] = json.dumps([cells[at] for at in self.one_hot.values() if cells[at].strip()])
+            return Row._make([tidy(texts[0]), *texts[1:], ()])
         marked = tuple([label for label, at in self.one_hot.items() if cells[at].strip().lower() in _YES])
         texts = [cells[at].strip() for at in self.at]
         return Row._make([tidy(texts[0]), *texts[1:], marked])
@@ -181,13 +190,18 @@ def _find_id(path: Path, header: list[str], asked: str | None, found: dict[str, 
     return _required(path, header, "id", asked, _ID_COLUMNS)
 
 
-def _find_labels(
-    path: Path, header: list[str], asked: str | None, image: int | None
-) -> tuple[int | None, dict[str, int], tuple[str, ...]]:
-    """Return the column of label lists, or the one-hot columns and the flags among them."""
+class _LabelColumns(NamedTuple):
+    column: int | None  # of lists
+    one_hot: dict[str, int] = {}  # noqa: RUF012 - it is never changed
+    flags: tuple[str, ...] = ()
+    joined: bool = False
+
+
+def _find_labels(path: Path, header: list[str], asked: str | None, image: int | None) -> _LabelColumns:
+    """Return the column of label lists, or the one-hot columns and the flags among them, or genre1, genre2 ..."""
     found = _first_column(header, (*_LABELS_COLUMNS, *_MORE_LABELS_COLUMNS) if asked is None else (asked,))
     if found is not None and found != image:
-        return found, {}, ()
+        return _LabelColumns(found)
     flags: tuple[str, ...] = ()
     if asked is None:
         one_hot, flags = _without_flags(_one_hot_columns(path, header))
@@ -195,8 +209,11 @@ def _find_labels(
         one_hot = {name: header.index(name) for name in map(str.strip, asked.split(",")) if name in header}
         one_hot = one_hot if len(one_hot) == len(asked.split(",")) else {}
     if len(one_hot) >= _MIN_ONE_HOT:
-        return None, one_hot, flags
-    return _required(path, header, "labels", asked, _LABELS_COLUMNS), {}, ()
+        return _LabelColumns(None, one_hot, flags)
+    numbered = {name: at for at, name in enumerate(header) if _NUMBERED.fullmatch(name)} if asked is None else {}
+    if len(numbered) >= _MIN_ONE_HOT:
+        return _LabelColumns(None, numbered, joined=True)
+    return _LabelColumns(_required(path, header, "labels", asked, _LABELS_COLUMNS))
 
 
 def _without_flags(one_hot: dict[str, int]) -> tuple[dict[str, int], tuple[str, ...]]:

@@ -112,3 +112,21 @@ def test_a10_a_cell_that_matters_and_cannot_be_read_is_a_broken_row(tmp_path: Pa
     parquet.write_table(table, tmp_path / "any.parquet")
     read = read_table(tmp_path / "any.parquet", ColumnNames())
     assert ([row.id for row in read.rows], read.broken_lines) == (["2"], [1])
+
+
+@pytest.mark.parametrize("header", ["genre1,genre2,genre3", "Genre_1,Genre_2,Genre_3", "tag 0,tag 1,tag 2"])
+def test_f1_numbered_columns_hold_a_label_each(tmp_path: Path, header: str):
+    table = read_table(written(tmp_path, f"id,{header}\n1,Drama,Comedy,\n2,Sci-Fi,,\n3,,,\n"), ColumnNames())
+    assert [row.labels for row in table.rows] == ['["Drama", "Comedy"]', '["Sci-Fi"]', "[]"]
+    assert table.columns["labels"] == header.replace(",", ", ")
+
+
+def test_f9_numbered_columns_of_flags_are_one_hot(tmp_path: Path):
+    table = read_table(written(tmp_path, "id,tag1,tag2\n1,1,0\n2,0,1\n"), ColumnNames())
+    assert [row.marked for row in table.rows] == [("tag1",), ("tag2",)]
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Y", "N"), ("TRUE", "FALSE"), ("t", "f"), ("x", ""), ("1", "-1"), ("✓", "-")])
+def test_f9_one_hot_columns_say_yes_and_no_in_several_ways(tmp_path: Path, yes: str, no: str):
+    table = read_table(written(tmp_path, f"id,Drama,War\n1,{yes},{no}\n2,{no},{yes}\n"), ColumnNames())
+    assert [row.marked for row in table.rows] == [("Drama",), ("War",)]
