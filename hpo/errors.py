@@ -53,10 +53,10 @@ class BundleError(HpoError):
     """A bundle is incomplete, altered or of another format."""
 
 
-def disk_cure(error: OSError) -> str:
+def disk_cure(error: Exception) -> str:
     """Say what to do about a file that could not be written: space helps only where the disk is full."""
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
+    match getattr(error, "errno", None):
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return "free some space"
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return "make the place writable"

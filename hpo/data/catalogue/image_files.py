@@ -134,7 +134,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _lies_in(path: str, root: str) -> bool:
-    return os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+    return os.path.realpath(path).startswith(os.path.realpath(root).rstrip(os.sep) + os.sep)
 
 
 def _refusal(entry: os.DirEntry[str], root: str) -> str | None:

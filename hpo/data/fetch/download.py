@@ -28,7 +28,7 @@ from yarl import URL
 
 from hpo import __version__
 from hpo.data.catalogue.placeholders import is_placeholder_address, why_placeholder
-from hpo.data.decoding import MAX_PIXELS, Framing, decode
+from hpo.data.decoding import MAX_PIXELS, Framing, check_scans, decode
 from hpo.data.fetch.addresses import AddressRefused, open_public_socket, parse_address
 from hpo.data.fetch.polite import Host, HostGivenUp, backoff_seconds, retry_after_seconds
 
@@ -214,6 +214,7 @@ def _checked_poster(body: _Body) -> Poster:
         image = Image.open(io.BytesIO(body.content), formats=tuple(_SUFFIXES))
         if image.width * image.height > MAX_PIXELS:
             raise Failed(Reason.TOO_LARGE, f"{image.width:,} × {image.height:,} px")
+        check_scans(image, body.content)
         placeholder = why_placeholder(image)
         if placeholder:
             raise Failed(Reason.PLACEHOLDER, placeholder)
