@@ -62,6 +62,8 @@ def disk_cure(error: Exception) -> str:
             return "make the place writable"
         case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:
             return "remove the file or folder that stands in the way"
+        case errno.ENOENT:
+            return "make the folder that is missing"
         case errno.ENAMETOOLONG:
             return "choose a shorter name"
         case _:

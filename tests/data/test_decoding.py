@@ -296,7 +296,7 @@ def test_a_profile_of_another_kind_of_image_is_ignored():
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [(2, "text"), (3, (1, 2, 3)), (4, 7), (12, 1.5), (5, (1, 2)), (1, b"bytes"), (7, b"x")]
+    ("kind", "value"), [(2, "text"), (3, 5000), (4, 7), (12, 1.5), (5, 7.5), (1, b"bytes"), (7, b"x")]
 )
 @pytest.mark.parametrize("tag", [34675, 274])
 def test_a8_a_tag_of_a_tiff_that_has_another_type_does_not_spoil_it(kind, value, tag):
