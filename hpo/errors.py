@@ -16,6 +16,7 @@ shows its traceback.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -50,6 +51,23 @@ class TrackingError(HpoError):
 
 class BundleError(HpoError):
     """A bundle is incomplete, altered or of another format."""
+
+
+def disk_cure(error: Exception) -> str:
+    """Say what to do about a file that could not be written: space helps only where the disk is full."""
+    match getattr(error, "errno", None):
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return "free some space"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "make the place writable"
+        case errno.ENOTDIR | errno.EEXIST | errno.EISDIR:
+            return "remove the file or folder that stands in the way"
+        case errno.ENOENT:
+            return "make the folder that is missing"
+        case errno.ENAMETOOLONG:
+            return "choose a shorter name"
+        case _:
+            return "check the disk"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

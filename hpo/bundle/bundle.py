@@ -33,7 +33,7 @@ from hpo.bundle.description import (
 )
 from hpo.bundle.older_formats import rename_tensors
 from hpo.bundle.preprocessing import Preprocessing
-from hpo.errors import BundleError, HpoError
+from hpo.errors import BundleError, HpoError, disk_cure
 from hpo.model.backbones import Backbone, build_backbone
 from hpo.model.classifier import Classifier
 from hpo.model.ensemble import Ensemble, Network, Part, inputs_of
@@ -79,7 +79,7 @@ def save_bundle(folder: Path, description: Description, classifier: Network, car
     except (OSError, SafetensorError) as error:
         raise BundleError(
             f"The bundle could not be written to {folder} ({getattr(error, 'strerror', None) or error}): "
-            "free some space or choose another folder with --out."
+            f"{disk_cure(error)} or choose another folder with --out."
         ) from error
 
 

@@ -91,6 +91,15 @@ def cleaning_lines(data: PreparedData) -> list[str]:
     if data.broken:
         shown = ", ".join(f"{path.name} ({reason})" for path, reason in list(data.broken.items())[:_BROKEN_SHOWN])
         lines.append(f"{len(data.broken):,} broken posters left out: {shown}{_more(len(data.broken))}")
+    if report.several_images:
+        reasons = ", ".join(f"{count:,} by {reason}" for reason, count in report.several_images.items())
+        lines.append(f"{sum(report.several_images.values()):,} titles have several images ({reasons})")
+    if report.images_found_by:
+        ways = ", ".join(f"{count:,} by the {way}" for way, count in report.images_found_by.items())
+        lines.append(f"Images that are not named as the table writes them: {ways}")
+    if report.refused_images:
+        refused = ", ".join(f"{count:,} × {reason}" for reason, count in report.refused_images.items())
+        lines.append(f"Not used in the folder of images: {refused}")
     if report.shadowed_images:
         pairs = list(report.shadowed_images.items())[:_BROKEN_SHOWN]
         shown = ", ".join(f"{used} is used, not {other}" for other, used in pairs)

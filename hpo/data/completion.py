@@ -17,7 +17,7 @@ from typing import IO
 
 from hpo.data.field_spans import RawRecord, as_field, changed_meanwhile, raw_records
 from hpo.data.listing import Listing
-from hpo.errors import DataError
+from hpo.errors import DataError, disk_cure
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def appearing_whole(path: Path, like: Path) -> Iterator[IO[bytes]]:
         temporary.replace(path)
     except OSError as error:
         raise DataError(
-            f"{path} could not be written ({error.strerror or error}): free some space or choose another place"
+            f"{path} could not be written ({error.strerror or error}): {disk_cure(error)}, or choose another place"
         ) from error
     finally:
         if temporary is not None:

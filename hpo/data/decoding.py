@@ -38,6 +38,8 @@ DECODING_VERSION = 2
 MIN_SIDE_PX = 16  # shorter is a tracking pixel, an icon or a rule
 MAX_PIXELS = 64_000_000  # 6,500 × 9,800; a WebP of so many takes a gigabyte to decode
 MAX_FILE_BYTES = 2**27  # a file is read as a whole
+MAX_SCANS = 100  # of a progressive JPEG, each of which passes over all pixels; encoders write about ten
+MAX_SCANNED_PIXELS = 2_000_000_000  # pixels × scans: ten seconds
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF")  # Pillow's others include PostScript, which runs code
 _GREYS = ("1", "L", "LA", "La")
@@ -157,7 +159,18 @@ def _open(source: Path | bytes) -> Image.Image:
         content = source if isinstance(source, bytes) else content_of(source)
         if not content:
             raise UnreadablePoster("an empty file")
-        return Image.open(io.BytesIO(content), formats=_formats())
+        image = Image.open(io.BytesIO(content), formats=_formats())
+        check_scans(image, content)
+        return image
+
+
+def check_scans(image: Image.Image, content: bytes) -> None:
+    """Raise UnreadablePoster for a JPEG whose scans would take minutes: its size in pixels does not tell."""
+    if image.format not in ("JPEG", "MPO"):
+        return
+    n_scans = content.count(b"\xff\xda")  # in coded data every ff is followed by 00 or a restart
+    if n_scans > MAX_SCANS or n_scans * image.width * image.height > MAX_SCANNED_PIXELS:
+        raise UnreadablePoster(f"{n_scans:,} scans of {image.width:,} × {image.height:,} px, too slow to decode")
 
 
 @contextmanager
@@ -255,13 +268,15 @@ def _padded(image: Image.Image, size_px: int) -> Image.Image:
 
 def _orientation(image: Image.Image) -> Any:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # damaged metadata, which raises anything, does not spoil the poster
         return None
+    return orientation if isinstance(orientation, int) else None
 
 
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    transform = _transform_to_srgb(profile, image.mode) if profile else None
+def _in_srgb(image: Image.Image, profile: object) -> Image.Image:
+    # A TIFF's profile has the type that its tag names: text, numbers.
+    transform = _transform_to_srgb(profile, image.mode) if isinstance(profile, bytes) and profile else None
     if transform is None:
         return image.convert("RGB") if image.mode != "RGB" else image
     return ImageCms.applyTransform(image, transform) or image
@@ -273,7 +288,7 @@ def _transform_to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform 
     try:
         embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         transform = ImageCms.buildTransform(embedded, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError):  # broken, or of another kind of image
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):  # broken, or of another kind of image
         return None
     n_bytes = 64 * 64 * Image.getmodebands(mode)
     colours = Image.frombytes(mode, (64, 64), np.random.default_rng(0).bytes(n_bytes))

@@ -1,7 +1,10 @@
 """Rows of one shape, kept on disk by content: written once, memory-mapped ever after.
 
 A shard is a pair of immutable files: ``<name>.npy`` holds up to a few hundred rows, ``<name>.keys.npy`` the digest of
-the poster that each row was made from. The keys are renamed into place last, so a shard without keys does not exist:
+the poster that each row was made from, and last a checksum of both files. Each process checks a shard before it first
+uses it, and removes one that has changed on the disk, so that its rows are made again.
+
+The keys are renamed into place last, so a shard without keys does not exist:
 a process that is killed, or a disk that fills, loses at most the shard in hand. Nothing is ever rewritten, so readers
 need no lock; writers take one only so that two processes do not compute the same rows.
 
@@ -11,10 +14,12 @@ at any time.
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any
@@ -23,13 +28,14 @@ import numpy as np
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 
-from hpo.errors import DataError
+from hpo.errors import DataError, HpoError, ResourceError, disk_cure
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DIGEST_BYTES = 16
 _KEYS = ".keys.npy"
 _TEMPORARY = ".tmp"
+_BLOCK_BYTES = 2**20
 _ALL = slice(None)
 
 
@@ -41,6 +47,7 @@ class ShardStore:
         self.row_shape = row_shape
         self.dtype = np.dtype(dtype)
         self._known: set[str] = set()  # names of the shards that were looked at
+        self._checksums: dict[str, bytes] = {}  # of the shards that were not checked yet
         self._places: dict[bytes, tuple[str, int]] = {}  # poster digest -> (shard name, row)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -59,11 +66,17 @@ class ShardStore:
         try:
             keys = np.array(open_memmap(self.folder / f"{name}{_KEYS}", mode="r"))
             rows = self._map(name)
-        except (OSError, ValueError):
+        except Exception:  # NumPy raises anything at a damaged header
             return  # a damaged shard counts as absent: its rows are made again
-        if rows.shape != (len(keys), *self.row_shape) or rows.dtype != self.dtype:
+        n_rows = rows.shape[0] if rows.ndim else 0
+        if rows.shape != (n_rows, *self.row_shape) or rows.dtype != self.dtype or keys.dtype != np.uint8:
+            return
+        if keys.shape == (n_rows + 1, DIGEST_BYTES):
+            self._checksums[name] = keys[-1].tobytes()
+        elif keys.shape != (n_rows, DIGEST_BYTES):  # a shard of an older version has no checksum
             return
         self._known.add(name)
+        keys = keys[:n_rows]
         for row, key in enumerate(keys):
             self._places[key.tobytes()] = (name, row)
 
@@ -88,6 +101,7 @@ class ShardStore:
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
         """Return the positions in ``digests`` that have no row yet; of equal posters only the first counts."""
+        self._remove_damaged({self._places[digest][0] for digest in digests if digest in self._places})
         first_seen = {digest: position for position, digest in reversed(list(enumerate(digests)))}
         return [position for digest, position in sorted(first_seen.items(), key=lambda item: item[1])
                 if digest not in self._places]  # fmt: skip
@@ -98,10 +112,47 @@ class ShardStore:
         name = blake2b(keys.tobytes(), digest_size=8).hexdigest()
         try:
             write_array(self.folder / f"{name}.npy", np.asarray(rows, dtype=self.dtype))
-            write_array(self.folder / f"{name}{_KEYS}", keys)
+            checksum = np.frombuffer(self._checksum(name, keys), dtype=np.uint8)
+            write_array(self.folder / f"{name}{_KEYS}", np.vstack([keys, checksum]))
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
         self._take_in(name)
+        self._checksums.pop(name, None)  # of what was just written
+
+    def _checksum(self, name: str, keys: Array) -> bytes:
+        """Hash a shard's keys and its file of rows, whose header counts too, without holding the rows in memory."""
+        summed = blake2b(keys.tobytes(), digest_size=DIGEST_BYTES)
+        with (self.folder / f"{name}.npy").open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                summed.update(block)
+        return summed.digest()
+
+    def _remove_damaged(self, names: set[str]) -> None:
+        """Check the shards that this process has not used yet, and forget and remove those that have changed."""
+        unchecked = sorted(names & self._checksums.keys())
+        if not unchecked:
+            return
+        keys_of: dict[str, list[bytes]] = {name: [] for name in unchecked}
+        for digest, (name, _) in self._places.items():
+            if name in keys_of:
+                keys_of[name].append(digest)
+        with ThreadPoolExecutor() as pool:  # hashing holds no lock of Python's
+            sound = list(pool.map(self._is_sound, unchecked))
+        for name, is_sound in zip(unchecked, sound, strict=True):
+            del self._checksums[name]
+            if not is_sound:
+                self._known.discard(name)
+                for digest in keys_of[name]:
+                    del self._places[digest]
+                with suppress(OSError):  # a folder that cannot be written is reported when it is written
+                    (self.folder / f"{name}{_KEYS}").unlink(missing_ok=True)
+
+    def _is_sound(self, name: str) -> bool:
+        try:
+            keys = np.load(self.folder / f"{name}{_KEYS}", allow_pickle=False)[:-1]
+            return self._checksum(name, keys) == self._checksums[name]
+        except (OSError, ValueError, EOFError):
+            return False
 
     def gather(self, digests: Sequence[bytes], columns: Array | slice = _ALL) -> Array:
         """Return the rows of ``digests`` in their order, as a new array (N, *row_shape); KeyError if one is missing.
@@ -115,7 +166,13 @@ class ShardStore:
         gathered: Array | None = None
         for name, places in by_shard.items():
             positions, rows = np.array(places).T
-            taken = self._map(name)[rows][:, columns]
+            try:
+                taken = self._map(name)[rows][:, columns]
+            except (OSError, ValueError) as error:
+                raise DataError(
+                    f"The cache folder {self.folder} was changed while it was in use ({name}.npy: {error}): "
+                    "type the command again, which makes what is missing."
+                ) from error
             if gathered is None:
                 gathered = np.empty((len(digests), *taken.shape[1:]), self.dtype)
             gathered[positions] = taken
@@ -147,9 +204,11 @@ def _appearing_whole(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
-def _cannot_write(folder: Path, error: OSError) -> DataError:
-    reason = error.strerror or str(error)
-    return DataError(
-        f"The cache folder {folder} could not be written ({reason}): "
-        "free some space, or name another folder with --cache-dir."
+def _cannot_write(folder: Path, error: OSError) -> HpoError:
+    """Return a ResourceError for a full disk, which may be freed while a search runs, a DataError otherwise."""
+    kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
+    full = "the disk is full, " if kind is ResourceError else ""
+    return kind(
+        f"The cache folder {folder} could not be written ({full}{error.strerror or error}): "
+        f"{disk_cure(error)}, or name another folder with --cache-dir."
     )

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from hpo.data.decoding import MAX_FILE_BYTES, Missing
+from hpo.data.catalogue.image_files import image_entries
+from hpo.data.catalogue.image_names import UNREAD_SUFFIXES
+from hpo.data.decoding import Missing
 from hpo.errors import DataError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif", ".bmp", ".tif", ".tiff")  # of files in folders
 STDIN = "-"
 _ADDRESSES = ("http://", "https://")
-_SECONDS = 20
+_SECONDS = 20.0  # for one request
+_SECONDS_IN_ALL = 45.0  # for one poster with its redirects
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def named_posters(words: Iterable[str], *, allow_urls: bool = False) -> Iterator
             raise DataError("Expected the name of a poster, got an empty one: name a file or a folder, . for this one.")
         if word == STDIN:
             yield from named_posters((line for line in map(str.strip, sys.stdin) if line), allow_urls=allow_urls)
-        elif word.startswith(_ADDRESSES):
+        elif word.lower().startswith(_ADDRESSES):
             yield _fetched(word, allow_urls)
         elif has_magic(word) and not os.path.exists(word):  # noqa: PTH110 - as below
             yield from _matching(word)
@@ -50,10 +51,13 @@ def named_posters(words: Iterable[str], *, allow_urls: bool = False) -> Iterator
 
 
 def _in_folder(folder: Path) -> Iterator[Named]:
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    if not files:
+    closed: dict[str, str] = {}
+    entries = image_entries(str(folder), closed.__setitem__)
+    files = sorted(Path(entry.path) for entry in entries if not entry.name.lower().endswith(UNREAD_SUFFIXES))
+    if not files and not closed:
         raise DataError(f"Expected images in the folder {folder}, got none: name another.")
-    yield from (Named(str(file), file) for file in files)
+    yield from (Named(str(file), file) for file in files if not file.is_dir())
+    yield from (Named(path, Missing(why)) for path, why in sorted(closed.items()))
 
 
 def _matching(pattern: str) -> Iterator[Named]:
@@ -66,9 +70,37 @@ def _matching(pattern: str) -> Iterator[Named]:
 def _fetched(address: str, allow_urls: bool) -> Named:
     if not allow_urls:
         raise DataError(f"{address} is an address, which is only fetched with --allow-urls: type that, or name a file.")
+    return Named(address, asyncio.run(_content_at(address)))
+
+
+async def _content_at(address: str) -> bytes | Missing:
+    """Ask as `hpo data fetch` does: for so many bytes and seconds at most, and from no server beside the named one."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from hpo.data.fetch.download import Downloader, Failed, FetchOptions  # aiohttp takes half a second
+
+    options = FetchOptions(
+        tries=1, per_second=0, timeout=_SECONDS, allow_private=_names_a_near_host(address), any_content=True
+    )
     try:
-        with urllib.request.urlopen(address, timeout=_SECONDS) as answer:
-            content = answer.read(MAX_FILE_BYTES + 1)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return Named(address, Missing(f"not to be had ({getattr(error, 'reason', None) or error})"))
-    return Named(address, content if len(content) <= MAX_FILE_BYTES else Missing("too large to be a poster"))
+        with ThreadPoolExecutor(1) as pool:
+            async with asyncio.timeout(_SECONDS_IN_ALL), Downloader(options, pool) as downloader:
+                return (await downloader.get(address)).content
+    except Failed as failed:
+        return Missing(f"not to be had ({failed})")
+    except TimeoutError:
+        return Missing(f"not to be had (not there within {_SECONDS_IN_ALL:.0f} s)")
+
+
+def _names_a_near_host(address: str) -> bool:
+    """Tell whether a person names this machine or one of their own network, where a redirect must not lead."""
+    from hpo.data.fetch.addresses import AddressRefused, is_public, parse_address
+
+    try:
+        host = parse_address(address).host or ""
+    except AddressRefused:
+        return False
+    try:
+        return not is_public(host)
+    except ValueError:  # a name
+        return "." not in host or host.endswith((".local", ".lan", ".internal", ".localhost"))

@@ -20,7 +20,7 @@ from PIL import Image
 
 from hpo.data.decoding import whole
 from hpo.data.shards import Array
-from hpo.errors import DataError
+from hpo.errors import DataError, disk_cure
 from hpo.report.evidence_map import EvidenceMap, draw_evidence
 
 _TALLEST = 1.5  # times the width, as posters of films are
@@ -169,7 +169,7 @@ def whole_or_absent(out: Path, option: str = "--gallery") -> Iterator[TextIO]:
 def _unwritable(out: Path, error: OSError, option: str) -> DataError:
     return DataError(
         f"The page could not be written to {out} ({error.strerror or error}): "
-        f"free some space or give another name to {option}."
+        f"{disk_cure(error)} or give another name to {option}."
     )
 
 

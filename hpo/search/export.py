@@ -23,7 +23,7 @@ from hpo.bundle.description import (
 )
 from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData
-from hpo.errors import BundleError, DataError, StudyError, TrackingError
+from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
 from hpo.search.describe import describe_network
 from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.judgement import Scores, claims, with_scores
@@ -148,8 +148,8 @@ def _staged(out: Path) -> Iterator[Path]:
             replace_folder(staged, out)
     except OSError as error:
         raise BundleError(
-            f"The bundle could not be written to {out} ({error.strerror or error}): free some space or choose another "
-            "folder with --out."
+            f"The bundle could not be written to {out} ({error.strerror or error}): {disk_cure(error)} or choose "
+            "another folder with --out."
         ) from error
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from hpo.data.options import at_home
+
 
 @dataclass(frozen=True)
 class Places:
@@ -24,12 +26,11 @@ class Places:
         """Fill in what was not given: options, then environment variables, then ``./mlruns``."""
         state_dir = Path("mlruns").resolve()
         return cls(
-            storage=storage or os.environ.get("HPO_STORAGE") or f"sqlite:///{state_dir / 'optuna.db'}",
-            tracking_uri=tracking_uri
-            or os.environ.get("MLFLOW_TRACKING_URI")
+            storage=_at_home(storage or os.environ.get("HPO_STORAGE") or "") or f"sqlite:///{state_dir / 'optuna.db'}",
+            tracking_uri=_at_home(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "")
             or f"sqlite:///{state_dir / 'mlflow.db'}",
             state_dir=state_dir,
-            cache_dir=cache_dir or Path(os.environ.get("HPO_CACHE_DIR") or user_cache_path("hpo")),
+            cache_dir=at_home(cache_dir or Path(os.environ.get("HPO_CACHE_DIR") or user_cache_path("hpo"))),
         )
 
     @property
@@ -50,3 +51,9 @@ class Places:
     def locks(self) -> Path:
         """The folder of the locks that living workers hold."""
         return self.state_dir / "workers"
+
+
+def _at_home(url: str) -> str:
+    """Return a SQLite URL with ~ as the home folder: no shell sees it there."""
+    scheme, slashes, path = url.partition(":///")
+    return f"{scheme}{slashes}{at_home(Path(path))}" if path.startswith("~") and scheme.startswith("sqlite") else url

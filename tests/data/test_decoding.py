@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from hpo.data.decoding import MIN_SIDE_PX, Fit, Framing, Interpolation, UnreadablePoster, decode, whole
 
@@ -295,6 +295,19 @@ def test_a_profile_of_another_kind_of_image_is_ignored():
         assert_colour(decode(encoded(plain((200, 100, 50)), "PNG", icc_profile=wrong), SQUASHED), (200, 100, 50))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"), [(2, "text"), (3, 5000), (4, 7), (12, 1.5), (5, 7.5), (1, b"bytes"), (7, b"x")]
+)
+@pytest.mark.parametrize("tag", [34675, 274])
+def test_a8_a_tag_of_a_tiff_that_has_another_type_does_not_spoil_it(kind, value, tag):
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    directory.tagtype[tag] = kind
+    directory[tag] = value
+    file = io.BytesIO()
+    plain((200, 100, 50)).save(file, "TIFF", tiffinfo=directory)
+    assert_colour(decode(file.getvalue(), SQUASHED), (200, 100, 50))
+
+
 def test_grey_bars_are_grey_under_any_profile():
     file = encoded(plain(WHITE), "PNG", icc_profile=screen_profile(ADOBE_RGB, 1))
     assert_colour(decode(file, Framing(SIZE, "pad"))[:, :4], GREY, tolerance=0)
@@ -413,6 +426,21 @@ REFUSED = {
     "bomb": (png_header(30_000, 30_000), "more pixels than any poster has, a decompression bomb"),
     "billboard": (png_header(9_000, 9_000), "9,000 × 9,000 px, too large to be a poster"),
 }
+
+
+def with_scans(n_more: int, size: tuple[int, int] = (60, 90)) -> bytes:
+    """A progressive JPEG whose last scan stands there so many times again."""
+    content = encoded(Image.new("RGB", size, RED), "JPEG", progressive=True)
+    start = content.rindex(b"\xff\xda")
+    return content[:-2] + content[start:-2] * n_more + content[-2:]
+
+
+def test_a23_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded():
+    with pytest.raises(UnreadablePoster, match=r"^3,0\d\d scans of 60 × 90 px, too slow to decode$"):
+        decode(with_scans(3000), SQUASHED)
+    with pytest.raises(UnreadablePoster, match=r"^5\d scans of 8,000 × 7,000 px, too slow to decode$"):
+        decode(with_scans(45, (8000, 7000)), SQUASHED)
+    assert_colour(decode(with_scans(20), SQUASHED), RED)
 
 
 @pytest.mark.parametrize("content", REFUSED.values(), ids=REFUSED)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.data import shards
 from hpo.data.shards import DIGEST_BYTES, ShardStore
-from hpo.errors import DataError
+from hpo.errors import DataError, ResourceError
 
 ROW_SHAPE = (2, 3)
 
@@ -142,6 +145,69 @@ def test_a_damaged_shard_counts_as_absent_and_is_replaced(tmp_path, file, damage
     assert store.missing([digest(poster) for poster in (1, 2, 3)]) == [0, 1]
     append(store, [1, 2])
     assert store_in(tmp_path).missing([digest(poster) for poster in (1, 2, 3)]) == []
+
+
+@pytest.mark.parametrize("place", ["row", "key", "rows' header", "keys' header"])
+def test_a13_a_changed_byte_is_noticed_and_the_shard_made_again(tmp_path, place):
+    append(store_in(tmp_path), [1, 2])
+    append(store_in(tmp_path), [3])
+    keys = max(tmp_path.glob("*.keys.npy"), key=lambda path: path.stat().st_size)  # of posters 1 and 2
+    rows = keys.with_name(keys.name.replace(".keys", ""))
+    damaged = rows if place.startswith("row") else keys
+    content = damaged.read_bytes()
+    if place == "rows' header":
+        content = content.replace(b"'fortran_order': False", b"'fortran_order': True ")
+    elif place == "keys' header":
+        content = content.replace(b"|u1", b"|i1")
+    else:
+        content = content[:130] + bytes([content[130] ^ 4]) + content[131:]
+    damaged.write_bytes(content)
+
+    store = store_in(tmp_path)
+    asked = [digest(poster) for poster in (1, 2, 3)]
+    assert store.missing(asked) == [0, 1]
+    append(store, [1, 2])
+    for opened in (store, store_in(tmp_path)):
+        assert opened.missing(asked) == []
+        assert np.array_equal(opened.gather(asked), [row(1), row(2), row(3)])
+
+
+def test_a13_a_shard_that_goes_while_it_is_used_is_one_sentence(tmp_path):
+    store = store_in(tmp_path)
+    append(store, [1])
+    (rows,) = (path for path in tmp_path.glob("*.npy") if ".keys" not in path.name)
+    rows.unlink()
+    with pytest.raises(DataError, match="was changed while it was in use"):
+        store.gather([digest(1)])
+
+
+def test_a13_a_shard_of_an_older_version_has_no_checksum_and_is_used(tmp_path):
+    append(store_in(tmp_path), [1, 2])
+    (keys,) = tmp_path.glob("*.keys.npy")
+    np.save(keys, np.load(keys)[:-1])
+    assert store_in(tmp_path).missing([digest(1), digest(2)]) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "word"),
+    [
+        (errno.ENOSPC, ResourceError, "the disk is full.*: free some space, or name another folder with --cache-dir"),
+        (errno.EDQUOT, ResourceError, "the disk is full.*: free some space"),
+        (errno.EROFS, DataError, "Read-only file system.*: make the place writable, or name"),
+        (errno.EACCES, DataError, "Permission denied.*: make the place writable"),
+        (errno.EIO, DataError, ": check the disk"),
+    ],
+)
+def test_a16_f25_what_the_disk_refuses_is_one_sentence_with_its_own_cure(tmp_path, monkeypatch, number, kind, word):
+    store = store_in(tmp_path)
+
+    def refuse(path: Path, array: np.ndarray) -> None:
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(shards, "write_array", refuse)
+    with pytest.raises(kind, match=word) as caught:
+        append(store, [1])
+    assert str(caught.value).count("free some space") == (kind is ResourceError)
 
 
 @pytest.mark.parametrize(("row_shape", "dtype"), [((6,), np.float32), (ROW_SHAPE, np.float16)])

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -93,6 +93,9 @@ class CleaningReport:
     unclaimed_images: tuple[str, ...]  # files in the folder that no row asks for
     notes: tuple[str, ...] = ()  # what a person should know of how the table was read, a sentence each
     sample: Sample | None = None  # one row as it was read
+    several_images: Mapping[str, int] = field(default_factory=dict)  # why titles have several images -> kept titles
+    images_found_by: Mapping[str, int] = field(default_factory=dict)  # how, where not as written -> kept posters
+    refused_images: Mapping[str, int] = field(default_factory=dict)  # why not used -> files or folders
 
     def as_dict(self) -> dict[str, object]:
         """Return the report as plain JSON values."""
@@ -194,7 +197,14 @@ def _report(cleaning: Cleaning, titles: Sequence[Title], catalogue: Catalogue) -
         unclaimed_images=cleaning.unclaimed,
         notes=tuple(cleaning.notes),
         sample=sample_of(titles),
+        several_images=_tally(cleaning.several.get(id_) for id_ in dict.fromkeys(catalogue.title_ids)),
+        images_found_by=_tally(cleaning.found_by.get(path) for path in catalogue.image_paths),
+        refused_images=cleaning.refused,
     )
+
+
+def _tally(reasons: Iterable[str | None]) -> dict[str, int]:
+    return dict(Counter(reason for reason in reasons if reason))
 
 
 def _commonest_labels(titles: Sequence[Title], top_labels: int, table: Table) -> tuple[str, ...]:

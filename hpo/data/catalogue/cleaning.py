@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from typing import NamedTuple
 
-from hpo.data.catalogue.image_files import LEADS_OUT, NO_FILE, ImageFiles, assign_to_ids, canonical_id, list_images
+from hpo.data.catalogue.image_files import (
+    LEADS_OUT,
+    NO_FILE,
+    UNREAD_KIND,
+    ImageFiles,
+    assign_to_ids,
+    canonical_id,
+    list_images,
+)
+from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in
 from hpo.data.catalogue.placeholders import is_placeholder_address
 from hpo.data.catalogue.rules import CatalogueRules
@@ -29,6 +38,7 @@ MERGED = "label added to its title"  # a row that is kept as part of another one
 _NO_SEPARATOR = "\0"
 _TYPES_SHOWN = 6
 _YES = frozenset({"1", "1.0", "true", "yes"})
+_CELLS = "several in the image column"
 _EXAMPLES_PER_REASON = 5
 
 
@@ -50,6 +60,9 @@ class Cleaning:
         self.shadowed: dict[str, str] = {}  # file -> the file of the same stem that is used instead
         self.unclaimed: tuple[str, ...] = ()  # files that no row asks for
         self.notes: list[str] = []  # what a person should know, a sentence each
+        self.several: dict[str, str] = {}  # id -> why it has several images
+        self.found_by: dict[Path, str] = {}  # image -> how it was found that is not named as the table writes it
+        self.refused: dict[str, int] = {}  # why images or folders cannot be used -> how many
         self._dropped = {"broken row": [f"line {line}" for line in table.broken_lines]}
 
     @property
@@ -130,8 +143,9 @@ def _has_id(title: Title) -> bool:
 
 
 def _names_a_file(title: Title) -> bool:
-    """Tell whether the id can be part of a file name that does not lead out of its folder."""
-    return _has_id(title) and not any(mark in title.id for mark in ("/", "\\", "..", "\0"))
+    """Tell whether the id can name a file: a word that leads nowhere else, or a file's name, path or address."""
+    marks = ("\0",) if is_path_like(title.id) else ("/", "\\", "..", "\0")
+    return _has_id(title) and not any(mark in title.id for mark in marks)
 
 
 def _note_types(cleaning: Cleaning, titles: Sequence[Title], wanted: Sequence[str]) -> None:
@@ -209,13 +223,15 @@ def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[T
     cleaning.unclaimed = tuple(
         file for file in images.usable if images.path(file) not in claimed and file not in cleaning.shadowed
     )
-    kept = cleaning.keep(matched, LEADS_OUT, lambda title: title.lacks != LEADS_OUT)
-    kept = cleaning.keep(kept, NO_FILE, lambda title: title.lacks != NO_FILE)
+    cleaning.refused = dict(Counter([*images.refused.values(), *images.not_entered.values()]))
+    kept = matched
+    for reason in (LEADS_OUT, NO_FILE, UNREAD_KIND, AMBIGUOUS):
+        kept = cleaning.keep(kept, reason, _lacks_not_for(reason))
     kept = cleaning.keep(kept, _NO_IMAGE, lambda title: title.lacks is None)
     if not kept:
         looked_for = titles[0].row.image or titles[0].id
         hint = near_miss([title.id for title in titles], images.usable)
-        raise _nothing_matches(cleaning.table, len(titles), looked_for, images, hint)
+        raise _nothing_matches(cleaning, len(titles), looked_for, images, hint)
     _note_near_misses(cleaning, titles, kept)
     return kept
 
@@ -245,36 +261,54 @@ def _without_zeros(text: str) -> str:
     return re.sub(r"^(\D*)0+(?=\d)", r"\1", text)
 
 
+def _lacks_not_for(reason: str) -> Callable[[Title], bool]:
+    return lambda title: title.lacks != reason
+
+
 def _match_by_id(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
-    owned = assign_to_ids(images, {title.id for title in titles})
-    cleaning.shadowed = owned.shadowed
+    owned = assign_to_ids(images, {canonical_id(row.id) for row in cleaning.table.rows if row.id})
+    cleaning.shadowed, cleaning.several = owned.shadowed, owned.several
+    cleaning.found_by = {images.path(file): how for file, how in owned.found_by.items()}
     return [_with_images(title, images, owned.files.get(title.id, []), owned.refused.get(title.id)) for title in titles]
 
 
-def _match_by_column(_: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+def _match_by_column(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
     usable = frozenset(images.usable)
-    return [_match_cell(title, images, usable) for title in titles]
+    ids_of: defaultdict[str, set[str]] = defaultdict(set)  # what a cell names -> its rows, also those that were dropped
+    for row in cleaning.table.rows:
+        for item in _named_in(row.image, usable):
+            ids_of[item].add(row.id)
+    found = WrittenNames(images.folder.name, images.usable).find_all(ids_of)
+    matched = [_match_cell(title, images, usable, found) for title in titles]
+    cleaning.found_by = {images.path(path): how for path, how in found.values() if path is not None and how}
+    cleaning.several = {title.id: _CELLS for title in matched if len(title.images) > 1}
+    n_images = Counter(title.id for title in matched if title.images)
+    cleaning.several |= {id_: _CELLS for id_, count in n_images.items() if count > 1}
+    return matched
 
 
-def _match_cell(title: Title, images: ImageFiles, usable: frozenset[str]) -> Title:
-    """Match a cell that holds one path relative to the folder, or several."""
-    cell = title.row.image
-    items = [cell] if cell in usable else [item for part in items_in(cell, "|") for item in part.split(";")]
-    paths = [_within(item, images.folder.name, usable) for item in items]
-    files = [path for path in dict.fromkeys(paths) if path in usable]
-    refused = next((images.refused.get(path) or _leads_out(path) for path in paths if path not in usable), None)
-    return _with_images(title, images, files, refused)
+def _named_in(cell: str, usable: frozenset[str]) -> list[str]:
+    """Return the one path relative to the folder, or several, that a cell holds."""
+    one_address = cell.count("://") == 1 and not cell.startswith("[") and "|" not in cell
+    if cell in usable or one_address:
+        return [cell]
+    return [item for part in items_in(cell, "|") for item in part.split(";") if item.strip()]
 
 
-def _within(item: str, folder_name: str, usable: frozenset[str]) -> str:
-    """Return the path relative to the folder, also where it is written relative to the folder's parent."""
+def _match_cell(
+    title: Title, images: ImageFiles, usable: frozenset[str], found: Mapping[str, tuple[str | None, str]]
+) -> Title:
+    items = _named_in(title.row.image, usable)
+    files = [path for path in dict.fromkeys(found[item][0] for item in items) if path is not None]
+    missing = [item for item in items if found[item][0] is None]
+    return _with_images(title, images, files, next(filter(None, (_why(item, images, found) for item in missing)), None))
+
+
+def _why(item: str, images: ImageFiles, found: Mapping[str, tuple[str | None, str]]) -> str | None:
     path = normpath(item.strip().replace("\\", "/"))
-    inner = path.removeprefix(f"{folder_name}/")
-    return inner if path not in usable and inner in usable else path
-
-
-def _leads_out(path: str) -> str | None:
-    return LEADS_OUT if path.startswith(("../", "/")) else None
+    inner = path.removeprefix(f"{images.folder.name}/")
+    refused = images.refused.get(path) or images.refused.get(inner.lstrip("/"))
+    return refused or found[item][1] or (LEADS_OUT if path.startswith(("../", "/")) else None)
 
 
 def _with_images(title: Title, images: ImageFiles, files: list[str], refused: str | None) -> Title:
@@ -282,10 +316,15 @@ def _with_images(title: Title, images: ImageFiles, files: list[str], refused: st
     return title._replace(images=tuple(images.path(file) for file in files), lacks=lacks)
 
 
-def _nothing_matches(table: Table, n_titles: int, looked_for: str, images: ImageFiles, hint: str | None) -> DataError:
-    example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp or gif file"
+def _nothing_matches(
+    cleaning: Cleaning, n_titles: int, looked_for: str, images: ImageFiles, hint: str | None
+) -> DataError:
+    example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp, gif, avif, bmp or tiff file"
+    refused = ", ".join(f"{count:,} × {reason}" for reason, count in cleaning.refused.items())
+    told = f" (not used: {refused})" if refused else ""
+    cure = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
     return DataError(
-        f"no image in {images.folder} matches any of the {n_titles} posters left of {table.path}: "
-        f"looked for {looked_for!r} and found {example}, so check --images, --id-column and --image-column"
+        f"no image in {images.folder} matches any of the {n_titles} posters left of {cleaning.table.path}: "
+        f"looked for {looked_for!r} and found {example}{told}, so check --images, --id-column and --image-column{cure}"
         + (f" ({hint}: write them alike)" if hint else "")
     )

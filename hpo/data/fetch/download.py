@@ -28,7 +28,7 @@ from yarl import URL
 
 from hpo import __version__
 from hpo.data.catalogue.placeholders import is_placeholder_address, why_placeholder
-from hpo.data.decoding import MAX_PIXELS, Framing, decode
+from hpo.data.decoding import MAX_PIXELS, Framing, check_scans, decode
 from hpo.data.fetch.addresses import AddressRefused, open_public_socket, parse_address
 from hpo.data.fetch.polite import Host, HostGivenUp, backoff_seconds, retry_after_seconds
 
@@ -90,6 +90,7 @@ class FetchOptions:
     max_bytes: int = 20_000_000
     retry_failed: bool = False  # ask again for what is known to be missing for good
     allow_private: bool = False  # connect to loopback and private addresses too
+    any_content: bool = False  # take a file for what it is, also a placeholder; the caller decodes it
 
 
 class Poster(NamedTuple):
@@ -125,7 +126,7 @@ class Downloader(AbstractAsyncContextManager["Downloader"]):
 
     async def get(self, address: str) -> Poster:
         """Return the poster, after several tries if need be. Raises Failed."""
-        host = self._host(_checked_address(address))
+        host = self._host(self._checked_address(address))
         n_failed = 0
         while True:
             try:
@@ -142,7 +143,9 @@ class Downloader(AbstractAsyncContextManager["Downloader"]):
 
     async def _try(self, address: str) -> Poster:
         for _ in range(MAX_REDIRECTS + 1):
-            answer = await self._ask(_checked_address(address))
+            answer = await self._ask(self._checked_address(address))
+            if isinstance(answer, _Body) and self._options.any_content:
+                return Poster(answer.content, "")
             if isinstance(answer, _Body):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, _checked_poster, answer)
             address = answer
@@ -188,6 +191,15 @@ class Downloader(AbstractAsyncContextManager["Downloader"]):
                 raise Failed(Reason.TOO_LARGE, f"more than {limit:,} bytes")
         return bytes(content)
 
+    def _checked_address(self, address: str) -> URL:
+        try:
+            url = parse_address(address)
+        except AddressRefused as error:
+            raise Failed(Reason.ADDRESS_REFUSED, str(error)) from error
+        if is_placeholder_address(address) and not self._options.any_content:
+            raise Failed(Reason.PLACEHOLDER, f"by its address, {address}")
+        return url
+
     def _host(self, url: URL) -> Host:
         return self._hosts[url.host or ""]  # yarl has it in lower case
 
@@ -197,21 +209,12 @@ class _Body(NamedTuple):
     announced: bool  # so that we would know if some of it were missing
 
 
-def _checked_address(address: str) -> URL:
-    try:
-        url = parse_address(address)
-    except AddressRefused as error:
-        raise Failed(Reason.ADDRESS_REFUSED, str(error)) from error
-    if is_placeholder_address(address):
-        raise Failed(Reason.PLACEHOLDER, f"by its address, {address}")
-    return url
-
-
 def _checked_poster(body: _Body) -> Poster:
     try:
         image = Image.open(io.BytesIO(body.content), formats=tuple(_SUFFIXES))
         if image.width * image.height > MAX_PIXELS:
             raise Failed(Reason.TOO_LARGE, f"{image.width:,} × {image.height:,} px")
+        check_scans(image, body.content)
         placeholder = why_placeholder(image)
         if placeholder:
             raise Failed(Reason.PLACEHOLDER, placeholder)

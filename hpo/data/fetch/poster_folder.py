@@ -21,8 +21,8 @@ from pathlib import Path, PureWindowsPath
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from hpo.data.catalogue.image_files import IMAGE_SUFFIXES
-from hpo.errors import DataError
+from hpo.data.catalogue.image_names import IMAGE_SUFFIXES
+from hpo.errors import DataError, disk_cure
 
 _MAX_NAME_BYTES = 255  # of one file, on every common file system
 _DIGEST_BYTES = 16
@@ -150,8 +150,8 @@ class PosterFolder:
             yield
         except OSError as error:
             raise DataError(
-                f"{self.out} cannot be written ({error.strerror or error}): make room or give another folder, then "
-                "type the same command again, which goes on with what is there"
+                f"{self.out} cannot be written ({error.strerror or error}): {disk_cure(error)} or give another "
+                "folder, then type the same command again, which continues with what is there"
             ) from error
 
 

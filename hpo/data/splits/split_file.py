@@ -14,7 +14,7 @@ from hpo.data.catalogue.table import shown
 from hpo.data.shards import write_whole
 from hpo.data.splits.leakage import Groups, Rows
 from hpo.data.splits.splits import PARTS, Split
-from hpo.errors import DataError
+from hpo.errors import DataError, disk_cure
 
 
 class KeptTogether(BaseModel):
@@ -58,7 +58,9 @@ class SplitFile(BaseModel):
         try:
             write_whole(path, self.model_dump_json(indent=1).encode())
         except OSError as error:
-            raise DataError(f"the split could not be written to {path} ({error.strerror}): free some space") from error
+            raise DataError(
+                f"the split could not be written to {path} ({error.strerror}): {disk_cure(error)}"
+            ) from error
 
     def apply(self, catalogue: Catalogue) -> Split:
         """Return the split of `catalogue` that the file describes.

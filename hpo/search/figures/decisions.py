@@ -12,6 +12,7 @@ from hpo.decision.counts import Bools, Floats, ratio
 from hpo.decision.curves import Curve, curve_of, reliability
 from hpo.decision.metrics import predict
 from hpo.decision.thresholds import Thresholds, fit
+from hpo.picture import Picture
 from hpo.search.figures.style import BLUE, GREY, ORANGE, PALE, clean, grid
 
 _RESAMPLES = 30  # of the posters, for the spread of a cut
@@ -91,7 +92,7 @@ def _confusions(predicted: Bools, targets: Bools, names: Sequence[str]) -> Figur
     false = (predicted & ~targets).astype(float)
     alone = ratio(targets.T.astype(float) @ false, targets.T.astype(float) @ (~targets).astype(float))  # (L, L)
     overall = ratio(false.sum(axis=0), (~targets).sum(axis=0))
-    figure = Figure(figsize=(2.5 + 0.42 * len(names), 2 + 0.38 * len(names)), layout="constrained")
+    figure = Picture(figsize=(2.5 + 0.42 * len(names), 2 + 0.38 * len(names)), layout="constrained")
     axes = clean(figure.add_subplot(), "False alarms: how often the column is wrongly predicted where the row is true")
     shown = np.ma.masked_array(alone, np.eye(len(names), dtype=bool))
     picture = axes.imshow(shown, cmap="Blues", vmin=0, vmax=max(0.1, float(alone.max())))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from hpo.picture import Picture
 from hpo.search.figures.style import BLUE, GREY, ORANGE, clean
 
 
@@ -17,7 +18,7 @@ def progress_figure(
 
     ``values`` of trials that have none, such as failed ones, are None; ``states`` are complete, pruned or failed.
     """
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Picture(figsize=(8, 4), layout="constrained")
     axes = clean(figure.add_subplot(), f"{metric} by trial", "trials finished", metric)
     numbers = np.arange(1, len(values) + 1)
     numeric = np.array([np.nan if value is None else value for value in values])

@@ -16,6 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 
 from hpo.decision.counts import Floats
+from hpo.picture import Picture
 from hpo.search.figures.style import BLUE, GREY, ORANGE, PALE, clean, grid
 from hpo.search.record import state_name
 from hpo.search.standing import ranked
@@ -54,11 +55,12 @@ def parameters_to_draw(complete: Sequence[FrozenTrial], importances: Mapping[str
 
 
 def _importance(importances: Mapping[str, float], metric: str) -> Figure:
-    figure = Figure(figsize=(7, 1 + 0.25 * len(importances)), layout="constrained")
+    figure = Picture(figsize=(7, 1 + 0.25 * len(importances)), layout="constrained")
     title = f"What makes {metric} good (PED-ANOVA)"
     axes = clean(figure.add_subplot(), title, "share of what sets good trials apart from the others")
     names, shares = list(importances)[::-1], list(importances.values())[::-1]
-    axes.barh(names, shares, color=BLUE, height=0.6)
+    axes.barh(range(len(names)), shares, color=BLUE, height=0.6)
+    axes.set_yticks(range(len(names)), names)
     axes.tick_params(left=False)
     return figure
 
@@ -109,7 +111,7 @@ def _short(choice: str) -> str:
 
 def _parallel_coordinates(complete: Sequence[FrozenTrial], names: Sequence[str], metric: str) -> Figure:
     """One line a trial, from worst to best, so that the best lie on top; it breaks where a parameter has no effect."""
-    figure = Figure(figsize=(1.5 * (len(names) + 1), 4), layout="constrained")
+    figure = Picture(figsize=(1.5 * (len(names) + 1), 4), layout="constrained")
     axes = clean(figure.add_subplot(), f"Complete trials by parameter, the best {metric} in orange")
     values = _values(complete)
     shade = np.linspace(1.0, 0.0, len(complete))  # by rank: one poor trial would make all others alike
@@ -144,7 +146,7 @@ def _timeline(trials: Sequence[FrozenTrial]) -> Figure:
     """One row a worker, one bar a trial, by wall-clock time."""
     ended = [trial for trial in trials if trial.datetime_start and trial.datetime_complete]
     workers = list(dict.fromkeys(str(trial.user_attrs.get("worker", "unknown")) for trial in ended))
-    figure = Figure(figsize=(9, 1 + 0.35 * len(workers)), layout="constrained")
+    figure = Picture(figsize=(9, 1 + 0.35 * len(workers)), layout="constrained")
     axes = clean(figure.add_subplot(), "Who worked when")
     for trial in ended:
         begun, done = date2num(trial.datetime_start), date2num(trial.datetime_complete)
@@ -175,7 +177,7 @@ def learned(complete: Sequence[FrozenTrial], metric: str) -> list[Learned]:
 
 
 def _learning_curves(top: Sequence[Learned], metric: str) -> Figure:
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = Picture(figsize=(8, 4), layout="constrained")
     axes = clean(figure.add_subplot(), f"How the best {len(top)} trials learned", "epoch", metric)
     for at, (trial, epochs, values) in enumerate(top):
         colour = _POOR_TO_GOOD(1.0 - 0.8 * at / _MOST_CURVES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hpo.data.catalogue.image_files import IMAGE_SUFFIXES
+from hpo.data.catalogue.image_names import IMAGE_SUFFIXES
 from hpo.data.catalogue.records import read_records
 from hpo.data.sample import DEFAULT_POSTERS
 from hpo.errors import DataError

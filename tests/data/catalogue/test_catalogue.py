@@ -345,7 +345,8 @@ def test_images_that_do_not_match(tmp_path: Path):
     assert all(word in message for word in ("'tt1'", "'cover_1.jpg'", "--images"))
     empty = tmp_path / "empty"
     (empty / "tt1.jpg").mkdir(parents=True)  # a folder named like an image is none
-    assert "no jpg, jpeg, png, webp or gif file" in refusal(path, empty)
+    message = refusal(path, empty)
+    assert "no jpg, jpeg, png, webp, gif, avif, bmp or tiff file (not used: 1 × image is not a file)" in message
 
 
 def test_nothing_or_too_little_is_left(tmp_path: Path):

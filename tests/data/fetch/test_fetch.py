@@ -302,7 +302,7 @@ def test_a_full_disk_is_one_sentence_and_tears_nothing(server, draw, tmp_path):
     with start(wanted, tmp_path, most_bytes=20_000) as process:
         told = process.communicate()[1]
     assert told.splitlines()[-1].startswith("hpo.errors.DataError: ")
-    assert "cannot be written (File too large): make room or give another folder" in told
+    assert "cannot be written (File too large): free some space or give another folder" in told
     assert files_in(tmp_path / "out") == whole
     assert fetch_posters(wanted, tmp_path / "out", QUICK).n_fetched == 1
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from hpo.decision.thresholds import fit
@@ -28,6 +30,28 @@ def test_every_figure_of_decisions_is_drawn_whatever_the_posters(kind):
     for figure in figures.values():
         figure.savefig(io.BytesIO(), format="png", dpi=40)
     assert [axes.get_title(loc="left")[0] for axes in figures["f1-by-threshold"].axes] == list("ABCDEF")
+
+
+def test_a6_f26_labels_and_choices_of_any_kind_are_drawn_without_a_warning(capfd):
+    names = ["$x^$", "\ud800", "動作", "a$b$c_{", "\x1b[31m", "two\nlines"]
+    rng = np.random.default_rng(0)
+    targets = rng.random((80, 6)) < 0.3
+    probabilities = rng.random((80, 6))
+    figures = decision_figures(probabilities, targets, fit("calibrated", probabilities, targets), names)
+    choices = CategoricalDistribution(names)
+    trials = [
+        create_trial(
+            value=0.1 * at, params={"a$^$": name}, distributions={"a$^$": choices}, user_attrs={"worker": name}
+        )
+        for at, name in enumerate(names)
+    ]
+    figures |= study_figures(trials, "f1_macro", {"a$^$": 1.0})
+    figures["progress"] = progress_figure([0.1, 0.2], ["complete"] * 2, "f1_macro", {"$^$ 動作": 0.1})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for figure in figures.values():
+            figure.savefig(io.BytesIO(), format="png", dpi=40)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_cut_lies_within_its_spread_which_shrinks_with_posters():
