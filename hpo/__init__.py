@@ -6,7 +6,7 @@
 
     model = load("bundle-movies-default")
     for answer in model.answers(model.predict(["a.jpg", "b.jpg"])):
-        print(answer.labels, answer.probabilities)
+        print(answer and answer.labels)  # None for a poster that cannot be read
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ __all__ = ["load"]
 def load(folder: str | Path) -> Predictor:
     """Return the classifier of a bundle, ready to answer.
 
-    Its ``predict(posters)`` takes paths, bytes or Pillow images and returns probabilities (N, L) of those that can be
-    decoded, its ``answers`` turns these into labels. Raises BundleError where ``folder`` is not a whole bundle.
+    Its ``predict(posters)`` takes one poster or many (paths, bytes, arrays or Pillow images) and returns probabilities
+    (N, L) of those that can be decoded, its ``answers`` turns these into labels, an answer for each poster. Raises
+    BundleError where ``folder`` is not a whole bundle.
     """
     from hpo.bundle.predictor import Predictor  # late, so that ``hpo --help`` answers at once
 

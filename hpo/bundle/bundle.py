@@ -3,6 +3,7 @@
     bundle.json          labels, thresholds, backbone, preprocessing, hyperparameters, metrics, fingerprints, versions
     model.safetensors    every weight and buffer of the classifier
     model.onnx           the same network for ONNX Runtime, where it was asked for
+    trained_on.npy       digests of the posters that it was made from
     README.md            the model card
 
 The classifier is one network, or an ensemble of several under shared backbones; both are used alike.
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import tempfile
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from hpo.bundle.description import (
@@ -27,13 +29,14 @@ from hpo.bundle.description import (
     WEIGHTS_FILE,
     Description,
     Member,
-    checked_content,
     replace_folder,
     write_description,
 )
-from hpo.bundle.older_formats import rename_tensors
 from hpo.bundle.preprocessing import Preprocessing
-from hpo.errors import BundleError, HpoError, disk_cure
+from hpo.bundle.trained_on import Digests, write_digests
+from hpo.bundle.weights_file import below, check_same_shapes, no_larger_than, read_weights
+from hpo.errors import BundleError, disk_cure
+from hpo.model.architectures import find_architecture
 from hpo.model.backbones import Backbone, build_backbone
 from hpo.model.classifier import Classifier
 from hpo.model.ensemble import Ensemble, Network, Part, inputs_of
@@ -63,8 +66,13 @@ def made_of(network: Network) -> dict[str, Any]:
     }
 
 
-def save_bundle(folder: Path, description: Description, classifier: Network, card: str) -> None:
-    """Write a bundle to ``folder``, which appears whole or not at all. Raises BundleError when the disk refuses."""
+def save_bundle(
+    folder: Path, description: Description, classifier: Network, card: str, digests: Digests | None = None
+) -> None:
+    """Write a bundle to ``folder``, which appears whole or not at all. Raises BundleError when the disk refuses.
+
+    ``digests`` are those of the posters that it was made from.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".bundle-") as temporary:
@@ -73,6 +81,8 @@ def save_bundle(folder: Path, description: Description, classifier: Network, car
             weights = {key: tensor.contiguous() for key, tensor in classifier.state_dict().items()}
             save_file(weights, staged / WEIGHTS_FILE)
             (staged / WEIGHTS_FILE).chmod(0o644)  # safetensors lets nobody but the owner read it
+            if digests is not None:
+                write_digests(staged, digests)
             write_description(staged, description)
             (staged / CARD_FILE).write_text(card, encoding="utf-8")
             replace_folder(staged, folder)
@@ -86,21 +96,36 @@ def save_bundle(folder: Path, description: Description, classifier: Network, car
 def load_classifier(folder: Path, description: Description) -> Network:
     """Rebuild the network of a bundle. Raises BundleError when the weights are missing, altered or do not fit."""
     file = folder / WEIGHTS_FILE
-    content = checked_content(file, description.fingerprints.get("model"))
     try:
-        backbones = [
-            build_backbone(name, preprocessing.image_size, preprocessing.model_dump())
-            for name, preprocessing in zip(description.backbones, description.preprocessing, strict=True)
-        ]
-        classifier = _untrained(backbones, description)
-        # What was checked is what is loaded; and a file that is mapped is read page by page, twenty times as slowly.
-        _take(classifier, rename_tensors(load(content)))
-    except (HpoError, RuntimeError, SafetensorError, KeyError, ValueError) as error:
+        tensors = read_weights(file, description.fingerprints.get("model"))
+        backbones = [_backbone(at, description, tensors) for at in range(len(description.backbones))]
+        with no_larger_than(tensors):
+            network = _untrained(backbones, description)
+        check_same_shapes(network, tensors)
+        _take(network, tensors)
+    except BundleError:
+        raise
+    except Exception as error:  # networks that are built from a stranger's arguments raise anything
+        reason = textwrap.shorten(str(error) or type(error).__name__, 160)
         raise BundleError(
-            f"The weights in {file} do not fit timm's {description.backbone!r} ({textwrap.shorten(str(error), 160)}): "
+            f"The weights in {file} do not fit timm's {textwrap.shorten(description.backbone, 160)!r} ({reason}): "
             f"install timm {description.versions.get('timm', 'of the time')} or export the bundle again."
         ) from error
-    return classifier
+    return network
+
+
+def _backbone(at: int, description: Description, tensors: Mapping[str, Tensor]) -> Backbone:
+    """Build one of the backbones, which the file must hold before the next is built."""
+    preprocessing, mine = description.preprocessing[at], below(tensors, f"backbones.{at}.")
+    told, size = preprocessing.model_dump(), preprocessing.image_size
+    name = description.backbones[at]
+    with no_larger_than(mine):
+        if preprocessing.arguments:  # of any size: names and shapes first
+            skeleton = find_architecture(name, told).skeleton(size)
+            check_same_shapes(skeleton, below(mine, "network."))
+        backbone = build_backbone(name, size, told)
+    check_same_shapes(backbone, mine)
+    return backbone
 
 
 def _take(network: Network, tensors: dict[str, Tensor]) -> None:

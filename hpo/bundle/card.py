@@ -128,11 +128,16 @@ def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
 
 def _label_table(described: Description) -> str:
     part = _judged_part(described)
-    rows = [
-        {"label": name, **{key: _short(value) for key, value in row.items()}}
-        for name, row in described.metrics[part]["per_label"].items()
-    ]
-    return markdown_table(rows) + f"\n\nOn the {part} posters."
+    found = described.metrics[part]["per_label"]
+    rows = [{"label": name, **{key: _cell(key, row) for key in row}} for name, row in found.items()]
+    n_averaged = described.metrics[part].get("n_labels_averaged", len(found))
+    partly = f" f1_macro is over the {n_averaged} labels that some of them have." if n_averaged < len(found) else ""
+    return markdown_table(rows) + f"\n\nOn the {part} posters.{partly}"
+
+
+def _cell(key: str, row: Mapping[str, Any]) -> str:
+    is_empty = key != "threshold" and row.get("support") == 0  # a label that no poster has is neither right nor wrong
+    return "–" if is_empty else _short(row[key])
 
 
 def _making(described: Description) -> str:

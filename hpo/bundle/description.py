@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import textwrap
 from importlib import metadata
@@ -25,9 +26,12 @@ GRAPH_FILE = "model.onnx"
 CARD_FILE = "README.md"
 _VERSIONED = ("hpo", "torch", "timm", "numpy", "pillow")
 
-_MOST_BYTES = 2**26  # of bundle.json; one of 60 members takes 120 kB
+_MOST_BYTES = 2**24  # of bundle.json; one of 60 members takes 120 kB
+_DEEPEST = 64  # lists and objects in one another; hpo writes seven
+_SHARE_OF_MEMORY = 0.5  # for a file that is read as a whole, besides the network that it fills
 _MOST_MEMBERS = 1000
 _MOST_BACKBONES = 100
+_MOST_FUSED = 20  # under one head
 
 Precision = Literal["fp32", "fp16"]
 
@@ -39,7 +43,7 @@ class Member(BaseModel):
 
     weight: float = Field(gt=0, le=1)  # of its probabilities
     # Which of the description's backbones it looks through.
-    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1, max_length=_MOST_BACKBONES)
+    inputs: tuple[NonNegativeInt, ...] = Field(min_length=1, max_length=_MOST_FUSED)
     averages_flips: bool  # over the poster and its mirror image
     params: Hyperparameters
 
@@ -171,7 +175,13 @@ def load_description(folder: Path) -> Description:
         if file.stat().st_size > _MOST_BYTES:
             raise ValueError(f"{file.stat().st_size:,} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        if _is_deeper(content, _DEEPEST):
+            raise ValueError(f"lists or objects in one another more than {_DEEPEST} times")
+    except OSError as error:
+        raise BundleError(
+            f"Expected to read {file}, got an error ({error.strerror or error}): check its permissions."
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"Expected JSON in {file}, got something else ({error}): export the bundle again.") from error
     _check_format(content, file)
     try:
@@ -180,6 +190,20 @@ def load_description(folder: Path) -> Description:
         first = error.errors()[0]
         where = textwrap.shorten(".".join(str(part) for part in first["loc"]), 100)
         raise BundleError(f"{file} is not as expected at {where} ({first['msg']}): export the bundle again.") from error
+
+
+def _is_deeper(content: Any, most: int) -> bool:
+    level = [content]
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _check_format(content: Any, file: Path) -> None:
@@ -196,24 +220,29 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def checked_content(file: Path, sha256: str | None) -> bytes:
-    """Return the bytes of a bundle's file. Raises BundleError when it is missing, or altered since ``sha256``."""
+    """Return the bytes of a bundle's file.
+
+    Raises BundleError when it is missing, altered since ``sha256``, or larger than this machine can hold.
+    """
     try:
-        content = file.read_bytes() if file.is_file() else b""  # a pipe would wait for ever, a device never end
-    except (OSError, MemoryError):
+        is_file = file.is_file()  # a pipe would wait for ever, a device never end
+        if is_file and file.stat().st_size > _SHARE_OF_MEMORY * _memory_bytes():
+            raise BundleError(
+                f"Expected a file of at most half of this machine's memory, got {file.stat().st_size / 1e9:.1f} GB in "
+                f"{file}: use a larger machine or another bundle."
+            )
+        content = file.read_bytes() if is_file else b""
+    except MemoryError:
         content = b""
+    except OSError as error:
+        raise BundleError(
+            f"Expected to read {file}, got an error ({error.strerror or error}): check its permissions."
+        ) from error
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise _not_exported(file)
+        raise BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
     return content
-
-
-def _not_exported(file: Path) -> BundleError:
-    return BundleError(f"{file} is missing or is not the file that was exported: export the bundle again.")
-
-
-def checked_graph(folder: Path, graph: Graph) -> Path:
-    """Return the ONNX graph of the bundle in ``folder``. Raises BundleError when it is missing or altered."""
-    file = folder / GRAPH_FILE
-    if not file.is_file() or file_hash(file) != graph.sha256:
-        raise _not_exported(file)
-    return file

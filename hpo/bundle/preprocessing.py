@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hpo.data.decoding import Fit, Framing, Interpolation
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Finite = Annotated[float, Field(ge=-1000, le=1000)]
 Divisor = Annotated[float, Field(ge=1e-6, le=1000)]
-_LARGEST_PX = 4096  # no network of timm's sees more than 1,024; a square of a million would never be filled
+_LARGEST_PX = 1024  # no network of timm's sees more
+_DEEPEST_ARGUMENT, _MOST_ARGUMENT_VALUES = 8, 1000
 
 
 class Preprocessing(BaseModel):
@@ -30,6 +31,25 @@ class Preprocessing(BaseModel):
     channel_order: Literal["RGB", "BGR"] = "RGB"
     architecture: str | None = None  # timm's name of the network
     arguments: dict[str, Any] = {}  # what timm builds it with, where the hub says so
+
+    @field_validator("arguments")
+    @classmethod
+    def _of_a_usual_size(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what takes long to look at, and squares or windows (``img_size``) that no poster is scaled to."""
+        waiting: list[tuple[str, Any, int]] = [("", arguments, 0)]
+        n_seen = 0
+        while waiting:
+            name, value, depth = waiting.pop()
+            n_seen += 1
+            if depth > _DEEPEST_ARGUMENT or n_seen > _MOST_ARGUMENT_VALUES:
+                raise ValueError("expected a few arguments, got too many")
+            if isinstance(value, dict):
+                waiting += [(str(key), each, depth + 1) for key, each in value.items()]
+            elif isinstance(value, list | tuple):
+                waiting += [(name, each, depth + 1) for each in value]
+            elif isinstance(value, int | float) and "size" in name and not abs(value) <= _LARGEST_PX:
+                raise ValueError(f"expected {name} of at most {_LARGEST_PX}")
+        return arguments
 
     @classmethod
     def of(cls, backbone: Backbone, fit: Fit) -> Preprocessing:

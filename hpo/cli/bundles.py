@@ -35,28 +35,30 @@ def evaluate(
 ) -> None:
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
     from hpo.bundle.predictor import Predictor
+    from hpo.bundle.trained_on import read_digests
     from hpo.cli.watch import RichWatch
-    from hpo.data.catalogue.catalogue import read_catalogue
     from hpo.decision.baselines import baseline_averages
-    from hpo.report.tables import print_evaluation
-    from hpo.search.judgement import evaluate as judge
+    from hpo.report.tables import print_evaluation, trained_on_line
+    from hpo.search.judgement import baselines_over_supported, evaluate_table
+    from hpo.search.labelled import Labelled
 
-    predictor = Predictor.load(bundle)
+    predictor, digests = Predictor.load(bundle), read_digests(bundle)
     columns = {
         "id_column": id_column,
         "labels_column": labels_column,
         "image_column": image_column,
         "label_separator": label_separator,
     }
-    catalogue, _ = read_catalogue(data, images, rules_for(predictor.description, types, columns))
+    labelled = Labelled.read(data, images, rules_for(predictor.description, types, columns))
     with RichWatch() as watch:
-        found, broken = judge(predictor, catalogue, watch.phase, min_labels)
-        for path in broken:
-            watch.notice(f"broken poster left out: {path}")
+        found = evaluate_table(predictor, labelled, digests, watch.phase, min_labels)
+        for line in (*labelled.lines(), *trained_on_line(found)):
+            watch.notice(line)
     if as_json:
         typer.echo(to_json(found))
     else:
-        print_evaluation(found, baseline_averages(catalogue.targets, catalogue.targets))
+        targets = labelled.catalogue.targets
+        print_evaluation(found, baselines_over_supported(baseline_averages, targets, targets))
 
 
 def rules_for(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:

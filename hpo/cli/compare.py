@@ -25,7 +25,7 @@ from hpo.printable import to_json
 
 if TYPE_CHECKING:
     from hpo.bundle.description import Description
-    from hpo.data.catalogue.catalogue import Catalogue
+    from hpo.search.labelled import Labelled
     from hpo.search.places import Places
     from hpo.search.study import Study
 
@@ -67,23 +67,25 @@ def compare(
     if types is not None:
         parse_types(types)  # a mistake is told before anything loads
     from hpo.cli.watch import RichWatch
-    from hpo.data.catalogue.catalogue import read_catalogue
-    from hpo.report.comparison import print_comparison
+    from hpo.report.comparison import print_comparison, table_lines
     from hpo.search.compare import Contest
+    from hpo.search.labelled import Labelled
     from hpo.search.places import Places
     from hpo.search.tracking import open_tracking
 
-    def read(described: Description) -> Catalogue:
+    def read(described: Description) -> Labelled:
         if data is None or images is None:
             raise DataError("Expected --data and --images, got neither.")
-        return read_catalogue(data, images, rules_for(described, types, columns))[0]
+        return Labelled.read(data, images, rules_for(described, types, columns))
 
     places = Places.of(storage, tracking_uri, cache_dir)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch() as watch:
         contest = Contest(tracking, places, _study(study, places), watch.phase)
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
-    account = compared.account(top)
+        account = compared.account(top)
+        for line in () if compared.labelled is None else (*compared.labelled.lines(), *table_lines(account)):
+            watch.notice(line)
     if as_json:
         typer.echo(to_json(account))
     else:

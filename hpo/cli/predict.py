@@ -99,10 +99,8 @@ def _answers(predictor: Predictor, posters: Iterator[Named]) -> Iterator[tuple[N
 
     for found in predictor.stream(sources()):
         block, waiting[: found.n_posters] = waiting[: found.n_posters], []
-        answers = iter(predictor.answers(found))
-        answered = {row: next(answers) for row in found.rows}
-        for row, named in enumerate(block):
-            yield named, answered.get(row) or found.broken[row]
+        for row, (named, answer) in enumerate(zip(block, predictor.answers(found), strict=True)):
+            yield named, found.broken[row] if answer is None else answer
 
 
 class _Printer:

@@ -7,15 +7,15 @@ the same rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from hpo.data.catalogue.catalogue import Catalogue
+from hpo.data.catalogue.catalogue import Catalogue, CleaningReport
 from hpo.data.images import n_cores
 from hpo.data.prepare import PreparedData
 
@@ -79,7 +79,17 @@ def _header(path: Path) -> tuple[str, tuple[int, int]]:
         return str(image.format), image.size
 
 
-def cleaning_lines(data: PreparedData) -> list[str]:
+class Cleaned(Protocol):
+    """Posters of which it is known what became of every row."""
+
+    @property
+    def cleaning(self) -> CleaningReport: ...  # noqa: D102
+
+    @property
+    def broken(self) -> Mapping[Path, str]: ...  # noqa: D102
+
+
+def cleaning_lines(data: Cleaned) -> list[str]:
     """Say in words what became of every row, and which files are broken or passed over."""
     report = data.cleaning
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items() if count)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 
 import numpy as np
 import onnxruntime
@@ -38,11 +39,11 @@ class Forward:
             return np.concatenate(list(pool.map(one, starts)))
 
 
-def graph_forward(graph: Path | bytes) -> Forward:
+def graph_forward(graph: Path | bytes, most_seconds: float | None = None) -> Forward:
     """Return an ONNX graph as a function of posters: one thread a batch, as many batches as cores.
 
-    The content of a file alone has no folder, from which further files could be read. Raises what ONNX Runtime raises
-    for what is no graph.
+    The content of a file alone has no folder, from which further files could be read. A batch is stopped after
+    ``most_seconds``. Raises what ONNX Runtime raises for what is no graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -52,7 +53,17 @@ def graph_forward(graph: Path | bytes) -> Forward:
     )
 
     def run(*images: Array) -> Array:
-        return session.run(None, {input_name(at): posters for at, posters in enumerate(images)})[0]  # type: ignore[no-any-return]
+        running = onnxruntime.RunOptions()
+        limit = None if most_seconds is None else Timer(most_seconds, setattr, (running, "terminate", True))
+        if limit is not None:
+            limit.daemon = True
+            limit.start()
+        try:
+            inputs = {input_name(at): posters for at, posters in enumerate(images)}
+            return session.run(None, inputs, running)[0]  # type: ignore[no-any-return]
+        finally:
+            if limit is not None:
+                limit.cancel()
 
     return Forward(run, BATCH_ON_CPU, n_cores())
 

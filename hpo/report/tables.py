@@ -148,27 +148,55 @@ def _score_line(part: str, metrics: dict[str, Any], metric: str) -> str:
     return f"  {metric} {interval}, best constant {constant:.3f}, on {scores['n_posters']:,} {_PARTS[part]}"
 
 
+def trained_on_line(found: dict[str, Any]) -> list[str]:
+    """Warn where posters of ``hpo evaluate`` are those that the bundle was made from, or where that is unknown."""
+    if found["trained_on"] is None:
+        return ["This bundle does not say which posters it was trained on: scores on those would be too good."]
+    n_seen, others = found["trained_on"]["n_posters"], found["not_trained_on"]
+    if not n_seen:
+        return []
+    told = f"{n_seen:,} of {found['n_posters']:,} posters are those that the bundle was trained and chosen on"
+    if others is None:
+        return [f"{told}: these scores are too good; take other posters."]
+    low, high = others["ci95"]["f1_macro"]
+    scored = f"f1_macro {others['f1_macro']:.3f} [{low:.3f}, {high:.3f}]"
+    return [f"{told}: scores on all are too good; the other {others['n_posters']:,}: {scored}."]
+
+
 def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
     """Print what ``hpo evaluate`` found, with the constant baselines beside it."""
     console = Plain()
-    averages = Table(title=f"{found['n_posters']:,} posters", title_justify="left")
-    for name in ("average", "value", "95 %", *baselines):
-        whole = name not in baselines  # where the terminal is narrow, the long names of baselines give way
-        averages.add_column(name, justify="left" if name == "average" else "right", no_wrap=whole)
-    others = [metric for metric in found["averages"] if metric not in METRICS]
-    for metric in (*METRICS, *others):
-        low, high = found["ci95"].get(metric, (None, None))
-        interval = "" if low is None else f"{low:.3f} to {high:.3f}"
-        constants = (f"{values[metric]:.3f}" if metric in values else "" for values in baselines.values())
-        averages.add_row(metric, f"{found['averages'][metric]:.3f}", interval, *constants)
+    console.print(_averages_table(found, baselines))
+    others = found.get("not_trained_on")
+    if others is not None:
+        console.print(_averages_table(others, {}, ", which the bundle was not trained on"))
     labels = Table(title="By label", title_justify="left")
     for name in ("label", "f1", "precision", "recall", "support", "threshold"):
         labels.add_column(name, justify="left" if name == "label" else "right")
     for label, row in found["per_label"].items():
-        numbers = (f"{row[name]:.3f}" for name in ("f1", "precision", "recall"))
-        labels.add_row(label, *numbers, f"{row['support']}", f"{row['threshold']:.3f}")
-    console.print(averages)
+        scored = row["support"] > 0
+        numbers = (f"{row[name]:.3f}" if scored else "–" for name in ("f1", "precision", "recall"))
+        labels.add_row(label, *numbers, f"{row['support']:,}" if scored else "–", f"{row['threshold']:.3f}")
     console.print(labels)
+
+
+def _averages_table(found: dict[str, Any], baselines: dict[str, dict[str, float]], which: str = "") -> Table:
+    table = Table(title=f"{found['n_posters']:,} posters{which}", title_justify="left", caption_justify="left")
+    for name in ("average", "value", "95 %", *baselines):
+        whole = name not in baselines  # where the terminal is narrow, the long names of baselines give way
+        table.add_column(name, justify="left" if name == "average" else "right", no_wrap=whole)
+    others = [metric for metric in found["averages"] if metric not in METRICS]
+    n_averaged, n_labels = found.get("n_labels_averaged"), len(found["per_label"])
+    is_partial = n_averaged is not None and n_averaged < n_labels
+    for metric in (*METRICS, *others):
+        low, high = found["ci95"].get(metric, (None, None))
+        interval = "" if low is None else f"{low:.3f} to {high:.3f}"
+        constants = (f"{values[metric]:.3f}" if metric in values else "" for values in baselines.values())
+        mark = " *" if is_partial and (metric.endswith("_macro") or metric == "mean_ap") else ""
+        table.add_row(metric + mark, f"{found['averages'][metric]:.3f}", interval, *constants)
+    if is_partial:
+        table.caption = f"* over the {n_averaged} of {n_labels} labels that some poster has"
+    return table
 
 
 def prediction_table(answers: Sequence[tuple[str, Answer]], thresholds: Mapping[str, float]) -> Table:

@@ -15,20 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from optuna.trial import FrozenTrial
 
 from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predictor
-from hpo.data.catalogue.catalogue import Catalogue
+from hpo.bundle.trained_on import Digests, read_digests, trained_on
 from hpo.data.images import Phase
 from hpo.data.shards import Array
 from hpo.data.splits.leakage import Rows
 from hpo.decision.averages import averages
-from hpo.decision.bootstrap import Decided, paired_differences, paired_label_differences
+from hpo.decision.bootstrap import Decided, Difference, paired_differences, paired_label_differences
 from hpo.decision.counts import Bools
 from hpo.decision.metrics import predict, score
+from hpo.decision.support import over_supported, with_macros
 from hpo.decision.thresholds import cross_fit
 from hpo.errors import BundleError, DataError, StudyError
+from hpo.search.describe import digests_of
+from hpo.search.labelled import Labelled
 from hpo.search.places import Places
 from hpo.search.pool import download_network
 from hpo.search.study import Study
@@ -49,24 +53,21 @@ class Comparison:
     targets: Bools  # (N, L)
     groups: Rows | None
     decided: tuple[Decided, Decided]
+    labelled: Labelled | None = None  # the table, where one was given
+    trained_on: tuple[Bools | None, Bools | None] = (None, None)  # (N,) by each; None: its bundle does not say
 
     def account(self, n_posters: int) -> dict[str, Any]:
         """Return what ``hpo compare --json`` prints: differences are B less A; ``n_posters`` are listed."""
         first, second = self.decided
-        differences = paired_differences(first, second, self.targets, self.groups)
+        averaged = self._averaged(np.ones(len(self.targets), bool))
         by_label = paired_label_differences(first, second, self.targets, self.groups)
         scores = [score(one.probabilities, self.targets, one.thresholds, one.min_labels) for one in self.decided]
-        every = [averages(one.probabilities, self.targets, one.thresholds, one.min_labels) for one in self.decided]
         return {
             "a": self.names[0],
             "b": self.names[1],
             "where": self.where,
-            "n_posters": len(self.targets),
-            "metrics": {
-                name: {"a": scores[0].value(name), "b": scores[1].value(name), **_plain(difference)}
-                for name, difference in differences.items()
-            },
-            "averages": {name: {"a": every[0][name], "b": every[1][name]} for name in every[0]},
+            **averaged,
+            **self._of_the_table(),
             "per_label": {
                 name: {
                     "support": int(scores[0].support[at]),
@@ -77,6 +78,52 @@ class Comparison:
                 for at, name in enumerate(self.label_names)
             },
             "posters": self._most_different(n_posters),
+        }
+
+    def _of_the_table(self) -> dict[str, Any]:
+        """What became of a table that was given, and what the two score on posters that neither was trained on."""
+        if self.labelled is None:
+            return {}
+        known = [seen for seen in self.trained_on if seen is not None]
+        others = ~np.any(known, axis=0) if known else np.zeros(len(self.targets), bool)
+        return {
+            **self.labelled.account(),
+            "trained_on": {
+                which: None if seen is None else int(seen.sum())
+                for which, seen in zip("ab", self.trained_on, strict=True)
+            },
+            "not_trained_on": self._averaged(others) if others.any() and not others.all() else None,
+        }
+
+    def _averaged(self, rows: Bools) -> dict[str, Any]:
+        """Compare by every average on some of the posters (N,); macro averages are over labels that some of them have.
+
+        Decisions are made among all labels, whichever are averaged.
+        """
+        targets, groups = self.targets[rows], None if self.groups is None else self.groups[rows]
+        models = [
+            Decided(np.asarray(one.probabilities)[rows], _of_rows(one.thresholds, rows), one.min_labels)
+            for one in self.decided
+        ]
+        few = [over_supported(one, targets) for one in models]
+        kept = few[0][1]
+        differences: dict[str, Difference] = paired_differences(models[0], models[1], targets, groups)
+        every = [averages(one.probabilities, targets, one.thresholds, one.min_labels) for one in models]
+        if 0 < kept.shape[1] < targets.shape[1]:
+            apart = paired_differences(few[0][0], few[1][0], kept, groups)
+            differences = with_macros(differences, apart)
+            every = [
+                with_macros(whole, averages(one.probabilities, kept, one.thresholds))
+                for whole, (one, _) in zip(every, few, strict=True)
+            ]
+        return {
+            "n_posters": len(targets),
+            "n_labels_averaged": kept.shape[1],
+            "metrics": {
+                name: {"a": every[0][name], "b": every[1][name], **_plain(difference)}
+                for name, difference in differences.items()
+            },
+            "averages": {name: {"a": every[0][name], "b": every[1][name]} for name in every[0]},
         }
 
     def _most_different(self, n_posters: int) -> list[dict[str, Any]]:
@@ -99,6 +146,12 @@ class Comparison:
         return [name for name, yes in zip(self.label_names, chosen, strict=True) if yes]
 
 
+def _of_rows(thresholds: ArrayLike, rows: Bools) -> Array:
+    """Return thresholds (L,) as they are, and those of each poster (N, L) for some posters."""
+    table = np.asarray(thresholds)
+    return table[rows] if table.ndim > 1 else table
+
+
 def _plain(difference: Any) -> dict[str, Any]:
     parts = asdict(difference)
     return {
@@ -117,13 +170,15 @@ class Contest:
     study: Study | None  # of which trials are meant by their number
     phase: Phase
 
-    def on_posters(self, names: tuple[str, str], read: Callable[[Description], Catalogue]) -> Comparison:
+    def on_posters(self, names: tuple[str, str], read: Callable[[Description], Labelled]) -> Comparison:
         """Let both models predict the posters that ``read`` finds for the first.
 
         Raises BundleError where the second has other labels, DataError where no poster can be decoded.
         """
-        predictors = [self.predictor(name) for name in names]
-        catalogue = read(predictors[0].description)
+        loaded = [self.model(name) for name in names]
+        predictors = [predictor for predictor, _ in loaded]
+        labelled = read(predictors[0].description)
+        catalogue = labelled.catalogue
         labels = [predictor.description.label_names for predictor in predictors]
         if set(labels[0]) != set(labels[1]):
             differing = sorted(set(labels[0]) ^ set(labels[1]))
@@ -136,20 +191,25 @@ class Contest:
             with self.phase("predicting", len(catalogue)) as progress:
                 answered.append(predictor.predict(catalogue.image_paths, progress))
         rows = list(answered[0].rows)
+        labelled.broken.update({catalogue.image_paths[row]: reason for row, reason in answered[0].broken.items()})
         if not rows:
             raise DataError("Expected posters that can be decoded, got broken ones only: check --images.")
         order = [labels[1].index(name) for name in labels[0]]
         tables = answered[0].probabilities, answered[1].probabilities[:, order]
         thresholds = [np.array(predictor.description.thresholds) for predictor in predictors]
         at_least = [predictor.description.min_labels for predictor in predictors]
+        files = [catalogue.image_paths[row] for row in rows]
+        seen = [None if digests is None else trained_on(digests, files) for _, digests in loaded]
         return Comparison(
             names,
             "the given posters, each model at its own thresholds",
-            tuple(f"{catalogue.image_paths[row]}" for row in rows),
+            tuple(map(str, files)),
             labels[0],
             catalogue.targets[rows],
             np.unique(np.array(catalogue.title_ids)[rows], return_inverse=True)[1],
             (Decided(tables[0], thresholds[0], at_least[0]), Decided(tables[1], thresholds[1][order], at_least[1])),
+            labelled,
+            (seen[0], seen[1]),
         )
 
     def on_the_study(self, names: tuple[str, str]) -> Comparison:
@@ -202,24 +262,27 @@ class Contest:
             )
         return complete[number]
 
-    def predictor(self, name: str) -> Predictor:
-        """Return the model that ``name`` means: a folder, ``models:/name@alias``, ``models:/name/3`` or a trial."""
+    def model(self, name: str) -> tuple[Predictor, Digests | None]:
+        """Return the model that ``name`` means: a folder, ``models:/name@alias``, ``models:/name/3`` or a trial.
+
+        With it come the digests of the posters that it was made from, where its bundle has them.
+        """
         if self._is_bundle(name):
-            return Predictor.load(Path(name))
+            return _loaded(Path(name))
         number = self._trial_number(name)
         with tempfile.TemporaryDirectory() as folder:
             if number is None:
-                return Predictor.load(self.tracking.registry.download_version(*_parsed(name), Path(folder)))
+                return _loaded(self.tracking.registry.download_version(*_parsed(name), Path(folder)))
             study = self._study_of([name])
             trial = self._trial(study, number)
             run_id = study.run_id(trial)
             kept = None if run_id is None else download_network(self.tracking, run_id, Path(folder))
-            return Predictor.load(kept) if kept is not None else self._trained_again(study, trial)
+            return _loaded(kept) if kept is not None else self._trained_again(study, trial)
 
-    def _trained_again(self, study: Study, trial: FrozenTrial) -> Predictor:
+    def _trained_again(self, study: Study, trial: FrozenTrial) -> tuple[Predictor, Digests]:
         workshop = Workshop.reopen(study, self.tracking, self.places, self.phase)
         result = workshop.train_again(trial)
-        return Predictor(workshop.describe(result), result.network)
+        return Predictor(workshop.describe(result), result.network), digests_of(workshop.data)
 
     def _is_bundle(self, name: str) -> bool:
         return not name.startswith("models:/") and self._trial_number(name) is None
@@ -227,6 +290,10 @@ class Contest:
     def _trial_number(self, name: str) -> int | None:
         found = _TRIAL.fullmatch(name)
         return None if found is None or Path(name).is_dir() else int(found[1])
+
+
+def _loaded(folder: Path) -> tuple[Predictor, Digests | None]:
+    return Predictor.load(folder), read_digests(folder)
 
 
 def _parsed(name: str) -> tuple[str, str, str]:

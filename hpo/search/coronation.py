@@ -113,7 +113,7 @@ class Coronation:
         card = model_card(described)
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
-            save_trial(bundle, described, result, card)
+            save_trial(bundle, described, result, card, self._workshop.data)
             version = self._tracking.registry.register(
                 self._study.name,
                 run_id,

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpo.bundle.bundle import made_of, save_bundle
 from hpo.bundle.description import Description, installed_versions
+from hpo.bundle.trained_on import Digests, of_posters
 from hpo.data.options import DataOptions
 from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
@@ -111,9 +112,14 @@ def judged_part(n_folds: int) -> str:
     return "val" if n_folds == 1 else "out_of_fold"
 
 
-def save_trial(folder: Path, described: Description, result: TrialResult, card: str) -> None:
+def save_trial(folder: Path, described: Description, result: TrialResult, card: str, data: PreparedData) -> None:
     """Write a trial's network as a bundle. Raises BundleError."""
-    save_bundle(folder, described, result.network, card)
+    save_bundle(folder, described, result.network, card, digests_of(data))
+
+
+def digests_of(data: PreparedData) -> Digests:
+    """Return the digests of the posters that a study trains on and chooses by."""
+    return of_posters([*data.part("train").posters.digests, *data.part("val").posters.digests])
 
 
 def claim(source: str, measured: dict[str, Any]) -> dict[str, Any]:

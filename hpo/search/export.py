@@ -24,7 +24,7 @@ from hpo.bundle.description import (
 from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
-from hpo.search.describe import describe_network
+from hpo.search.describe import describe_network, digests_of
 from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.judgement import Scores, claims, with_scores
 from hpo.search.places import Places
@@ -99,7 +99,7 @@ def _export_leader(
         result = workshop.train_again(leader)
         described = workshop.describe(result)
         described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
-        save_bundle(staged, described, result.network, card="")
+        save_bundle(staged, described, result.network, card="", digests=digests_of(workshop.data))
         _judge(staged, workshop.data, claims(described, leader, workshop, phase), phase)
         _add_graph(staged, workshop.data, onnx, phase)
     return Exported(out, f"trial {leader.number}, trained again", load_description(out))
@@ -130,7 +130,7 @@ def export_ensemble(
             {"phase": "ensemble", "trials": [trial.number for trial in selected.trials], "baselines": {}},
         )
         described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
-        save_bundle(staged, described, assembled.network, card="")
+        save_bundle(staged, described, assembled.network, card="", digests=digests_of(workshop.data))
         _judge(staged, workshop.data, {"cross_fitted": (selected.claim, workshop.baselines)}, phase)
         _add_graph(staged, workshop.data, onnx, phase)
     return Exported(out, f"an ensemble of {len(selected.trials)} trials", load_description(out))

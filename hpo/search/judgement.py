@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,23 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from hpo.bundle.description import Description
-from hpo.bundle.predictor import Predictor
+from hpo.bundle.predictor import Predicted, Predictor
+from hpo.bundle.trained_on import Digests, trained_on
 from hpo.data.catalogue.catalogue import Catalogue
 from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData
 from hpo.data.shards import Array
+from hpo.data.splits.leakage import Rows
 from hpo.decision.baselines import constant_baselines
+from hpo.decision.bootstrap import Decided
+from hpo.decision.counts import Bools
 from hpo.decision.metrics import score
+from hpo.decision.support import over_supported, with_macros
 from hpo.decision.thresholds import cross_fit
 from hpo.errors import DataError
 from hpo.search.confirm import out_of_fold_probabilities
 from hpo.search.describe import Baselines, claim, measure
+from hpo.search.labelled import Labelled
 from hpo.search.trainer import Trainer
 from hpo.search.workshop import Workshop
 
@@ -32,25 +38,94 @@ def evaluate(
 ) -> tuple[dict[str, Any], list[Path]]:
     """Score a bundle on a catalogue whose label names are the bundle's; also return the posters that are broken.
 
-    The keys are the contract of ``hpo evaluate --json``. ``min_labels`` replaces the bundle's own; where some are
-    asked for, ``without_min_labels`` says what the averages would be otherwise.
+    ``min_labels`` replaces the bundle's own; where some are asked for, ``without_min_labels`` says what the averages
+    would be otherwise. Averages over labels leave out those that no poster has (``n_labels_averaged`` are left).
     """
+    predicted = _predicted(predictor, catalogue, phase)
+    return _judged(predictor, catalogue, predicted, min_labels), [
+        catalogue.image_paths[row] for row in predicted.broken
+    ]
+
+
+def evaluate_table(
+    predictor: Predictor, labelled: Labelled, digests: Digests | None, phase: Phase, min_labels: int | None = None
+) -> dict[str, Any]:
+    """Score a bundle on a table of posters as ``hpo evaluate --json`` does: its keys are a contract.
+
+    Those that the bundle was made from, by its ``digests``, are counted, and the others are scored apart as well.
+    """
+    catalogue = labelled.catalogue
+    predicted = _predicted(predictor, catalogue, phase)
+    labelled.broken.update({catalogue.image_paths[row]: reason for row, reason in predicted.broken.items()})
+    found = {**_judged(predictor, catalogue, predicted, min_labels), **labelled.account()}
+    found |= {"trained_on": None, "not_trained_on": None}
+    if digests is not None:
+        rows = np.array(predicted.rows)
+        seen = trained_on(digests, [catalogue.image_paths[row] for row in predicted.rows])
+        found["trained_on"] = {"n_posters": int(seen.sum())}
+        if seen.any() and not seen.all():
+            apart = Predicted(tuple(rows[~seen].tolist()), predicted.probabilities[~seen], {})
+            found["not_trained_on"] = _judged(predictor, catalogue, apart, min_labels)
+    return found
+
+
+def _predicted(predictor: Predictor, catalogue: Catalogue, phase: Phase) -> Predicted:
     with phase("predicting", len(catalogue)) as progress:
         predicted = predictor.predict(catalogue.image_paths, progress)
-    broken = [catalogue.image_paths[row] for row in predicted.broken]
     if not predicted.rows:
+        broken = [catalogue.image_paths[row] for row in predicted.broken]
         raise DataError(
             f"Expected posters that can be decoded, got {len(broken)} broken ones (the first is {broken[0]}): "
             "check --images."
         )
+    return predicted
+
+
+def _judged(predictor: Predictor, catalogue: Catalogue, predicted: Predicted, min_labels: int | None) -> dict[str, Any]:
     described, rows = predictor.description, list(predicted.rows)
     at_least = described.min_labels if min_labels is None else min_labels
     titles = np.unique(np.array(catalogue.title_ids)[rows], return_inverse=True)[1]
-    judged = (predicted.probabilities, catalogue.targets[rows], np.array(described.thresholds))
-    found = measure(*judged, described.label_names, groups=titles, min_labels=at_least)
+    targets, names, cuts = catalogue.targets[rows], described.label_names, np.array(described.thresholds)
+    found = _over_supported(Decided(predicted.probabilities, cuts, at_least), targets, names, titles)
     if at_least:
-        found["without_min_labels"] = score(*judged).headline()
-    return found, broken
+        plain = Decided(predicted.probabilities, cuts)
+        few, kept = over_supported(plain, targets)
+        headline = score(plain.probabilities, targets, cuts).headline()
+        if kept.size:
+            headline = with_macros(headline, score(few.probabilities, kept, few.thresholds).headline())
+        found["without_min_labels"] = headline
+    return found
+
+
+def _over_supported(decided: Decided, targets: Bools, names: tuple[str, ...], titles: Rows) -> dict[str, Any]:
+    """Measure decisions; macro averages are over the labels that some poster has."""
+    found = measure(
+        np.asarray(decided.probabilities),
+        targets,
+        np.asarray(decided.thresholds),
+        names,
+        groups=titles,
+        min_labels=decided.min_labels,
+    )
+    few, kept = over_supported(decided, targets)
+    found["n_labels_averaged"] = n_kept = kept.shape[1]
+    if 0 < n_kept < len(names):
+        apart = measure(np.asarray(few.probabilities), kept, np.asarray(few.thresholds), ("",) * n_kept, groups=titles)
+        for key in ("averages", "ci95"):
+            found[key] = with_macros(found[key], apart[key])
+        found["f1_macro"] = apart["f1_macro"]
+    return found
+
+
+def baselines_over_supported(
+    score_baselines: Callable[[Bools, Bools], Baselines], reference: Bools, targets: Bools
+) -> Baselines:
+    """Return constant baselines whose macro averages leave out the labels that no poster has, as ``evaluate`` does."""
+    found, has = score_baselines(reference, targets), targets.any(axis=0)
+    if has.all() or not has.any():
+        return found
+    apart = score_baselines(reference[:, has], targets[:, has])
+    return {name: with_macros(values, apart[name]) for name, values in found.items()}
 
 
 def with_scores(folder: Path, data: PreparedData, claimed: Scores, phase: Phase) -> Description:
@@ -58,7 +133,10 @@ def with_scores(folder: Path, data: PreparedData, claimed: Scores, phase: Phase)
     predictor, test = Predictor.load(folder), data.catalogue.take(data.split.test)
     described = predictor.description
     found, _ = evaluate(predictor, test, phase)
-    judged = {**claimed, "test": (found, constant_baselines(data.part("train").targets, test.targets))}
+    judged = {
+        **claimed,
+        "test": (found, baselines_over_supported(constant_baselines, data.part("train").targets, test.targets)),
+    }
     part = next(iter(judged))  # the test posters must do where nothing else is claimed
     metrics = {
         **described.metrics,

@@ -153,7 +153,7 @@ class Runner:
         save_probabilities(folder / POOL, result)
         if is_worth_keeping(result):
             described = self._workshop.describe(result)
-            save_trial(folder / BUNDLE, described, result, model_card(described))
+            save_trial(folder / BUNDLE, described, result, model_card(described), self._workshop.data)
 
 
 def _seconds_by_phase(seconds: dict[str, float]) -> dict[str, float]:

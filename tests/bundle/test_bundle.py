@@ -307,6 +307,91 @@ def test_json_that_is_too_deep(bundle, text):
         load_description(bundle)
 
 
+def fits(bundle: Path) -> dict[str, object]:
+    return json.loads((bundle / "bundle.json").read_text())
+
+
+def test_a5_json_of_many_levels_is_refused(bundle):
+    rewrite(bundle, metrics={"a": json.loads("[" * 100 + "]" * 100)})
+    with pytest.raises(BundleError, match="in one another more than 64 times"):
+        load_description(bundle)
+
+
+HUGE = {
+    "one backbone many times": lambda told: {
+        "backbone": "+".join(["test_efficientnet"] * 100),
+        "backbone_weights": ["random"] * 100,
+        "preprocessing": told["preprocessing"] * 100,
+    },
+    "a giant": lambda told: {"backbone": "vit_giant_patch14_224", "preprocessing": [
+        {**told["preprocessing"][0], "image_size": 224}]},
+    "a wide head": lambda told: {"params": {**told["params"], "hidden_layers": 3, "width": 8192}},
+    "a thousand members": lambda told: {"members": [
+        {"weight": 0.001, "inputs": [0], "averages_flips": False,
+         "params": {**told["params"], "hidden_layers": 3, "width": 8192}}] * 1000},
+    "a network of arguments": lambda told: {"backbone": "hf-hub:a/b", "preprocessing": [
+        {**told["preprocessing"][0], "architecture": "test_vit", "arguments": {"depth": 20_000}}]},
+    "wide arguments": lambda told: {"backbone": "hf-hub:a/b", "preprocessing": [
+        {**told["preprocessing"][0], "architecture": "vit_base_patch16_224", "arguments": {"embed_dim": 19_992}}]},
+    "an unknown argument": lambda told: {"backbone": "hf-hub:a/b", "preprocessing": [
+        {**told["preprocessing"][0], "architecture": "test_vit", "arguments": {"surprise": 1}}]},
+    "an argument of another type": lambda told: {"backbone": "hf-hub:a/b", "preprocessing": [
+        {**told["preprocessing"][0], "architecture": "test_vit", "arguments": {"depth": "many", "embed_dim": None}}]},
+}  # fmt: skip
+
+IN_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+from hpo.bundle import bundle as module
+from hpo.bundle.description import load_description
+from hpo.errors import BundleError
+
+folder = Path(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    module.load_classifier(folder, load_description(folder))
+except BundleError as error:
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_a5_a_description_of_more_than_the_weights_file_holds_is_refused_before_it_is_built(bundle, what):
+    rewrite(bundle, **HUGE[what](fits(bundle)))
+    command = [sys.executable, "-c", IN_LITTLE_MEMORY, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    megabytes, _, message = done.stdout.partition("\n")
+    assert done.returncode == 0, done.stderr
+    assert int(megabytes) < 300
+    assert "do not fit timm's" in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [{"img_size": 4096}, {"layers": [1] * 2000}, {"a": [[[[[[[[[1]]]]]]]]]}])
+def test_a5_arguments_of_an_unusual_size_are_refused(bundle, arguments):
+    told = {**fits(bundle)["preprocessing"][0], "architecture": "test_vit", "arguments": arguments}
+    rewrite(bundle, backbone="hf-hub:a/b", preprocessing=[told])
+    with pytest.raises(BundleError, match=r"not as expected at preprocessing\.0\.arguments"):
+        load_description(bundle)
+
+
+def test_a5_weights_of_a_long_header_are_refused(bundle):
+    header = b" " * (2**24 + 8)
+    content = len(header).to_bytes(8, "little") + header
+    (bundle / WEIGHTS).write_bytes(content)
+    rewrite(bundle, fingerprints={"model": hashlib.sha256(content).hexdigest()})
+    with pytest.raises(BundleError, match="a header of 16,777,224 bytes"):
+        Predictor.load(bundle)
+
+
+def test_a5_weights_larger_than_memory_are_not_read(bundle):
+    with (bundle / WEIGHTS).open("r+b") as file:
+        file.truncate(2**43)  # sparse: it takes nothing on disk
+    with pytest.raises(BundleError, match="half of this machine's memory, got 8796"):
+        Predictor.load(bundle)
+
+
 @pytest.mark.parametrize("version", [True, 0, -1])
 def test_a_format_that_never_was(bundle, version):
     rewrite(bundle, format_version=version)

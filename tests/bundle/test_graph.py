@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,118 @@ CARD_METRICS = {
             "per_label": {"Warm": {"f1": 0.5}}},
     "baselines": {},
 }  # fmt: skip
+
+
+def plant(bundle: Path, nodes, weights=(), output=1, functions=()) -> None:
+    """Put a graph of somebody else's into the bundle, with a description that fits it."""
+    from onnx import helper
+
+    images = helper.make_tensor_value_info("images_0", 2, ["b", None, None, 3])
+    rows = helper.make_tensor_value_info("rows", output, None)
+    graph = helper.make_graph(nodes, "g", [images], [rows], list(weights))
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8, functions=list(functions)
+    )
+    (bundle / "model.onnx").write_bytes(model.SerializeToString())
+    told = Graph(precision="fp32", sha256=file_hash(bundle / "model.onnx"), n_posters=1,
+                 largest_difference=0.0, same_labels=1.0)  # fmt: skip
+    write_description(bundle, load_description(bundle).model_copy(update={"onnx": told}))
+
+
+def endless_loop():
+    from onnx import helper
+
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["yes"], ["again"])],
+        "body",
+        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("yes", 9, [])],
+        [helper.make_tensor_value_info("again", 9, [])],
+    )
+    return [helper.make_node("Loop", ["", "true"], [], body=body)]
+
+
+def test_a5_a_graph_that_would_never_end_is_refused(bundle):
+    plant(bundle, endless_loop())
+    with pytest.raises(BundleError, match=r"holds the operator 'Loop', which no export writes"):
+        Predictor.load(bundle)
+
+
+@pytest.mark.parametrize("operator", ["If", "Scan", "SequenceMap", "StringNormalizer", "com.microsoft.Attention"])
+def test_a5_operators_that_no_export_writes_are_refused(bundle, operator):
+    from onnx import helper
+
+    domain, _, name = operator.rpartition(".")
+    plant(bundle, [helper.make_node(name, ["images_0"], ["rows"], domain=domain)])
+    with pytest.raises(BundleError, match="which no export writes"):
+        Predictor.load(bundle)
+
+
+def test_a5_functions_and_graphs_within_are_refused(bundle):
+    from onnx import helper
+
+    loop = helper.make_function("mine", "F", ["x"], ["y"], endless_loop(), [helper.make_opsetid("", 13)])
+    plant(bundle, [helper.make_node("Identity", ["images_0"], ["rows"])], functions=[loop])
+    with pytest.raises(BundleError, match="functions"):
+        Predictor.load(bundle)
+    node = helper.make_node("Identity", ["images_0"], ["rows"], body=helper.make_graph(endless_loop(), "g", [], []))
+    plant(bundle, [node])
+    with pytest.raises(BundleError, match="a graph within"):
+        Predictor.load(bundle)
+
+
+def test_a5_a_graph_that_answers_with_text_is_refused(bundle):
+    from onnx import helper
+
+    texts = helper.make_tensor("texts", 8, [1, 3], [b"a", b"b", b"c"])
+    plant(bundle, [helper.make_node("Identity", ["texts"], ["rows"])], [texts], output=8)
+    with pytest.raises(BundleError, match="it holds text"):
+        Predictor.load(bundle)
+    plant(bundle, [helper.make_node("Cast", ["images_0"], ["rows"], to=8)], output=8)
+    with pytest.raises(BundleError, match="is not a graph of this bundle that can be run"):
+        Predictor.load(bundle).predict(Image.new("RGB", (64, 64)))
+
+
+def test_a5_a_graph_that_asks_for_a_terabyte_is_refused(bundle):
+    from onnx import helper
+
+    shape = helper.make_tensor("shape", 7, [2], [2**20, 2**20])
+    plant(bundle, [helper.make_node("ConstantOfShape", ["shape"], ["rows"])], [shape])
+    with pytest.raises(BundleError, match="asks for more than"):
+        Predictor.load(bundle)
+
+
+def test_a5_a_graph_of_other_answers_for_many_posters_is_one_sentence(bundle, drawn):
+    from onnx import helper
+
+    row = helper.make_tensor("row", 1, [1, 3], [0.0] * 3)
+    plant(bundle, [helper.make_node("Identity", ["row"], ["rows"])], [row])
+    with pytest.raises(BundleError, match=r"Expected \(4, 3\) numbers of this bundle's network, got"):
+        Predictor.load(bundle).predict(drawn.posters.paths[:4])
+
+
+@pytest.mark.parametrize("within", ["initializer", "constant"])
+def test_a18_weights_under_the_current_folder_are_not_read(bundle, tmp_path, monkeypatch, within):
+    from onnx import TensorProto, helper
+
+    (tmp_path / "secret.bin").write_bytes(np.arange(3, dtype=np.float32).tobytes())
+    monkeypatch.chdir(tmp_path)
+    weight = TensorProto(name="w", data_type=1, dims=[1, 3], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="secret.bin")
+    if within == "initializer":
+        plant(bundle, [helper.make_node("Identity", ["w"], ["rows"])], [weight])
+    else:
+        plant(bundle, [helper.make_node("Constant", [], ["rows"], value=weight)])
+    with pytest.raises(BundleError, match="it keeps weights in another file"):
+        Predictor.load(bundle)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["model.onnx", "model.safetensors", "bundle.json"])
+def test_a9_a_file_without_permission_is_one_sentence(bundle, name):
+    with_graph(bundle)
+    (bundle / name).chmod(0)
+    with pytest.raises(BundleError, match="Permission denied"):
+        Predictor.load(bundle, graph=name != "model.safetensors")
 
 
 def test_a_graph_of_something_else_is_refused_and_no_file_beside_it_is_read(bundle):

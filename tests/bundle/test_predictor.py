@@ -11,6 +11,7 @@ from hpo.bundle.description import write_description
 from hpo.bundle.predictor import Answer, Predictor
 from hpo.data.decoding import Fit, Framing, Missing, decode
 from hpo.decision.metrics import predict
+from hpo.errors import DataError
 from hpo.model.forward import precision
 
 TOLERANCE = 1e-4 if precision() == "fp32" else 2e-2  # bfloat16 shows in the third decimal
@@ -97,9 +98,64 @@ def test_answers_name_labels_and_probabilities(predictor, drawn):
     answers = predictor.answers(predicted)
     assert predicted.rows == (0, 2)
     decided = predict(predicted.probabilities, np.array(predictor.description.thresholds))
-    for answer, probabilities, row in zip(answers, predicted.probabilities, decided, strict=True):
+    assert answers[1] is None
+    assert [answer.poster for answer in (answers[0], answers[2])] == [paths[0], paths[2]]
+    for answer, probabilities, row in zip((answers[0], answers[2]), predicted.probabilities, decided, strict=True):
         assert answer.probabilities == dict(zip(("Warm", "Moon", "Bars"), probabilities.tolist(), strict=True))
         assert answer.labels == tuple(name for name, yes in zip(("Warm", "Moon", "Bars"), row, strict=True) if yes)
+
+
+def as_array(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+ONE = {
+    "a path": lambda path: path,
+    "the text of a path": str,
+    "bytes": lambda path: path.read_bytes(),
+    "a bytearray": lambda path: bytearray(path.read_bytes()),
+    "an image": Image.open,
+    "an array": as_array,
+}
+
+
+@pytest.mark.parametrize("what", ONE)
+def test_u13_one_poster_is_predicted_as_a_list_of_one(predictor, drawn, what):
+    path = drawn.posters.paths[0]
+    predicted = predictor.predict(ONE[what](path))
+    assert (predicted.n_posters, predicted.broken) == (1, {})
+    np.testing.assert_allclose(predicted.probabilities, predictor.probabilities([path]), atol=1e-3)
+    [answer] = predictor.answers(predicted)
+    assert predictor.labels(predicted) == [answer.labels]
+    assert predictor.labels(predicted.probabilities[0]) == [answer.labels]
+
+
+def test_u13_many_come_as_any_iterable_or_as_one_array(predictor, drawn):
+    paths = drawn.posters.paths[:3]
+    expected = predictor.probabilities(paths)
+    for many in (tuple(paths), (path for path in paths), np.array([str(path) for path in paths])):
+        np.testing.assert_allclose(predictor.predict(many).probabilities, expected, atol=1e-5)
+    images = np.stack([as_array(path) for path in paths])
+    np.testing.assert_allclose(predictor.predict(images).probabilities, expected, atol=1e-3)
+
+
+def test_u13_what_is_no_poster_is_broken_and_what_is_no_list_is_one_sentence(predictor):
+    predicted = predictor.predict([None, 5, np.zeros((64, 64, 3)), "nowhere.jpg"])
+    assert predicted.broken[0] == "expected a path, bytes, an array or a Pillow image, got NoneType"
+    assert predicted.broken[2] == "expected uint8 pixels (height, width, 3), got float64 (64, 64, 3)"
+    assert predictor.answers(predicted) == predictor.labels(predicted) == [None] * 4
+    for wrong in (None, 5, {"a": 1}):
+        with pytest.raises(DataError, match="Expected a poster or a list of posters"):
+            predictor.predict(wrong)
+    with pytest.raises(DataError, match="Expected what predict returned"):
+        predictor.answers(["a.jpg"])
+    for wrong in (np.zeros((2, 7)), "a.jpg", None):
+        with pytest.raises(DataError, match=r"probabilities of shape \(posters, 3\)"):
+            predictor.labels(wrong)
+
+
+def test_u13_its_repr_says_what_it_is(predictor):
+    assert repr(predictor) == "<hpo model of 3 labels (Warm, Moon, Bars): test_efficientnet, run by PyTorch>"
 
 
 def test_a_label_is_the_surer_the_farther_its_probability_is_from_its_threshold():
