@@ -232,7 +232,8 @@ def test_the_champion_was_run_again_on_fresh_seeds_and_says_why_it_won(searched:
     client = MlflowClient(uri, uri)
     champion = client.get_model_version_by_alias("s", "champion")
     assert "has the best mean f1_macro" in champion.tags["hpo.reason"]
-    assert "the runner-up: f1_macro" in champion.tags["hpo.reason"]
+    assert "fresh seed" in champion.tags["hpo.reason"]
+    assert "the runner-up, has 0." in champion.tags["hpo.reason"]
     others = [v.tags["hpo.reason"] for v in client.search_model_versions("name = 's'") if v.version != champion.version]
     assert all(reason.endswith("; to be confirmed") for reason in others)
     figures = {Path(file.path).name for file in client.list_artifacts(champion.run_id, "figures")}

@@ -97,7 +97,7 @@ def judged_by_other_folds(results: Sequence[TrialResult]) -> list[Array]:
     chosen, objective = results[0].chosen, results[0].objective
     n_averaged = SOUP_EPOCHS if chosen.averaging == "soup" else 1
     epochs = _aligned(results)
-    values = np.nan_to_num([[epoch.value for epoch in fold] for fold in epochs], nan=-1.0)  # (K, E)
+    values = np.array([[epoch.value for epoch in fold] for fold in epochs])  # (K, E)
 
     def without(fold: int) -> Array:
         others = [other for other in range(len(results)) if other != fold]

@@ -108,12 +108,6 @@ def test_the_other_folds_choose_between_the_phases_too(fold_results):
     assert epochs_of(results) == [0.1, 0.15, 0.15]  # the first alone was better for fine-tuning, and others gain by it
 
 
-def test_an_epoch_that_diverged_is_not_chosen(fold_results):
-    values = [[0.1, float("nan"), 0.2], [0.1, 0.5, 0.2], [0.2, float("nan"), 0.6]]
-    results = [told(one, frozen=of_fold) for one, of_fold in zip(fold_results, values, strict=True)]
-    assert epochs_of(results) == [0.3, 0.3, 0.3]
-
-
 def test_of_a_soup_the_epochs_that_help_the_other_folds_are_averaged(fold_results):
     soups = [replace(one, chosen=one.chosen.model_copy(update={"averaging": "soup"})) for one in fold_results]
     before = judged_by_other_folds(soups)
