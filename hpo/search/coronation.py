@@ -20,6 +20,7 @@ from hpo.decision.bootstrap import Decided, paired_differences
 from hpo.search.describe import save_trial
 from hpo.search.registry import Version
 from hpo.search.study import Study
+from hpo.search.summary import in_fresh_seeds
 from hpo.search.tracking import Tracking
 from hpo.search.trial import TrialResult
 from hpo.search.workshop import Workshop
@@ -192,11 +193,6 @@ class Coronation:
     def _decided(self, probabilities: Array) -> Decided:
         _, judged = self._trainer.objective.judge(probabilities, self._trainer.judged_on.targets)
         return Decided(probabilities, judged.thresholds.values)
-
-
-def in_fresh_seeds(n: int) -> str:
-    """Return "1 fresh seed" or "2 fresh seeds"."""
-    return f"{n} fresh seed{'' if n == 1 else 's'}"
 
 
 def _seconds(trial: FrozenTrial) -> float:

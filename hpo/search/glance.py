@@ -49,6 +49,7 @@ class Glance:
     counts: Counts
     best: FrozenTrial | None  # of the highest value, whole
     leader: FrozenTrial | None  # the trial that should be champion, whole
+    fresh: list[float]  # values of the leader on fresh seeds
 
 
 def glance(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:

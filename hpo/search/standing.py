@@ -37,3 +37,8 @@ def run_again(trials: Sequence[FrozenTrial], confirmed: Confirmed) -> list[tuple
     seeds = sorted(set.intersection(*(set(confirmed[str(trial.number)]) for trial in again))) if again else []
     values = [(trial, [confirmed[str(trial.number)][seed] for seed in seeds]) for trial in again]
     return sorted(values, key=lambda found: (-fmean(found[1]), found[0].number)) if seeds else values
+
+
+def fresh_values(trial: FrozenTrial, again: Sequence[tuple[FrozenTrial, list[float]]]) -> list[float]:
+    """Return the values of ``trial`` on fresh seeds, of those that ``run_again`` returned; none where it was not."""
+    return next((values for other, values in again if other.number == trial.number), [])

@@ -27,7 +27,7 @@ from hpo.search.pruning import AmongLatest, build_pruner
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.sampling import build_sampler
 from hpo.search.space.space import SearchSpace
-from hpo.search.standing import leader, ranked, run_again
+from hpo.search.standing import fresh_values, leader, ranked, run_again
 from hpo.search.storage import no_such_study, open_storage
 from hpo.search.warm_start import queue_starts
 
@@ -156,8 +156,9 @@ class Study:
         # Only of failed trials does it matter what was noted: whether they left anything to be run again.
         known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in trials]
         best, first = next(iter(ranked(trials)), None), leader(trials, self._confirmed())
+        fresh = [] if first is None else fresh_values(first, run_again(trials, self._confirmed()))
         whole = {trial.number: self._read(trial) for trial in (best, first) if trial is not None}
-        return Glance(known, Counts.of(known), best and whole[best.number], first and whole[first.number])
+        return Glance(known, Counts.of(known), best and whole[best.number], first and whole[first.number], fresh)
 
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
