@@ -254,6 +254,9 @@ def test_an_ensemble_is_chosen_exported_and_used_like_any_bundle(
     asked = ("--ensemble", "--max-members", "3", "--min-labels", "1", "--onnx")
     printed = hpo.here("export-best", *asked, "--out", "together")
     assert f"an ensemble of {len(weights)} trials" in printed
+    verdict = next(line.strip() for line in printed.splitlines() if "worth its cost here" in line)
+    told = " ".join(hpo.here("ensemble", "--max-members", "3").split())
+    assert verdict in told  # U9: the same sentence wherever averaging is offered
     assert "every poster gets 1 labels or more: f1_macro" in printed
     described = json.loads((hpo.folder / "together" / "bundle.json").read_text())
     assert [member["weight"] for member in described["members"]] == pytest.approx(weights)
