@@ -280,9 +280,9 @@ def test_two_models_are_compared_on_the_same_posters(searched: tuple[CommandLine
     hpo, _ = searched
     sample = posters / "sample"
     given = ("--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}")
-    best = hpo.status("s")["best"]["number"]
+    champion = hpo.status("s")["champion_trial"]["number"]
     # The champion, and its trial, trained again: it comes out the same.
-    same = json.loads(hpo.here("compare", "models:/s@champion", f"{best}", *given, "--top", "2", "--json"))
+    same = json.loads(hpo.here("compare", "models:/s@champion", f"{champion}", *given, "--top", "2", "--json"))
     assert [row["difference"] for row in same["metrics"].values()] == pytest.approx([0] * 4, abs=1e-6)
     assert [row["difference"] for row in same["per_label"].values()] == pytest.approx([0] * 4, abs=1e-6)
     assert len(same["posters"]) == 2
