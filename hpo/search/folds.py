@@ -6,8 +6,9 @@ all of them and not on a tenth. Folds keep groups whole and labels even, as the 
 A fold's network stops at the epoch that is best on the fold's own posters, and is deployed so. What is reported of
 these posters is another epoch of the same training: the one that is best on the mean of the other folds. So no poster
 has a say in the epoch, or the phase, that it is judged by; chosen on the fold itself, epochs flatter a trial's value
-(`benchmarks/LOG.md`, ``benchmarks.flattery``). Pruning compares fold by fold, each at its own best epoch, which no
-report shows: the same fold of two trials is compared under the same rule.
+(`benchmarks/LOG.md`, ``benchmarks.flattery``). Two smaller choices stay with the fold: when its training ends, after
+which it counts as it was last, and the head that fine-tuning begins with where that is a trained one. Pruning compares
+fold by fold, each at its own best epoch, which no report shows: the same fold of two trials, under the same rule.
 """
 
 from __future__ import annotations
