@@ -41,6 +41,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.thresholds
 	$(BIN)/python -m benchmarks.decisions movie-posters
 	$(BIN)/python -m benchmarks.decisions anime-covers
+	$(BIN)/python -m benchmarks.flattery
 	$(BIN)/python -m benchmarks.search movie-posters
 	$(BIN)/python -m benchmarks.search anime-covers
 	$(BIN)/python -m benchmarks.workers

@@ -15,8 +15,8 @@ from hpo.model.hyperparameters import FUSE
 
 # From the most flattering to the most honest.
 _PARTS = {
-    "val": "validation posters (thresholds and trial were chosen on these: flattering)",
-    "out_of_fold": "training and validation posters, out of fold (thresholds were chosen on these: flattering)",
+    "val": "validation posters (epoch, thresholds and trial were chosen on these: optimistic)",
+    "out_of_fold": "training and validation posters, out of fold (which chose trial and thresholds: optimistic)",
     "cross_fitted": "the posters that the search judged on, each by thresholds chosen without it (the claim)",
     "cross_validation": "training posters, out of fold, at this model's thresholds (the claim)",
     "test": "test posters (never looked at before)",

@@ -88,7 +88,9 @@ def leaderboard(
     if not trials:
         raise StudyError(f"Study {opened.name!r} has no complete trial yet: go on with hpo search.")
     shown = best_by_backbone(trials) if by == "backbone" else trials
-    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes)))
+    leader = opened.leader()
+    champion = None if leader is None else leader.number
+    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes), champion))
 
 
 def export_best(

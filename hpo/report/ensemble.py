@@ -61,7 +61,6 @@ def print_ensemble(study: Study, selected: Selected) -> None:
             "chosen without it",
             highlight=False,
         )
-    pays = selected.claim[metric] > selected.best_single[metric]
-    if not pays:
-        console.print("The best trial alone can claim as much: averaging is not worth its cost here.")
-    console.print(f"Next: hpo export-best --study {study.name}{' --ensemble' if pays else ''}", highlight=False)
+    console.print(selected.verdict(metric), highlight=False)
+    option = " --ensemble" if selected.pays(metric) else ""
+    console.print(f"Next: hpo export-best --study {study.name}{option}", highlight=False)

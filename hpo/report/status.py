@@ -17,6 +17,7 @@ from rich.text import Text
 
 from hpo.search.objective import judged_posters
 from hpo.search.study import Crowned, Study
+from hpo.search.summary import standing_sentence
 
 if TYPE_CHECKING:
     from hpo.search.sync import SyncReport
@@ -28,7 +29,7 @@ _RECENT = 20  # trials, by whose ends the pace is judged
 def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
     glance = study.glance()
-    trials, counts, best = glance.trials, glance.counts, glance.leader
+    trials, counts, best, leader = glance.trials, glance.counts, glance.best, glance.leader
     pace = trials_an_hour(trials)
     left = max(0, study.budget - counts.finished)
     return {
@@ -49,6 +50,8 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "champion": champion,
+        "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": glance.fresh},
+        "standing": best and leader and standing_sentence(study.metric, best, leader, glance.fresh),
     }
 
 
@@ -67,7 +70,7 @@ def trials_an_hour(trials: list[FrozenTrial]) -> float | None:
 
 def status_lines(status: dict[str, Any]) -> list[str]:
     """Return the status in words."""
-    trials, best, champion = status["trials"], status["best"], status["champion"]
+    trials, champion = status["trials"], status["champion"]
     finished = trials["complete"] + trials["pruned"]
     numbers = {**trials, "retried": status["retried"]}
     states = ("failed", "running", "waiting", "retried")
@@ -78,10 +81,10 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     ]
     if trials["running"]:
         lines.append(f"  {status['workers']} workers at it{_pace(status)}")
-    if best is not None:
-        lines.append(f"  best {status['metric']} {best['value']:.4f} on {status['judged_on']}, trial {best['number']}")
+    if status["standing"] is not None:
+        lines += [f"  {status['standing']}", f"  trials are judged on {status['judged_on']}"]
     if champion is not None:
-        lines.append(f"  champion: models:/{status['study']}@champion, version {champion['version']}")
+        lines.append(f"  models:/{status['study']}@champion is version {champion['version']}")
     return lines
 
 

@@ -26,12 +26,14 @@ from hpo.search.objective import judged_posters
 from hpo.search.places import Places
 from hpo.search.record import TrialRecord
 from hpo.search.space.documents import SHIPPED_SPACES
+from hpo.search.standing import fresh_values
 from hpo.search.study import Study
 from hpo.search.summary import (
     Row,
     backbone_rows,
     cost_sentence,
     leaderboard_rows,
+    standing_sentence,
     states_sentence,
     threshold_rows,
 )
@@ -87,18 +89,20 @@ def write_report(
         posters=judged_posters(study.attributes),
         leader=TrialRecord.of(leader).name,
         value=leader.value,
+        standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
         crown=study.crown(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),
         time_spent=study.attributes.get("time_spent"),
         asked=_asked(study),
         backbones=_shown(backbone_rows(trials)),
-        leaderboard=_shown(leaderboard_rows(trials, _TOP)),
+        leaderboard=_shown(leaderboard_rows(trials, _TOP, leader.number)),
         thresholds=_shown(threshold_rows(leader)),
         baselines=_baseline_rows(judged.baselines),
         splits=_split_rows(judged.data) if judged.data else [],
         together=kept_together(judged.data) if judged.data else "",
         ensemble=_ensemble_rows(judged.ensemble),
+        verdict=judged.ensemble.verdict(metric) if judged.ensemble else None,
         ensemble_claim=judged.ensemble.claim if judged.ensemble else None,
         examples={"Decided right": judged.right, "Decided wrong": judged.wrong},
         why_not=judged.why_not,

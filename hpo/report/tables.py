@@ -14,6 +14,7 @@ from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import METRICS
 from hpo.report.terminal import Plain
 from hpo.search.objective import judged_posters
+from hpo.search.summary import CHAMPION, standing_sentence
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -43,8 +44,8 @@ def split_table(data: PreparedData) -> Table:
     return table
 
 
-def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str) -> Table:
-    """The given complete trials, one a row, with all averages at the calibrated thresholds."""
+def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion: int | None = None) -> Table:
+    """The given complete trials, one a row, with all averages at the calibrated thresholds; the champion is marked."""
     table = Table(title=f"Best trials by {metric} on {judged_on}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("trial", *METRICS):
         table.add_column(name, justify="right", no_wrap=True)
@@ -52,7 +53,10 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str) -> Table
     for trial in trials:
         scores = trial.user_attrs["scores"]["calibrated"]
         averages = (f"{scores[name]:.3f}" for name in METRICS)
-        table.add_row(f"{trial.number}", *averages, _in_words(trial.user_attrs["chosen"]))
+        marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
+        table.add_row(marked, *averages, _in_words(trial.user_attrs["chosen"]))
+    if champion in [trial.number for trial in trials]:
+        table.caption = f"{CHAMPION} champion"
     return table
 
 
@@ -77,7 +81,12 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     study, counts = outcome.study, outcome.study.counts()
     trials = complete_trials(study)
     if trials:
-        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes)))
+        glance = study.glance()
+        champion = None if glance.leader is None else glance.leader.number
+        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes), champion))
+        if glance.best is not None and glance.leader is not None:
+            sentence = standing_sentence(study.metric, glance.best, glance.leader, glance.fresh)
+            console.print(sentence, highlight=False)
         _print_baselines(outcome, console)
     console.print(
         f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, "
@@ -115,6 +124,8 @@ def export_lines(exported: Exported) -> list[str]:
     described, metric = exported.description, exported.description.metrics["metric"]
     lines = [f"Wrote {exported.folder}: {exported.title}, {described.backbone}."]
     lines += [_score_line(part, described.metrics, metric) for part in _PARTS if part in described.metrics]
+    if exported.verdict is not None:
+        lines.append(f"  {exported.verdict}")
     if exported.untested is not None:
         lines.append(f"Not judged on other posters than those of the search: {exported.untested}")
     if described.min_labels:
@@ -132,7 +143,7 @@ def _min_labels_line(described: Description, metric: str) -> str:
 
 
 _PARTS = {
-    "val": "validation posters, which chose the trial and its thresholds",
+    "val": "validation posters, which chose the trial, its epoch and its thresholds",
     "out_of_fold": "training and validation posters, out of fold, which chose the trial and its thresholds",
     "cross_fitted": "posters of the search, each decided by what was chosen without it: the claim",
     "cross_validation": "training posters, cross-validated at its thresholds: the claim",

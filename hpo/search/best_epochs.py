@@ -11,7 +11,15 @@ from hpo.data.shards import Array
 from hpo.model.averaging import StateDict, greedy_soup
 from hpo.model.epochs import EpochResult
 
-_SOUP_EPOCHS = 5
+SOUP_EPOCHS = 5  # candidates for a soup
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedEpoch:
+    """What an epoch is worth on the posters that it is judged on, and its probabilities of them."""
+
+    value: float  # of the objective
+    probabilities: Array  # (N_val, L)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +39,14 @@ class BestEpochs:
     """
 
     def __init__(self, *, soup: bool, newest: bool) -> None:
-        self._newest, self._n_candidates = newest, _SOUP_EPOCHS if soup and not newest else 0
+        self._newest, self._n_candidates = newest, SOUP_EPOCHS if soup and not newest else 0
         self.best = KeptEpoch()
+        self.judged: list[JudgedEpoch] = []  # every epoch, in order
         self._candidates: list[KeptEpoch] = []  # of a soup, best first
 
     def take(self, value: float, result: EpochResult) -> None:
-        """Keep ``result`` if it may be wanted."""
+        """Note what ``result`` is worth, and keep its weights if they may be wanted."""
+        self.judged.append(JudgedEpoch(value, result.val_probabilities))
         better = value > self.best.value or self._newest
         if not better and not self._n_candidates:
             return

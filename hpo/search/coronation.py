@@ -1,7 +1,8 @@
 """Who is champion, and why: a lead that is compared pairwise, and confirmed on fresh seeds before it is believed.
 
 The best of many trials is partly the luckiest. While a search runs, the best so far is champion, so that a search that
-is killed leaves a usable model. At its end the top trials are trained again on fresh seeds, and the best *mean* wins.
+is killed leaves a usable model. At its end the top trials are trained again on fresh seeds, and the best mean over
+these wins. The seed that selected the trials has no part in it: each of them was lucky there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hpo.decision.bootstrap import Decided, paired_differences
 from hpo.search.describe import save_trial
 from hpo.search.registry import Version
 from hpo.search.study import Study
+from hpo.search.summary import in_fresh_seeds
 from hpo.search.tracking import Tracking
 from hpo.search.trial import TrialResult
 from hpo.search.workshop import Workshop
@@ -80,7 +82,7 @@ class Coronation:
             self._crown(leader.number, run_id, self._workshop.train_again(leader), reason)
             return
         self._study.note_crowned({"version": champion.version, "run_id": champion.run_id, "reason": reason})
-        if len(self._study.confirmed_values(leader)) > 1:
+        if self._is_decided_by_fresh_seeds(leader):
             self._tracking.registry.explain(self._study.name, champion.version, reason)
 
     def confirm(self, notice: Callable[[str], None], seconds_left: float, check: Callable[[], None]) -> None:
@@ -98,15 +100,19 @@ class Coronation:
             todo = [trial for trial in top if not self._study.is_confirmed(trial, fresh)]
             seconds_left -= sum(map(_seconds, todo))
             if seconds_left < 0:
-                notice("The top trials are not run again on fresh seeds: that would take longer than there is time.")
+                done = fresh - seed - 1
+                notice(
+                    f"The top trials are run again on {done} of {FRESH_SEEDS} fresh seeds: more would take over a "
+                    "quarter of the search's time, or longer than --timeout leaves."
+                )
                 break
             for trial in todo:
                 check()
-                notice(f"Running trial {trial.number} again on seed {fresh}, before a champion is crowned.")
+                notice(f"Running trial {trial.number} again on seed {fresh}, before the champion is selected.")
                 self._study.confirm(trial, fresh, self._trainer.repeat(trial, fresh).value)
         leader = self._study.leader()
-        if leader is not None and len(self._study.confirmed_values(leader)) > 1:
-            notice(f"Champion: {self._mean_in_words(leader)}.")
+        if leader is not None and self._is_decided_by_fresh_seeds(leader):
+            notice(f"Champion: {self._lead_on_fresh_seeds()}.")
 
     def _crown(self, number: int, run_id: str, result: TrialResult, reason: str) -> None:
         described = self._workshop.describe(result)
@@ -143,20 +149,32 @@ class Coronation:
         return f"trial {number} is ahead of trial {champion.trial_number}, the champion before{compared}"
 
     def _lead_over_others(self, leader: FrozenTrial) -> str:
+        if self._is_decided_by_fresh_seeds(leader):
+            return self._lead_on_fresh_seeds()
         others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
         if not others:
             return f"trial {leader.number} is the first complete trial"
         mine = self._workshop.probabilities(self._study.run_id(leader))
         compared = "" if mine is None else self._compared(mine, self._study.run_id(others[0]))
-        return f"{self._mean_in_words(leader)}; against trial {others[0].number}, the runner-up{compared}"
-
-    def _mean_in_words(self, trial: FrozenTrial) -> str:
-        values = self._study.confirmed_values(trial)
-        if len(values) == 1:
-            return f"trial {trial.number} has the best {self._study.metric}, {values[0]:.3f}"
         return (
-            f"trial {trial.number} has the best mean {self._study.metric}, {fmean(values):.3f} over {len(values)} "
-            f"seeds (spread {stdev(values):.3f}) of {len(self._study.top(TOP_TRIALS))} trials that were run again"
+            f"trial {leader.number} has the best {self._study.metric}, {leader.value:.3f}; against trial "
+            f"{others[0].number}, the runner-up{compared}"
+        )
+
+    def _is_decided_by_fresh_seeds(self, leader: FrozenTrial) -> bool:
+        """Say whether the leader was run again, and others too that it is compared with."""
+        again = [trial.number for trial, _ in self._study.run_again()]
+        return len(again) > 1 and leader.number in again
+
+    def _lead_on_fresh_seeds(self) -> str:
+        """Compare the best two by what decided between them, the means over fresh seeds."""
+        again = self._study.run_again()
+        (first, values), (second, others) = again[:2]
+        spread = f" (spread {stdev(values):.3f})" if len(values) > 1 else ""
+        return (
+            f"trial {first.number} has the best mean {self._study.metric} over {in_fresh_seeds(len(values))}, "
+            f"{fmean(values):.3f}{spread}, of {len(again)} trials that were run again; trial {second.number}, the "
+            f"runner-up, has {fmean(others):.3f}"
         )
 
     def _compared(self, probabilities: Array, run_id: str | None) -> str:

@@ -48,6 +48,17 @@ class Selected:
     claim: dict[str, Any]  # as `hpo evaluate --json`, cross-fitted
     best_single: dict[str, Any]  # the same for the best trial, its thresholds cross-fitted
 
+    def pays(self, metric: str) -> bool:
+        """Say whether the average can claim more than the best trial alone."""
+        return bool(self.claim[metric] > self.best_single[metric])
+
+    def verdict(self, metric: str) -> str:
+        """Say so in a sentence, the same wherever averaging is offered."""
+        return (
+            f"Averaged, these trials can claim {metric} {self.claim[metric]:.3f}, the best trial alone "
+            f"{self.best_single[metric]:.3f}: averaging is {'' if self.pays(metric) else 'not '}worth its cost here."
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Assembled:

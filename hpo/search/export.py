@@ -42,6 +42,7 @@ class Exported:
     title: str  # which version, or how many members
     description: Description
     untested: str | None = None
+    verdict: str | None = None  # of an ensemble: whether averaging is worth its cost
 
 
 def export_best(
@@ -133,7 +134,8 @@ def export_ensemble(
         save_bundle(staged, described, assembled.network, card="", digests=digests_of(workshop.data))
         _judge(staged, workshop.data, {"cross_fitted": (selected.claim, workshop.baselines)}, phase)
         _add_graph(staged, workshop.data, onnx, phase)
-    return Exported(out, f"an ensemble of {len(selected.trials)} trials", load_description(out))
+    title, verdict = f"an ensemble of {len(selected.trials)} trials", selected.verdict(workshop.study.metric)
+    return Exported(out, title, load_description(out), verdict=verdict)
 
 
 @contextmanager

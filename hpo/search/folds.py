@@ -1,25 +1,35 @@
 """A trial as a K-fold cross-validation on train + val, instead of one training judged on val.
 
 Every poster gets its probabilities from the one network that did not see it, so that thresholds and objective rest on
-all of them and not on a tenth. Folds keep groups whole and labels even, as the split does. What each fold chose on its
-own posters, its best epoch, is the flattery that is left.
+all of them and not on a tenth. Folds keep groups whole and labels even, as the split does.
+
+A fold's network stops at the epoch that is best on the fold's own posters, and is deployed so. What is reported of
+these posters is another epoch of the same training: the one that is best on the mean of the other folds. So no poster
+has a say in the epoch, or the phase, that it is judged by; chosen on the fold itself, epochs flatter a trial's value
+(`benchmarks/LOG.md`, ``benchmarks.flattery``). Two smaller choices stay with the fold: when its training ends, after
+which it counts as it was last, and the head that fine-tuning begins with where that is a trained one. Pruning compares
+fold by fold, each at its own best epoch, which no report shows: the same fold of two trials, under the same rule.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import median
+from statistics import fmean, median
 from typing import Literal
 
 import numpy as np
+import torch
 
 from hpo.data.prepare import Part
+from hpo.data.shards import Array
 from hpo.data.splits.splits import deal_folds
+from hpo.model.averaging import StateDict, greedy_soup
 from hpo.model.checkpoint import Checkpoints
 from hpo.model.hyperparameters import Hyperparameters
+from hpo.search.best_epochs import SOUP_EPOCHS, JudgedEpoch
 from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource
 from hpo.search.trial import EpochReport, Epochs, PhaseName, TrialResult, judge_all, run_trial
@@ -41,13 +51,12 @@ def run_folds(
 ) -> TrialResult:
     """Train on all but one fold of ``everything``, for each of them, and judge all posters out of fold.
 
-    ``report`` hears of every epoch of each fold (from 0), ``report_fold`` of the value of each; whatever they raise
-    stops the trial. The model is the average of the folds', or trained once more on everything for as long as they
-    were in the median. With ``checkpoints``, each fold that is fine-tuned has one of its own, and those of finished
-    folds stay until the trial ends: run again, it trains their heads again and then goes on where it was.
+    ``report`` hears of every epoch of each fold (from 0), ``report_fold`` of the value of each at its own best epoch;
+    whatever they raise stops the trial. The model is the average of the folds', or trained once more on everything for
+    as long as they were in the median. With ``checkpoints``, each fold that is fine-tuned has one of its own, and those
+    of finished folds stay until the trial ends: run again, it trains their heads again and then goes on where it was.
     """
     folds = _folds(everything, n_folds, seed)
-    probabilities = np.empty(everything.targets.shape, np.float32)
     results = []
     for fold in range(n_folds):
         held_out, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
@@ -61,9 +70,11 @@ def run_folds(
             partial(report, fold),
             checkpoints=checkpoints,
         )
-        probabilities[held_out] = result.val_probabilities
         results.append(result)
         report_fold(fold, result.value)
+    probabilities = np.empty(everything.targets.shape, np.float32)
+    for fold, judged in enumerate(judged_by_other_folds(results)):
+        probabilities[folds == fold] = judged
     whole = _together(results, everything, probabilities)
     if fold_model == "average":
         return whole
@@ -76,6 +87,48 @@ def run_folds(
 def _folds(everything: Part, n_folds: int, seed: int) -> np.ndarray:
     groups = np.arange(len(everything)) if everything.groups is None else everything.groups
     return deal_folds(everything.targets, groups, n_folds, seed)
+
+
+def judged_by_other_folds(results: Sequence[TrialResult]) -> list[Array]:
+    """Return the probabilities of each fold's posters, at the epoch of the highest mean value on the other folds.
+
+    Both phases are candidates, and the earliest of equals is chosen. Where weights of several epochs are averaged, the
+    mean of those epochs' probabilities stands for them, each taken in as long as that helps the other folds.
+    """
+    chosen, objective = results[0].chosen, results[0].objective
+    n_averaged = SOUP_EPOCHS if chosen.averaging == "soup" else 1
+    epochs = _aligned(results)
+    values = np.array([[epoch.value for epoch in fold] for fold in epochs])  # (K, E)
+
+    def without(fold: int) -> Array:
+        others = [other for other in range(len(results)) if other != fold]
+        means = values[others].mean(axis=0)
+
+        def value_of(tables: StateDict) -> float:
+            judged = (objective.judge(tables[f"{at}"].numpy(), results[at].judged_on.targets) for at in others)
+            return fmean(value for value, _ in judged)
+
+        best = np.argsort(-means, kind="stable")[:n_averaged]
+        tables = [
+            {f"{at}": torch.from_numpy(one[epoch].probabilities) for at, one in enumerate(epochs)} for epoch in best
+        ]
+        _, averaged, _ = greedy_soup(list(zip(means[best].tolist(), tables, strict=True)), value_of)
+        return averaged[f"{fold}"].numpy()
+
+    return [without(fold) for fold in range(len(results))]
+
+
+def _aligned(results: Sequence[TrialResult]) -> list[list[JudgedEpoch]]:
+    """Return each fold's epochs, equally many of each phase: a fold that stopped early stays as it was last."""
+    lengths = {phase: max(len(one.judged_epochs[phase]) for one in results) for phase in results[0].judged_epochs}
+    return [
+        [
+            one.judged_epochs[phase][min(at, len(one.judged_epochs[phase]) - 1)]
+            for phase, n in lengths.items()
+            for at in range(n)
+        ]
+        for one in results
+    ]
 
 
 def _together(results: list[TrialResult], everything: Part, probabilities: np.ndarray) -> TrialResult:
@@ -95,6 +148,7 @@ def _together(results: list[TrialResult], everything: Part, probabilities: np.nd
         strategies=judge_all(probabilities, everything, objective.metric),
         judged_on=everything,
         val_probabilities=probabilities,
+        judged_epochs={},
         classifiers=tuple(classifier for result in results for classifier in result.classifiers),
         seconds=_summed([result.seconds for result in results]),
         micro_batch=min(result.micro_batch for result in results),

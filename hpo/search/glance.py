@@ -47,7 +47,9 @@ class Glance:
 
     trials: list[FrozenTrial]  # in order of number, light: states, times, values and who runs them
     counts: Counts
-    leader: FrozenTrial | None  # whole
+    best: FrozenTrial | None  # of the highest value, whole
+    leader: FrozenTrial | None  # the trial that should be champion, whole
+    fresh: list[float]  # values of the leader on fresh seeds
 
 
 def glance(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:

@@ -40,7 +40,7 @@ def default_folds(n_posters: int, finetunes: bool, pruner: str | None = None) ->
 def judged_posters(attributes: Mapping[str, Any]) -> str:
     """Say on which posters the trials of the study that remembers ``attributes`` are judged."""
     if attributes.get("folds", 1) == 1:
-        return "validation posters"
+        return "validation posters (which also chose the epochs: optimistic)"
     return "training and validation posters, out of fold"
 
 

@@ -71,7 +71,10 @@ class ParentRun:
         leader, trials = self._study.leader(), self._study.trials()
         if leader is None:
             return tables
-        board = {"leaderboard": leaderboard_rows(trials, len(trials)), "backbones": backbone_rows(trials)}
+        board = {
+            "leaderboard": leaderboard_rows(trials, len(trials), leader.number),
+            "backbones": backbone_rows(trials),
+        }
         return {**tables, **board, "thresholds": threshold_rows(leader)}
 
     def _draw_decisions(self, run_id: str | None) -> None:

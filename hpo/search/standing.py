@@ -1,4 +1,8 @@
-"""Where the trials of a study stand: by value, and by the mean over fresh seeds for those that were run again."""
+"""Where the trials of a study stand: by value, and those that were run again by their mean over fresh seeds.
+
+The value that selected a trial has no part in that mean: the best of many values is partly luck, which fresh seeds do
+not share.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +23,22 @@ def ranked(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def leader(trials: Sequence[FrozenTrial], confirmed: Confirmed) -> FrozenTrial | None:
     """Return the trial that should be champion.
 
-    That is the best mean over seeds, once the best trial was run on fresh ones; the best trial until then.
+    That is the best mean over fresh seeds, once the best trial was run on them; the best trial until then.
     """
     best = next(iter(ranked(trials)), None)
     if best is None or str(best.number) not in confirmed:
         return best
-    again = [trial for trial in trials if str(trial.number) in confirmed]
-    return max(again, key=lambda trial: (fmean(over_seeds(trial, confirmed)), -trial.number))
+    return run_again(trials, confirmed)[0][0]
 
 
-def over_seeds(trial: FrozenTrial, confirmed: Confirmed) -> list[float]:
-    """Return a trial's values: its own, then those on fresh seeds."""
-    return [trial.value or 0.0, *confirmed.get(str(trial.number), {}).values()]
+def run_again(trials: Sequence[FrozenTrial], confirmed: Confirmed) -> list[tuple[FrozenTrial, list[float]]]:
+    """Return the trials that were run again, each with its values on the fresh seeds that all have, best mean first."""
+    again = [trial for trial in ranked(trials) if str(trial.number) in confirmed]
+    seeds = sorted(set.intersection(*(set(confirmed[str(trial.number)]) for trial in again))) if again else []
+    values = [(trial, [confirmed[str(trial.number)][seed] for seed in seeds]) for trial in again]
+    return sorted(values, key=lambda found: (-fmean(found[1]), found[0].number)) if seeds else values
+
+
+def fresh_values(trial: FrozenTrial, again: Sequence[tuple[FrozenTrial, list[float]]]) -> list[float]:
+    """Return the values of ``trial`` on fresh seeds, of those that ``run_again`` returned; none where it was not."""
+    return next((values for other, values in again if other.number == trial.number), [])

@@ -27,7 +27,7 @@ from hpo.search.pruning import AmongLatest, build_pruner
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.sampling import build_sampler
 from hpo.search.space.space import SearchSpace
-from hpo.search.standing import leader, over_seeds, ranked
+from hpo.search.standing import fresh_values, leader, ranked, run_again
 from hpo.search.storage import no_such_study, open_storage
 from hpo.search.warm_start import queue_starts
 
@@ -134,7 +134,7 @@ class Study:
         return ranked(self.trials())[:n]
 
     def leader(self) -> FrozenTrial | None:
-        """Return the trial that should be champion, by the mean over seeds where trials were run again."""
+        """Return the trial that should be champion, by the mean over fresh seeds where trials were run again."""
         return leader(self.trials(), self._confirmed())
 
     def importances(self) -> dict[str, float]:
@@ -155,8 +155,10 @@ class Study:
         trials = self._storage.patiently(lambda: glance(self._storage.engine, self._study._study_id))
         # Only of failed trials does it matter what was noted: whether they left anything to be run again.
         known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in trials]
-        first = leader(trials, self._confirmed())
-        return Glance(known, Counts.of(known), None if first is None else self._read(first))
+        best, first = next(iter(ranked(trials)), None), leader(trials, self._confirmed())
+        fresh = [] if first is None else fresh_values(first, run_again(trials, self._confirmed()))
+        whole = {trial.number: self._read(trial) for trial in (best, first) if trial is not None}
+        return Glance(known, Counts.of(known), best and whole[best.number], first and whole[first.number], fresh)
 
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
@@ -204,9 +206,9 @@ class Study:
         """Say whether a trial was run on that seed."""
         return str(seed) in self._confirmed().get(str(trial.number), {})
 
-    def confirmed_values(self, trial: FrozenTrial) -> list[float]:
-        """Return a trial's values: its own, then those on fresh seeds."""
-        return over_seeds(trial, self._confirmed())
+    def run_again(self) -> list[tuple[FrozenTrial, list[float]]]:
+        """Return the trials that were run on fresh seeds and their values there, best mean first."""
+        return run_again(self.trials(), self._confirmed())
 
     def _confirmed(self) -> dict[str, dict[str, float]]:
         return dict(self._study.user_attrs.get("confirmed", {}))

@@ -17,12 +17,14 @@ from hpo.data.account import kept_together, split_rows
 from hpo.data.prepare import PreparedData
 from hpo.search.objective import judged_posters
 from hpo.search.record import TrialRecord
+from hpo.search.standing import fresh_values
 from hpo.search.study import Crown, Study
 from hpo.search.summary import (
     Row,
     backbone_rows,
     cost_sentence,
     leaderboard_rows,
+    standing_sentence,
     states_sentence,
     threshold_rows,
 )
@@ -45,7 +47,7 @@ def study_note(study: Study, experiment_id: str) -> str:
             "## Best trial of each backbone",
             _trial_table(backbone_rows(trials), study, trials, experiment_id),
             f"## Best {_TOP} trials",
-            _trial_table(leaderboard_rows(trials, _TOP), study, trials, experiment_id),
+            _trial_table(leaderboard_rows(trials, _TOP, leader.number), study, trials, experiment_id),
             f"## Thresholds of trial {leader.number}",
             _thresholds(study, leader),
         ]
@@ -83,9 +85,11 @@ def _result(study: Study, leader: FrozenTrial | None, crown: Crown | None) -> st
     if crown is not None and crown.get("run_id") == study.run_id(leader) and "ci95" in crown:
         low, high = crown["ci95"]
         interval = f" [{low:.3f}, {high:.3f}]"
+    best, fresh = study.best() or leader, fresh_values(leader, study.run_again())
     return (
-        f"**Best {study.metric} on {judged_posters(study.attributes)}: {leader.value:.3f}{interval}**, by trial "
-        f"{TrialRecord.of(leader).name} ({how}). Trial and thresholds were chosen on these posters, which flatters; "
+        f"**The champion's {study.metric} on {judged_posters(study.attributes)}: {leader.value:.3f}{interval}**, by "
+        f"trial {TrialRecord.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
+        "and thresholds were chosen on these posters, which is optimistic; "
         f"`hpo export-best` says what it scores on the test posters, which no search has looked at."
     )
 
@@ -103,8 +107,9 @@ def _how_to_get_it(study: Study, crown: Crown | None) -> str:
     why = f" Why: {crown['reason']}." if crown.get("reason") else ""
     return (
         f"Champion: {version} of the registered model `{study.name}`, `models:/{study.name}@champion`.{why}\n\n"
-        f"To get it: `hpo export-best --study {study.name}`; several trials averaged, which is usually better: "
-        f"`hpo export-best --study {study.name} --ensemble`."
+        f"To get it: `hpo export-best --study {study.name}`. `hpo ensemble --study {study.name}` says whether "
+        "averaging several trials is worth its cost here, and "
+        f"`hpo export-best --study {study.name} --ensemble` averages them."
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from statistics import fmean
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -16,6 +17,7 @@ from hpo.search.record import TrialRecord, state_name
 from hpo.search.standing import ranked
 
 Row = dict[str, Any]
+CHAMPION = "★"  # marks its trial in a table
 _LABEL_ACCURACY = "1 - Hamming loss"  # what the write-up calls accuracy: of single decisions
 # The write-up's results table, with the accuracy of whole label sets beside it: column → metric of a trial.
 _AVERAGES = {
@@ -29,9 +31,36 @@ _AVERAGES = {
 }
 
 
-def leaderboard_rows(trials: Sequence[FrozenTrial], most: int) -> list[Row]:
-    """Return the best ``most`` complete trials, best first, with the averages of the write-up's results table."""
-    return [_row(trial) for trial in ranked(trials)[:most]]
+def standing_sentence(metric: str, best: FrozenTrial, champion: FrozenTrial, fresh: Sequence[float]) -> str:
+    """Name the champion, what it was selected by, and the best single trial, which may be another.
+
+    ``fresh`` are the champion's values on fresh seeds, none where it was not run again.
+    """
+    alone = "It is the best single trial." if best.number == champion.number else _single(best)
+    if not fresh:
+        return f"Champion: trial {champion.number}, {metric} {champion.value:.3f}. {alone}"
+    return (
+        f"Champion: trial {champion.number}, mean {metric} {fmean(fresh):.3f} over {in_fresh_seeds(len(fresh))} "
+        f"({champion.value:.3f} on the seed that selected it). {alone}"
+    )
+
+
+def _single(best: FrozenTrial) -> str:
+    return f"Best single trial: {best.number}, {best.value:.3f}."
+
+
+def in_fresh_seeds(n: int) -> str:
+    """Return "1 fresh seed" or "2 fresh seeds"."""
+    return f"{n} fresh seed{'' if n == 1 else 's'}"
+
+
+def leaderboard_rows(trials: Sequence[FrozenTrial], most: int, champion: int | None = None) -> list[Row]:
+    """Return the best ``most`` complete trials, best first, with the averages of the write-up's results table.
+
+    The trial of the number ``champion`` is marked.
+    """
+    rows = [_row(trial) for trial in ranked(trials)[:most]]
+    return [{**row, "trial": f"{row['trial']} {CHAMPION}"} if row["number"] == champion else row for row in rows]
 
 
 def backbone_rows(trials: Sequence[FrozenTrial]) -> list[Row]:

@@ -3,7 +3,9 @@
 Phase one trains a head on cached features of the frozen backbones; phase two, where ``unfreeze`` asks for it, trains
 that head and the unfrozen stages from cached activations. Thresholds are part of the trial. After every epoch the
 objective (``hpo.search.objective``) is the chosen metric at thresholds fitted there, because F1 at 0.5 ranks trials
-almost at random; the best epoch of either phase is kept, and every threshold strategy is scored on it.
+almost at random; the best epoch of either phase is kept, and every threshold strategy is scored on it. A trial on one
+val part so chooses its epoch on the posters that it is judged on, which is optimistic; folds (``folds.py``) are judged
+at epochs that other posters chose, for which the probabilities of every epoch are returned.
 
 Phase two takes minutes and leaves a checkpoint after every epoch. A trial that is run again after a kill trains phase
 one again, which takes seconds and comes out the same, and goes on after the last epoch that phase two had finished.
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
@@ -36,7 +38,7 @@ from hpo.model.finetune import FineTuned
 from hpo.model.heads import Head
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.model.training import train, train_head
-from hpo.search.best_epochs import BestEpochs, KeptEpoch
+from hpo.search.best_epochs import BestEpochs, JudgedEpoch, KeptEpoch
 from hpo.search.objective import Judged, Objective, judge
 from hpo.search.source import FeatureSource, predicted_views, train_views
 
@@ -68,7 +70,7 @@ class TrialResult:
 
     chosen: Hyperparameters
     objective: Objective
-    value: float  # of the objective, best epoch
+    value: float  # of the objective: of the best epoch, or of those that the other folds chose
     phase: PhaseName  # of the best epoch
     best_epoch: int
     n_epochs: int
@@ -76,6 +78,7 @@ class TrialResult:
     strategies: dict[str, Judged]
     judged_on: Part  # val; for folds, train and val out of fold
     val_probabilities: Array  # (N, L) of these posters
+    judged_epochs: Mapping[PhaseName, Sequence[JudgedEpoch]]  # every epoch on these posters; of folds none
     classifiers: tuple[Classifier, ...]  # several where folds are averaged
     seconds: dict[str, float]  # features, training, activations, finetuning, thresholds
     micro_batch: int
@@ -114,6 +117,7 @@ class _Trial:
         self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
         self.backbones = source.backbones(chosen)
         self.seconds: dict[str, float] = {}
+        self.judged_epochs: dict[PhaseName, list[JudgedEpoch]] = {}
         self.n_epochs, self.micro_batch = 0, chosen.batch_size
 
     def run(self) -> TrialResult:
@@ -217,6 +221,7 @@ class _Trial:
             self._report(self._told(phase, result, value, judged.scores))
             if result.epoch == length or result.epoch - found.best.epoch >= self.chosen.patience:
                 break
+        self.judged_epochs[phase] = found.judged
         best = found.outcome(result, lambda rows: self.objective.judge(rows, self.val_part.targets)[0])
         return replace(best, epoch=before + best.epoch), result.evaluated.cpu()  # where backbones and bundles are
 
@@ -251,6 +256,7 @@ class _Trial:
             strategies=strategies,
             judged_on=self.val_part,
             val_probabilities=best.probabilities,
+            judged_epochs=self.judged_epochs,
             classifiers=(classifier,),
             seconds=self.seconds,
             micro_batch=self.micro_batch,

@@ -94,6 +94,10 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
         [row] = [line.split() for line in shown.splitlines() if line.split()[:1] == [f"{trial.number}"]]
         averages = trial.user_attrs["scores"]["calibrated"]
         assert row[1:5] == [f"{averages[name]:.3f}" for name in METRICS]
+    assert "champion" not in shown
+    marked = rendered(trial_table(trials, "f1_macro", "validation posters", champion=trials[1].number))
+    assert next(line.split()[1] for line in marked.splitlines() if line.split()[:1] == ["★"]) == f"{trials[1].number}"
+    assert "★ champion" in marked
     words = "".join(shown.split())
     assert f"{LONG_NAME},final,linear" in words
     assert "test_efficientnet,allstagesavg,1×32relu" in words
@@ -178,6 +182,8 @@ def test_an_export_names_its_scores_from_the_flattering_to_the_honest(measured, 
     assert test.strip().startswith(f"{score}test posters, never looked at")
     assert following == "Next: hpo predict best POSTER.jpg"
     unjudged = export_lines(Exported(Path("best"), "version 3, trial 17", described, "The posters have changed."))
+    together = export_lines(Exported(Path("best"), "an ensemble of 3", described, None, "Not worth its cost."))
+    assert "  Not worth its cost." in together  # U9: what `hpo ensemble` says is said here too
     assert unjudged[-2].endswith("than those of the search: The posters have changed.")
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ import torch
 from hpo.data.prepare import Part
 from hpo.data.splits.splits import deal_folds
 from hpo.model.ensemble import Ensemble
-from hpo.search.folds import run_folds
+from hpo.search.best_epochs import JudgedEpoch
+from hpo.search.folds import judged_by_other_folds, run_folds
 from hpo.search.objective import Objective
-from hpo.search.trial import run_trial
+from hpo.search.trial import TrialResult, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,78 @@ def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(fo
     for fold, value in folds:
         kept, held_out = (everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold))
         alone = run_trial(chosen, kept, held_out, source, Objective("f1_macro"), 0)
-        np.testing.assert_array_equal(result.val_probabilities[dealt == fold], alone.val_probabilities)
+        reported = result.val_probabilities[dealt == fold]
+        assert any(np.array_equal(reported, epoch.probabilities) for epoch in alone.judged_epochs["frozen"])
         assert value == alone.value
+
+
+@pytest.fixture(scope="module")
+def fold_results(chosen, everything, source):
+    """Three folds of a trial that trains for six epochs."""
+    dealt = deal_folds(everything.targets, everything.groups, 3, 0)
+    longer = chosen.model_copy(update={"epochs": 6, "patience": 6})
+    return [
+        run_trial(
+            longer, *(everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold)), source,
+            Objective("f1_macro"), 0,
+        )
+        for fold in range(3)
+    ]  # fmt: skip
+
+
+def told(result: TrialResult, **values: list[float]) -> TrialResult:
+    """Return a fold whose epochs of each phase have these values, and probabilities that name phase and epoch."""
+    shape = result.judged_on.targets.shape
+    epochs = {
+        phase: [
+            JudgedEpoch(value, np.full(shape, (at + 1) / 10 + (0.05 if phase == "finetune" else 0), np.float32))
+            for at, value in enumerate(of_phase)
+        ]
+        for phase, of_phase in values.items()
+    }
+    return replace(result, judged_epochs=epochs)
+
+
+def epochs_of(results: list[TrialResult]) -> list[float]:
+    return [round(float(judged[0, 0]), 3) for judged in judged_by_other_folds(results)]
+
+
+def test_a_folds_epoch_is_the_best_of_the_other_folds_and_never_its_own(fold_results):
+    values = [[0.9, 0.1, 0.2], [0.1, 0.5, 0.2], [0.2, 0.3, 0.6]]
+    results = [told(one, frozen=of_fold) for one, of_fold in zip(fold_results, values, strict=True)]
+    assert epochs_of(results) == [0.2, 0.1, 0.1]  # means without each: .15 .40 .40; .55 .20 .40; .50 .30 .20
+
+
+def test_a_folds_own_values_have_no_say_in_what_is_reported_of_it(fold_results):
+    before = judged_by_other_folds(fold_results)
+    for fold, one in enumerate(fold_results):
+        turned = [JudgedEpoch(1.0 - epoch.value, epoch.probabilities) for epoch in one.judged_epochs["frozen"]]
+        others = [*fold_results]
+        others[fold] = replace(one, judged_epochs={"frozen": turned})
+        np.testing.assert_array_equal(judged_by_other_folds(others)[fold], before[fold])
+
+
+def test_a_fold_that_stopped_early_is_taken_as_it_was_last(fold_results):
+    values = [[0.9, 0.8], [0.1, 0.2, 0.7], [0.1, 0.3, 0.8]]
+    results = [told(one, frozen=of_fold) for one, of_fold in zip(fold_results, values, strict=True)]
+    assert epochs_of(results) == [0.2, 0.3, 0.3]  # the first has two epochs, and counts as 0.8 in the third
+
+
+def test_the_other_folds_choose_between_the_phases_too(fold_results):
+    frozen, tuned = [[0.4], [0.4], [0.4]], [[0.9], [0.1], [0.2]]
+    results = [told(o, frozen=f, finetune=t) for o, f, t in zip(fold_results, frozen, tuned, strict=True)]
+    assert epochs_of(results) == [0.1, 0.15, 0.15]  # the first alone was better for fine-tuning, and others gain by it
+
+
+def test_of_a_soup_the_epochs_that_help_the_other_folds_are_averaged(fold_results):
+    soups = [replace(one, chosen=one.chosen.model_copy(update={"averaging": "soup"})) for one in fold_results]
+    before = judged_by_other_folds(soups)
+    for fold, (one, reported) in enumerate(zip(soups, before, strict=True)):
+        epochs = [epoch.probabilities for epoch in one.judged_epochs["frozen"]]
+        assert np.min(epochs, axis=0).min() <= reported.min() <= reported.max() <= np.max(epochs, axis=0).max()
+        own = replace(one, judged_on=replace(one.judged_on, targets=~one.judged_on.targets))
+        turned = [*soups[:fold], own, *soups[fold + 1 :]]  # the fold's own labels have no say either
+        np.testing.assert_array_equal(judged_by_other_folds(turned)[fold], reported)
 
 
 def test_the_model_is_the_average_of_the_folds(folded, drawn):

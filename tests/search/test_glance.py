@@ -52,6 +52,7 @@ def test_the_leader_is_the_best_mean_over_seeds(tmp_path: Path) -> None:
     study.confirm(lucky, 1, 0.3)
     study.confirm(steady, 1, 0.5)
     assert study.glance().leader == study.leader() == steady
+    assert study.glance().best == study.best() == lucky
 
 
 def test_an_empty_study(tmp_path: Path) -> None:

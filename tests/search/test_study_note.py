@@ -9,6 +9,7 @@ import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
+from hpo.report.status import status_lines, status_of
 from hpo.search.study import Study, open_study
 from hpo.search.study_note import study_note
 from hpo.search.summary import backbone_rows, cost_sentence, leaderboard_rows, states_sentence, threshold_rows
@@ -64,6 +65,24 @@ def test_thresholds_of_each_label() -> None:
     assert threshold_rows(TRIALS[3]) == []
 
 
+def test_u5_best_is_the_best_single_trial_and_the_champion_is_named_apart(study: Study) -> None:
+    optuna.load_study(study_name="my study", storage=study._storage).add_trials(TRIALS)
+    best, second = study.top(2)
+    for seed, (luckiest, steady) in enumerate([(0.41, 0.51), (0.43, 0.52)], start=1):
+        study.confirm(best, seed, luckiest)
+        study.confirm(second, seed, steady)
+    status = status_of(study, None)
+    assert (status["best"]["number"], status["best"]["value"]) == (best.number, best.value)
+    assert status["champion_trial"] == {"number": second.number, "value": second.value, "fresh_seeds": [0.51, 0.52]}
+    sentence = (
+        f"Champion: trial {second.number}, mean f1_macro 0.515 over 2 fresh seeds ({second.value:.3f} on the seed that "
+        f"selected it). Best single trial: {best.number}, {best.value:.3f}."
+    )
+    assert sentence in study_note(study, "7")
+    assert f"  {sentence}" in status_lines(status)
+    assert [row["trial"].endswith("★") for row in leaderboard_rows(study.trials(), 2, second.number)] == [False, True]
+
+
 def test_states_and_cost_in_words() -> None:
     assert states_sentence(TRIALS, 50) == "4 of 50 trials have finished: 3 complete, 1 pruned; 1 failed."
     assert cost_sentence(TRIALS) == (
@@ -95,7 +114,10 @@ def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study
     crown = {"version": 2, "run_id": "run1", "reason": "it has the best mean", "ci95": [0.55, 0.65]}
     study.note_crowned(crown)  # type: ignore[arg-type]
     note = study_note(study, "7")
-    assert "**Best f1_macro on training and validation posters, out of fold: 0.600 [0.550, 0.650]**" in note
+    assert "**The champion's f1_macro on training and validation posters, out of fold: 0.600 [0.550, 0.650]**" in note
+    assert "Champion: trial 1, f1_macro 0.600. It is the best single trial." in note
+    assert "usually better" not in note
+    assert "`hpo ensemble --study my study` says whether averaging several trials is worth its cost here" in note
     assert "[version 2](#/models/my%20study/versions/2)" in note
     assert "Why: it has the best mean." in note
     assert "`hpo export-best --study my study`" in note
