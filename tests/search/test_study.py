@@ -193,11 +193,14 @@ def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> 
 def test_a_worker_elsewhere_is_dead_when_its_heartbeat_stands_still(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_SILENCE_SECONDS", 0.2)
+    now = [0.0]
+    monkeypatch.setattr(claims, "_clock", lambda: now[0])
     study = house.open()
     beating, silent = (lost_trial(house, f"elsewhere-{name}") for name in ("beating", "silent"))
     assert study.requeue_lost() == []  # the first look only remembers
-    time.sleep(0.3)
+    now[0] += claims._SILENCE_SECONDS - 1
+    assert study.requeue_lost() == []
+    now[0] += 2
     beating.set_user_attr("heartbeat", 1)
     assert study.requeue_lost() == [silent.number]
 
