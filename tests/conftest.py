@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many test processes run as there are cores
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
@@ -21,6 +22,10 @@ from tests.postgres import Postgres, find_binaries
 REPOSITORY = Path(__file__).resolve().parents[1]
 FORMATS = ("jpg", "png", "webp")
 
+
+# A busy machine is slow by chance: examples have no deadline, and drawing them slowly is no error.
+hypothesis.settings.register_profile("hpo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("hpo")
 
 LONGEST = (
     "test_end_to_end.py",

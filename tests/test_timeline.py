@@ -8,14 +8,38 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from hpo import timeline
 from hpo.errors import DataError
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = psutil.Process().create_time() + 1.5  # of this process, which is a second and a half old
+
+    def time(self) -> float:
+        return self.now
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
-def file(tmp_path):
+def clock(monkeypatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(timeline, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def file(clock, tmp_path):
     file = tmp_path / "deep" / "timeline.json"
     timeline.begin(file)
     timeline.join(file, "worker")
@@ -27,31 +51,41 @@ def whole(file):
     return json.loads(file.read_text().rstrip().rstrip(",") + "]")
 
 
-def test_a_stage_counts_without_those_within_it(file):
-    with timeline.stage("crowning", trial=3), timeline.stage("training"):
-        time.sleep(0.2)
-    time.sleep(0.1)
+def test_a_stage_counts_without_those_within_it(file, clock):
+    with timeline.stage("crowning", trial=3):
+        with timeline.stage("training"):
+            clock.sleep(0.2)
+        clock.sleep(0.05)
+    clock.sleep(0.1)
     with pytest.raises(KeyError), timeline.stage("training"):
         raise KeyError
     with timeline.stage(timeline.LOOKING_ON):
-        time.sleep(0.1)
+        clock.sleep(0.4)
     seconds = timeline.seconds_by_stage(file)
-    assert seconds["training"] == pytest.approx(0.2, abs=0.08)
-    assert seconds["crowning"] < 0.05
-    assert seconds["the rest"] == pytest.approx(0.1, abs=0.08)
-    assert set(seconds) == {"starting", "crowning", "training", "the rest"}
-    assert list(seconds.values()) == sorted(seconds.values(), reverse=True)
+    expected = {"starting": 1.5, "training": 0.2, "the rest": 0.1, "crowning": 0.05}
+    assert seconds == pytest.approx(expected, abs=1e-5)  # events are in whole microseconds
+    assert list(seconds) == list(expected)  # longest first
 
 
-def test_it_is_what_a_trace_viewer_reads(file):
+def test_it_is_what_a_trace_viewer_reads(file, clock):
     with timeline.stage("features", posters=2):
-        pass
+        clock.sleep(0.25)
     name, born, features = whole(file)
     assert (name["ph"], name["args"]) == ("M", {"name": "worker"})
     assert (born["ph"], born["name"], born["pid"]) == ("X", "starting", os.getpid())
     assert features["args"] == {"posters": 2}
-    assert features["ts"] >= born["ts"] + born["dur"] - 20_000
-    assert abs(features["ts"] / 1e6 - time.time()) < 5
+    assert features["dur"] == 250_000
+    assert features["ts"] == pytest.approx(born["ts"] + born["dur"], abs=2)
+    assert features["ts"] / 1e6 == pytest.approx(clock.now - 0.25, abs=1e-5)
+
+
+def test_times_are_those_of_the_wall_clock(tmp_path):
+    began = time.time()
+    timeline.begin(tmp_path / "timeline.json")
+    timeline.join(tmp_path / "timeline.json", "worker")
+    timeline.leave()
+    [_, born] = whole(tmp_path / "timeline.json")
+    assert began - 1e-5 <= (born["ts"] + born["dur"]) / 1e6 <= time.time() + 1e-5
 
 
 def test_processes_share_a_file_and_a_kill_cuts_off_the_last_event_alone(file):
@@ -87,9 +121,16 @@ def test_in_a_sentence():
     assert timeline.in_a_sentence(spent) == "82 % training, 11 % features, 4 % MLflow, 3 % the rest"
 
 
-def test_nothing_is_noted_where_no_timeline_is_kept():
-    with timeline.stage("training"):
+def test_nothing_is_noted_where_no_timeline_is_kept(file):
+    with timeline.stage("features"):
         pass
+    noted = file.read_text()
+    timeline.leave()
+    with timeline.stage("training"):
+        done = True
+    assert done
+    assert file.read_text() == noted
+    assert timeline.seconds_by_stage(file).keys() == {"starting", "features", "the rest"}
 
 
 def test_a_file_that_cannot_be_written(tmp_path):

@@ -11,7 +11,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,12 +49,15 @@ class Architecture:
 
     def build(self, image_size: int, n_classes: int = 0, pretrained: bool = False) -> nn.Module:
         """Build the network for posters of ``image_size`` px. Raises BackboneError where they do not suit it."""
-        arguments = dict(self.arguments)
+        arguments = {**self.arguments, "num_classes": n_classes}  # which timm also records with its uploads
         if self.config.get("fixed_input_size"):
             arguments["img_size"] = image_size
-        with self._taking(image_size):
+        if pretrained:  # what fails after this is about the weights, which the caller knows more of
+            with suppress(NotImplementedError):
+                self.skeleton(image_size)
+        with nullcontext() if pretrained else self._taking(image_size):
             network: nn.Module = timm.create_model(
-                self.registered, pretrained, pretrained_cfg=dict(self.config), num_classes=n_classes, **arguments
+                self.registered, pretrained, pretrained_cfg=dict(self.config), **arguments
             )
         if not hasattr(network, "forward_intermediates"):
             raise BackboneError(
@@ -67,6 +70,11 @@ class Architecture:
         """Build the network on the meta device: names and shapes alone."""
         with torch.device("meta"):
             return self.build(image_size, n_classes)
+
+    def check(self) -> None:
+        """Raise BackboneError unless timm can build the network as its configuration says."""
+        with suppress(NotImplementedError):  # a few networks look at values while they are built
+            self.skeleton(self.image_size)
 
     def check_image_size(self, image_size: int) -> None:
         """Raise BackboneError unless the network can take posters of ``image_size`` px."""
@@ -93,7 +101,13 @@ class Architecture:
             yield
         except NotImplementedError:
             raise
-        except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        except Exception as error:  # networks raise anything for what they were not made for
+            if isinstance(error, TypeError) or image_size == self.image_size:  # their own size is never at fault
+                raise BackboneError(
+                    f"Expected a configuration of {self.name} that timm {timm.__version__} can build, got "
+                    f"{self.registered} with {textwrap.shorten(str(dict(self.arguments)), 120)} "
+                    f"({textwrap.shorten(str(error), 120)}): choose another backbone in the search space."
+                ) from error
             raise BackboneError(
                 f"Expected an image_size that {self.name} can take, got {image_size} px "
                 f"({textwrap.shorten(str(error), 120)}): write image_size: native, which is {self.image_size} px, or "
@@ -146,11 +160,12 @@ def find_architecture(name: str, recorded: Mapping[str, Any] | None = None) -> A
         config = timm.get_pretrained_cfg(registered).to_dict()
         return Architecture(name, registered, {**config, **overlay}, arguments)
     config, registered, arguments = load_hub_config(name)
+    check_recorded(name, registered, arguments)
     return Architecture(name, registered, config, arguments)
 
 
 def check_recorded(name: str, registered: str, arguments: Mapping[str, Any]) -> None:
-    """Raise BackboneError unless a bundle's word on a network of the hub builds one of timm's, and does nothing else.
+    """Raise BackboneError unless the word of a bundle or repository on a network builds one of timm's and no more.
 
     timm would read a file that its arguments name, and look elsewhere for an architecture that has a scheme.
     """

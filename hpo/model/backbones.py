@@ -46,15 +46,20 @@ _NATIVE_FITS: dict[str, Fit] = {"squash": "squash", "border": "pad"}  # timm's c
 
 
 class Backbone(nn.Module):
-    """A frozen timm network: posters uint8 (B, H, W, 3) → pooled features float32 (B, layout.width)."""
+    """A frozen timm network: posters uint8 (B, H, W, 3) → pooled features float32 (B, layout.width).
+
+    A frozen network stays in evaluation mode whatever mode is asked for: in training mode, every pass over posters
+    would move the statistics of its BatchNorms. A tail sets ``frozen`` to False in its own copy.
+    """
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(self, architecture: Architecture, network: nn.Module, image_size: int, source: str) -> None:
         super().__init__()
-        self.architecture, self.image_size, self.source = architecture, image_size, source
-        self.network = network.eval().requires_grad_(False)
+        self.architecture, self.image_size, self.source, self.frozen = architecture, image_size, source, True
+        self.network = network.requires_grad_(False)
+        self.eval()
         self._inputs: dict[str, Any] = resolve_data_config({}, pretrained_cfg=dict(architecture.config))
         self.register_buffer("mean", self._levels("mean"), persistent=False)
         self.register_buffer("deviation", self._levels("std"), persistent=False)
@@ -62,6 +67,11 @@ class Backbone(nn.Module):
 
     def _levels(self, key: str) -> Tensor:
         return 255 * torch.tensor(self._inputs[key]).view(1, 3, 1, 1)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set the mode; a frozen backbone stays in evaluation mode."""
+        super().train(mode and not self.frozen)
+        return self
 
     @property
     def name(self) -> str:

@@ -25,14 +25,24 @@ class Forward:
     batch_posters: int
     at_once: int = 1  # how many calls the machine runs side by side
 
-    def over(self, images: Array | Sequence[Array], progress: Progress = lambda _: None) -> Array:
-        """Run over ``images`` (N, H, W, 3), or one of them for each input, in batches and return float32 (N, ...)."""
+    def over(
+        self, images: Array | Sequence[Array], progress: Progress = lambda _: None, *, full_batches: bool = False
+    ) -> Array:
+        """Run over ``images`` (N, H, W, 3), or one of them for each input, in batches and return float32 (N, ...).
+
+        A matrix product rounds differently in a smaller batch. With ``full_batches`` the last batch is filled up with
+        repeats, so that a poster's row is the same to the last bit whichever posters run beside it.
+        """
         inputs = [images] if isinstance(images, np.ndarray) else images
         starts = range(0, len(inputs[0]), self.batch_posters)
 
         def one(start: int) -> Array:
-            rows = self.run(*(posters[start : start + self.batch_posters] for posters in inputs))
-            progress(len(rows))
+            batch = [posters[start : start + self.batch_posters] for posters in inputs]
+            n_posters = len(batch[0])
+            if full_batches:
+                batch = [np.resize(posters, (self.batch_posters, *posters.shape[1:])) for posters in batch]
+            rows = self.run(*batch)[:n_posters]
+            progress(n_posters)
             return rows
 
         with ThreadPoolExecutor(self.at_once) as pool:

@@ -57,7 +57,7 @@ class NetworkCache:
         with ThreadPoolExecutor(1) as decoder:
             blocks = todo.blocks(_SHARD_POSTERS)
             for block, pixels in one_ahead((block, decoder.submit(self._decode, block)) for block in blocks):
-                self.store.append(block.digests, forward.over(pixels.result(), progress))
+                self.store.append(block.digests, forward.over(pixels.result(), progress, full_batches=True))
 
     def _decode(self, block: Posters) -> Array:
         return self.view.apply(decoded(self.images, block), block.digests)

@@ -85,6 +85,7 @@ class Tail(nn.Module):
     def __init__(self, backbone: Backbone, point: FreezePoint | None, *, stochastic_depth: float = 0.0) -> None:
         super().__init__()
         self.backbone, self.point = copy.deepcopy(backbone), point
+        self.backbone.frozen = False
         self._cut = _Cut()
         if point is not None:
             self._skip(point)
@@ -225,12 +226,18 @@ def find_freeze_point(backbone: Backbone, unfreeze: Unfreeze) -> FreezePoint | N
 def _calls(backbone: Backbone) -> list[tuple[str, tuple[int, ...]]]:
     """Return the outermost modules that the network calls, in order, with the shape of each one's output."""
     network = backbone.network
-    noise = torch.randint(0, 256, (1, backbone.image_size, backbone.image_size, 3), dtype=torch.uint8)
+    noise = _noise(backbone, 1)
     names = [name for name, _ in network.named_modules() if name]
     with torch.inference_mode(), _watching(network, names) as outputs:
         backbone(noise)
     shapes = {name: tuple(out.shape) for name, out in outputs.items() if isinstance(out, Tensor)}
     return [(name, shape) for name, shape in shapes.items() if not _inside(name, outputs)]
+
+
+def _noise(backbone: Backbone, n_posters: int) -> Tensor:
+    """Posters of noise, the same at every call, and without a draw from the generator that training uses."""
+    shape = (n_posters, backbone.image_size, backbone.image_size, 3)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def _inside(name: str, others: dict[str, Tensor]) -> bool:
@@ -281,8 +288,7 @@ def _by_stage(names: list[str], boundaries: list[str]) -> tuple[tuple[str, ...],
 
 def _is_clean(backbone: Backbone, point: FreezePoint) -> bool:
     """Try the cut on noise: does stem and tail say what the whole network says?"""
-    size = backbone.image_size
-    noise = torch.randint(0, 256, (2, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    noise = _noise(backbone, 2)
     try:
         tail = Tail(backbone, point)
         with torch.inference_mode():

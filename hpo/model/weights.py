@@ -40,6 +40,7 @@ def check_weights(name: str, weights: Mapping[str, str]) -> None:
 
 def _check_source(name: str, source: str) -> None:
     architecture = find_architecture(name)
+    architecture.check()
     if source == "random" or (source == "auto" and name in PACKAGES):
         return
     if source in ("auto", "hub"):

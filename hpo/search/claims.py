@@ -40,6 +40,7 @@ from hpo.search.patience import Held, PatientStorage
 _MOST = {"lost": 10, "failed": 2}
 HEARTBEAT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0  # after which a worker on another machine is dead
+_clock = time.monotonic
 _KEPT = ("recipe", "warm_start")  # what a retry inherits
 
 
@@ -194,7 +195,7 @@ class Claims:
 
     def _is_silent(self, trial: FrozenTrial) -> bool:
         """Whether the trial's heartbeat has stood still for too long while the database was there to be told."""
-        heartbeat, now = trial.user_attrs.get("heartbeat"), time.monotonic()
+        heartbeat, now = trial.user_attrs.get("heartbeat"), _clock()
         known = self._heard.get(trial.number)
         if known is None or (known[0], known[2]) != (heartbeat, self._storage.outages):
             self._heard[trial.number] = heartbeat, now, self._storage.outages

@@ -165,14 +165,24 @@ def count_gflop(module: nn.Module, *example_inputs: Tensor) -> float:
     ``example_inputs`` are (B, ...) on the module's device; multiply by PASSES_PER_STEP for training. Matrix products,
     attention and convolutions are counted, which is nearly all of it.
     """
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad(), _unfused_attention(), FlopCounterMode(display=False) as counter:
-            module(*example_inputs)
-    finally:
-        module.train(was_training)
+    with _as_it_was(module), torch.no_grad(), _unfused_attention(), FlopCounterMode(display=False) as counter:
+        module.eval().requires_grad_(False)  # the counter refuses a parameter that a module is called with, else
+        module(*example_inputs)
     return float(counter.get_total_flops()) / 1e9 / len(example_inputs[0])
+
+
+@contextmanager
+def _as_it_was(module: nn.Module) -> Iterator[None]:
+    """Restore the mode of every submodule, which need not be that of the whole, and what is trained."""
+    modes = [(part, part.training) for part in module.modules()]
+    trained = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+        for parameter, needs_gradient in trained:
+            parameter.requires_grad_(needs_gradient)
 
 
 @contextmanager

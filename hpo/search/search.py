@@ -242,7 +242,7 @@ class _Searching:
             self.interruptible,
             self.deadline,
         )
-        for trial in self.study.run(self.options.space, runner.objective, runner.in_time):
+        for trial in self.study.run(self.options.space, runner.objective, runner.in_time, self.watch.notice):
             self.trainer.forget()
             logbook.end(trial)
             yield trial

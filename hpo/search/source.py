@@ -15,6 +15,7 @@ from hpo.data.decoding import Fit
 from hpo.data.images import DecodedImages, Phase, Posters
 from hpo.data.prepare import Part
 from hpo.data.shards import Array
+from hpo.errors import BackboneError
 from hpo.model.backbones import Backbone, choose_columns, default_image_size, fused_names, load_backbone
 from hpo.model.examples import Examples, Load, StoredRows
 from hpo.model.features import NetworkCache, activation_cache, decoded, feature_cache, map_cache
@@ -42,6 +43,7 @@ class FeatureSource:
     def __init__(self, cache_dir: Path, weights: Mapping[str, str], phase: Phase) -> None:
         self._cache_dir, self._weights, self._phase = cache_dir, weights, phase
         self._backbones: dict[tuple[str, int], Backbone] = {}
+        self._refused: dict[tuple[str, int | str], BackboneError] = {}
         self._points: dict[tuple[str, int, Unfreeze], FreezePoint | None] = {}
         self._caches: dict[tuple[str, int, str, Fit, View], NetworkCache] = {}
 
@@ -50,6 +52,16 @@ class FeatureSource:
         return [self._backbone(name, chosen.image_size) for name in fused_names(chosen.backbone)]
 
     def _backbone(self, name: str, image_size: int | str) -> Backbone:
+        """Load a backbone once; one that cannot be had is refused at once when another trial asks for it."""
+        if (name, image_size) in self._refused:
+            raise self._refused[name, image_size]
+        try:
+            return self._loaded(name, image_size)
+        except BackboneError as error:
+            self._refused[name, image_size] = error
+            raise
+
+    def _loaded(self, name: str, image_size: int | str) -> Backbone:
         size = default_image_size(name) if isinstance(image_size, str) else image_size
         if (name, size) not in self._backbones:
             self._backbones[name, size] = load_backbone(name, size, self._weights.get(name, "auto"))

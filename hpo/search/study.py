@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo import timeline
-from hpo.errors import HpoError, StudyError
+from hpo.errors import BackboneError, HpoError, StudyError
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
 from hpo.search.glance import Glance, glance
@@ -290,14 +290,17 @@ class Study:
         space: SearchSpace,
         objective: Objective,
         keep_going: Callable[[], bool],
+        notice: Callable[[str], None] = lambda _: None,
     ) -> Iterator[FrozenTrial]:
         """Run trials until the study's budget has finished or ``keep_going`` says no, and yield each as it ends.
 
         Where all that is left is in the hands of other workers, wait for them, since one may die. Failed trials are
         yielded too and do not count. Raises what a trial raised once three have failed in a row: something is wrong
-        that more trials will not mend.
+        that more trials will not mend. A trial whose backbone cannot be used does not count among these as long as the
+        space has another backbone; ``notice`` receives the reason once.
         """
         failures_in_a_row = 0
+        left_out: set[str] = set()
         with self._claims.alive():
             while keep_going() and self.counts().finished < self.budget:
                 with timeline.stage("Optuna"):
@@ -307,6 +310,9 @@ class Study:
                         time.sleep(_POLL_SECONDS)
                     continue
                 error = self._run_one(trial, space, objective)
+                if isinstance(error, BackboneError) and _has_others(space, trial, left_out, error, notice):
+                    yield self._read(trial)
+                    continue
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
                 if error and failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
                     raise error
@@ -358,6 +364,19 @@ class Study:
     def locked(self, what: str) -> AbstractContextManager[Held]:
         """Hold a lock that all workers of this study respect."""
         return self._storage.locked(f"{what} of {self._study._study_id}")
+
+
+def _has_others(
+    space: SearchSpace, trial: optuna.Trial, left_out: set[str], error: Exception, notice: Callable[[str], None]
+) -> bool:
+    """Add the backbone of a refused trial to those ``left_out``; say whether the space has one that is not."""
+    backbone = str(trial.params.get("backbone", space.fixed.get("backbone")))
+    is_new = backbone not in left_out
+    left_out.add(backbone)
+    has_others = not left_out.issuperset(space.backbone_choices)
+    if is_new and has_others:
+        notice(f"Left out {backbone} for the rest of this search: {error}")
+    return has_others
 
 
 def open_study(

@@ -40,7 +40,7 @@ Work = Callable[[SearchOptions, Any, int], None]  # options, a watch, the search
 def parse_workers(text: str) -> int:
     """Read ``--workers``: a number, or ``auto`` for as many as cores, memory and GPUs are good for."""
     if text == "auto":
-        return max(1, n_gpus() or min(n_cores(), int(_free_gibibytes() / _GIBIBYTES_A_WORKER)))
+        return max(1, len(visible_gpus()) or min(n_cores(), int(_free_gibibytes() / _GIBIBYTES_A_WORKER)))
     if not text.isdecimal() or int(text) < 1:
         raise HpoError(f"--workers expects a number from 1 on, or auto, got {text!r}.")
     return int(text)
@@ -51,6 +51,19 @@ def n_gpus() -> int:
     import torch  # late: hpo doctor asks for cores before it needs PyTorch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def visible_gpus() -> list[str]:
+    """Name the GPUs that this process may use, as its own CUDA_VISIBLE_DEVICES does; the others are not ours to take.
+
+    CUDA ignores what follows an entry that is no GPU. Of several MIG instances it shows a process the first alone.
+    """
+    n_visible, inherited = n_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if inherited is None or not n_visible:
+        return [str(at) for at in range(n_visible)]
+    names = [name.strip() for name in inherited.split(",")]
+    instances = [name for name in names if name.startswith("MIG-")]
+    return instances or names[:n_visible]
 
 
 def _free_gibibytes() -> float:
@@ -129,8 +142,8 @@ class Crew:
 
     def _settings(self, at: int) -> dict[str, str]:
         """Threads are counted when libraries load, so a worker's share is in its environment from the beginning."""
-        gpus = n_gpus()
-        gpu = {"CUDA_VISIBLE_DEVICES": str(at % gpus)} if gpus else {}
+        gpus = visible_gpus()
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[at % len(gpus)]} if gpus else {}
         return {**gpu, "OMP_NUM_THREADS": str(self._share), "MKL_NUM_THREADS": str(self._share)}
 
 

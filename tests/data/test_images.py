@@ -150,6 +150,6 @@ def test_two_processes_that_want_the_same_posters_decode_them_once(tmp_path):
     for worker in workers:
         worker.stdin.write("go\n")
         worker.stdin.flush()
-    answers = [worker.communicate(timeout=60)[0].split() for worker in workers]
+    answers = [worker.communicate(timeout=600)[0].split() for worker in workers]
     assert sorted(int(decoded) for decoded, _ in answers) == [0, 250]
     assert [int(found) for _, found in answers] == [250, 250]

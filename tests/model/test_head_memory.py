@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import psutil
 import pytest
 import torch
 from torch import nn
 
 from hpo.errors import SpaceError
+from hpo.model import head_memory
 from hpo.model.head_memory import available_bytes, check_fits_memory, training_bytes
 from hpo.model.heads import Head, check_head
 
@@ -22,8 +24,18 @@ def test_the_estimate_allocates_nothing_and_leaves_the_seed_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_some_memory_is_available():
-    assert 2**20 < available_bytes() < 2**50
+def test_the_memory_available_is_what_the_system_says(monkeypatch, tmp_path):
+    meminfo = tmp_path / "meminfo"
+    monkeypatch.setattr(head_memory, "_MEMINFO", meminfo)
+    meminfo.write_text("MemTotal:       16000000 kB\nMemFree:          100000 kB\nMemAvailable:    1234567 kB\n")
+    assert available_bytes() == 1_234_567 * 1024
+    for unknown in ("MemTotal:       16000000 kB\n", None):  # an old kernel, another system
+        meminfo.write_text(unknown) if unknown else meminfo.unlink()
+        assert available_bytes() == psutil.virtual_memory().total
+
+
+def test_the_memory_available_is_part_of_the_machines():
+    assert 0 < available_bytes() <= psutil.virtual_memory().total
 
 
 def test_a_head_that_fits_is_let_through(chosen):

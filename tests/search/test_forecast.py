@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
+from hpo.model.architectures import Architecture
+from hpo.model.backbones import Backbone
+from hpo.model.freeze_points import Tail, find_freeze_point
 from hpo.search.forecast import PHASES, Costs, PhaseWork, Work, count_gflop, learn_costs, predict_seconds, probe
 
 GUESS = Costs(gflop=0.02, piece=1e-3)
@@ -140,3 +144,49 @@ def test_gflop_of_attention_is_counted(trained):
     projections, products = 4 * 2 * 64 * 16 * 16, 2 * 2 * 64 * 64 * 16
     assert count_gflop(attention, tokens, tokens, tokens) == pytest.approx((projections + products) / 1e9)
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class WithQuery(nn.Module):
+    """A network that calls a module with a parameter of its own, as attention pooling does with its query."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.project = nn.Parameter(torch.zeros(1, 1, 16)), nn.Linear(16, 16)
+
+    def forward(self, tokens):
+        return (self.project(self.query) @ tokens.mT).sum()
+
+
+def test_g3_a_network_with_a_learned_query_is_counted_frozen_and_trained():
+    network, tokens = WithQuery(), torch.zeros(1, 4, 16)
+    expected = pytest.approx((2 * 16 * 16 + 2 * 16 * 4) / 1e9)
+    assert count_gflop(network, tokens) == expected
+    assert network.query.requires_grad
+    assert count_gflop(network.requires_grad_(False), tokens) == expected
+    assert not network.query.requires_grad
+
+
+@pytest.mark.parametrize("unfreeze", ["last_stage", "last_two_stages", "everything"])
+def test_g3_a_tail_with_attention_pooling_is_counted(unfreeze):
+    backbone = smallest_with_attention_pooling()
+    point = find_freeze_point(backbone, unfreeze)
+    tail = Tail(backbone, point)
+    inputs = torch.zeros(1, 32, 32, 3, dtype=torch.uint8) if point is None else torch.zeros(1, *point.activation_shape)
+    assert any(parameter.requires_grad for parameter in tail.backbone.network.attn_pool.parameters())
+    assert 0 < count_gflop(tail, inputs) <= count_gflop(backbone, torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
+
+
+def smallest_with_attention_pooling() -> Backbone:
+    """A vision transformer with SigLIP's pooling, four blocks deep."""
+    arguments = {
+        "patch_size": 8,
+        "embed_dim": 32,
+        "depth": 4,
+        "num_heads": 2,
+        "global_pool": "map",
+        "class_token": False,
+    }
+    config = {**timm.get_pretrained_cfg("vit_tiny_patch16_224").to_dict(), "input_size": (3, 32, 32)}
+    architecture = Architecture("vit_tiny_patch16_224", "vit_tiny_patch16_224", config, arguments)
+    torch.manual_seed(0)
+    return Backbone(architecture, architecture.build(32), 32, "test")

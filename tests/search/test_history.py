@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -55,7 +57,7 @@ def test_a_pruner_sees_the_latest_alone() -> None:
 
 def test_a_pruner_reads_a_study_once_a_trial_and_again_within_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
     study, clock = study_of(20), iter([0.0, 0.5, 0.6, 5.0])
-    monkeypatch.setattr("hpo.search.pruning.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("hpo.search.pruning.time", SimpleNamespace(monotonic=lambda: next(clock)))
     reads: list[bool] = []
     monkeypatch.setattr(study, "get_trials", lambda deepcopy: reads.append(deepcopy) or [])
     pruner = AmongLatest(PhaseHalving())

@@ -137,7 +137,7 @@ def test_mlflow_serves_the_champion(registry, poster, expected, tmp_path):
 def asked(address: str, question: dict, log: Path) -> dict:
     """Ask until the server has started."""
     request = urllib.request.Request(address, json.dumps(question).encode(), {"Content-Type": "application/json"})
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 600
     while True:
         try:
             with urllib.request.urlopen(request, timeout=30) as response:

@@ -11,7 +11,7 @@ import optuna
 import pytest
 from filelock import FileLock
 
-from hpo.errors import ResourceError, StudyError
+from hpo.errors import BackboneError, ResourceError, StudyError
 from hpo.search import claims
 from hpo.search.running_trial import OutOfTime, RunningTrial
 from hpo.search.space.space import SearchSpace, load_space
@@ -99,6 +99,35 @@ def test_what_is_refused_in_a_sentence_is_not_tried_again(house: House) -> None:
     assert study.trials()[0].user_attrs["error"] == "ResourceError: Expected memory for one poster at once."
 
 
+def test_g8_a_backbone_that_cannot_be_had_is_left_out_and_the_others_are_searched(house: House) -> None:
+    gone = house.space.backbone_choices[0]
+
+    def refused(trial: RunningTrial) -> float:
+        chosen = trial.choose()
+        if chosen.backbone == gone:
+            raise BackboneError("Expected weights, got none.")
+        return 0.5
+
+    notices: list[str] = []
+    study = house.open()
+    for _ in range(4):  # more than end a search that fails in a row
+        optuna.load_study(study_name="s", storage=house.url).enqueue_trial({"backbone": gone})
+    study.set_budget(3)
+    ran = list(study.run(house.space, refused, forever, notices.append))
+    assert study.counts().finished == 3
+    assert [trial.user_attrs.get("error") for trial in ran[:4]] == ["BackboneError: Expected weights, got none."] * 4
+    assert notices == [f"Left out {gone} for the rest of this search: Expected weights, got none."]
+
+
+def test_g8_a_search_ends_where_no_backbone_can_be_had(house: House) -> None:
+    def refused(trial: RunningTrial) -> float:
+        trial.choose()
+        raise BackboneError("Expected weights, got none.")
+
+    with pytest.raises(BackboneError):
+        house.run(3, refused)
+
+
 def test_an_interrupted_trial_is_queued_again_with_its_parameters(house: House) -> None:
     seen = []
 
@@ -164,11 +193,14 @@ def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> 
 def test_a_worker_elsewhere_is_dead_when_its_heartbeat_stands_still(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "_SILENCE_SECONDS", 0.2)
+    now = [0.0]
+    monkeypatch.setattr(claims, "_clock", lambda: now[0])
     study = house.open()
     beating, silent = (lost_trial(house, f"elsewhere-{name}") for name in ("beating", "silent"))
     assert study.requeue_lost() == []  # the first look only remembers
-    time.sleep(0.3)
+    now[0] += claims._SILENCE_SECONDS - 1
+    assert study.requeue_lost() == []
+    now[0] += 2
     beating.set_user_attr("heartbeat", 1)
     assert study.requeue_lost() == [silent.number]
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from hpo.errors import BackboneError
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.forecast import PHASES, PhaseWork, Work
 from hpo.search.objective import Objective
@@ -131,3 +132,13 @@ def test_a_trial_that_is_stopped_in_phase_one_never_asks_for_activations(fresh, 
     run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0)
     assert fresh.asked[2:] == ["features", "features", "activations", "activations"]
     assert (tmp_path / "cache" / "activations").exists()
+
+
+def test_g8_a_backbone_that_cannot_be_had_is_asked_for_once(tmp_path, chosen):
+    source = FeatureSource(tmp_path, {"test_resnet": str(tmp_path / "later.pth")}, lambda *_: nullcontext())
+    missing = chosen.model_copy(update={"backbone": "test_resnet"})
+    with pytest.raises(BackboneError, match="found none") as first:
+        source.backbones(missing)
+    with pytest.raises(BackboneError) as second:
+        source.backbones(missing)
+    assert second.value is first.value

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from time import monotonic
 
 MAX_PAUSE_SECONDS = 120.0  # a host that wants more than this is left for a later run
 FAILURES_IN_A_ROW = 10  # posters, each tried several times: then the host is taken to be down
@@ -27,11 +26,11 @@ class HostGivenUp(Exception):
 
 
 class Host:
-    """One host's turn-taking. Times are seconds."""
+    """One host's turn-taking, inside an event loop. Times are seconds by the loop's clock."""
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second if per_second else 0.0
-        self._free_at = 0.0  # on the monotonic clock
+        self._free_at = 0.0
         self._queue = asyncio.Lock()
         self._failures = 0
         self._given_up = ""
@@ -49,33 +48,37 @@ class Host:
                 if self._is_free():
                     break
                 slots.release()  # the pause was asked for while a slot was waited for
-            self._free_at = monotonic() + self._interval
+            self._free_at = _now() + self._interval
         try:
             yield
         finally:
             slots.release()
 
     def _is_free(self) -> bool:
-        return not self._given_up and self._free_at <= monotonic()
+        return not self._given_up and self._free_at <= _now()
 
     async def _until_free(self) -> None:
         while not self._is_free():
             if self._given_up:
                 raise HostGivenUp(self._given_up)
-            await asyncio.sleep(self._free_at - monotonic())  # and look again: it may have asked for a longer pause
+            await asyncio.sleep(self._free_at - _now())  # and look again: it may have asked for a longer pause
 
     def pause(self, seconds: float) -> None:
         """Leave the host alone for so long, or for the rest of the run when that is too long to wait."""
         if seconds > MAX_PAUSE_SECONDS:
             self._given_up = f"it asked to be left alone for {seconds:.0f} s"
         else:
-            self._free_at = max(self._free_at, monotonic() + seconds)
+            self._free_at = max(self._free_at, _now() + seconds)
 
     def ended(self, *, works: bool) -> None:
         """Note that all tries for a poster are over; a host that says that there is none works."""
         self._failures = 0 if works else self._failures + 1
         if self._failures >= FAILURES_IN_A_ROW and not self._given_up:
             self._given_up = f"{self._failures} posters in a row could not be had"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def backoff_seconds(failed_tries: int, first: float) -> float:

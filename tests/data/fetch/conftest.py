@@ -22,6 +22,9 @@ def draw_file(seed: int, size: tuple[int, int] = (90, 128), suffix: str = "jpeg"
     return file.getvalue()
 
 
+NEVER = 3600.0
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the server says to one request."""
@@ -31,7 +34,7 @@ class Answer:
     content_type: str | None = "image/jpeg"
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = -1  # -1 announces the true one, None announces none and ends by closing
-    seconds: float = 0.0  # before anything is said
+    seconds: float = 0.0  # before anything is said; NEVER is not before the test ends
     seconds_a_byte: float = 0.0
 
 
@@ -47,6 +50,8 @@ class PosterServer(ThreadingHTTPServer):
         self.asked: list[tuple[str, float]] = []  # path, moment
         self.user_agents: set[str] = set()
         self.under_way = self.most_under_way = 0
+        self.was_hung_up_on = threading.Event()  # who asked has closed the connection in the middle of an answer
+        self.ends = threading.Event()
         self.lock = threading.Lock()
 
     def tell(self, path: str, body: bytes = b"", **how: Any) -> str:
@@ -84,12 +89,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(self.server.next_answer(self.path))
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # who asked has heard enough
+            self.server.was_hung_up_on.set()
         finally:
             with self.server.lock:
                 self.server.under_way -= 1
 
     def _say(self, answer: Answer) -> None:
-        time.sleep(answer.seconds)
+        self.server.ends.wait(answer.seconds)
         self.send_response(answer.status)
         headers = {"Content-Type": answer.content_type, **answer.headers}
         if answer.length is not None:
@@ -100,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for byte in answer.body if answer.seconds_a_byte else ():
             self.wfile.write(bytes([byte]))
-            time.sleep(answer.seconds_a_byte)
+            self.server.ends.wait(answer.seconds_a_byte)
         self.wfile.write(b"" if answer.seconds_a_byte else answer.body)
         self.close_connection = answer.length != -1
 
@@ -113,6 +119,7 @@ def server() -> Iterator[PosterServer]:
     with PosterServer() as running:
         threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
         yield running
+        running.ends.set()
         running.shutdown()
 
 

@@ -1,0 +1,78 @@
+"""Fault G6: workers take their GPUs from those that the search may use, and no others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hpo.search import workers
+from hpo.search.workers import Crew, parse_workers, visible_gpus
+
+MIG = ["MIG-1a2b", "MIG-3c4d", "MIG-5e6f"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a crew needs of a search's options, and a folder for what its workers see."""
+
+    folder: Path
+    workers: int
+    timeout_seconds: float | None = None
+
+
+def note_environment(options: Options, watch: object, _parent_pid: int) -> None:
+    """What a worker of this test does: write down which GPUs it may use."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    (options.folder / str(os.getpid())).write_text(seen)
+
+
+@pytest.mark.parametrize(
+    ("inherited", "n_visible", "gpus"),
+    [
+        (None, 0, []),
+        (None, 2, ["0", "1"]),
+        ("2,3", 2, ["2", "3"]),
+        (" 3 , 1", 2, ["3", "1"]),
+        ("5", 1, ["5"]),
+        ("GPU-8932f937,GPU-4cfe", 2, ["GPU-8932f937", "GPU-4cfe"]),
+        (",".join(MIG), 1, MIG),  # CUDA shows a process one instance, however many it may use
+        ("0,9,1", 1, ["0"]),  # 9 is none of this machine, and what follows it does not count
+        ("1,-1,0", 1, ["1"]),
+        ("", 0, []),
+        ("-1", 0, []),
+        ("NoDevFiles", 0, []),
+    ],
+)
+def test_g6_gpus_are_those_of_the_inherited_list(monkeypatch, inherited, n_visible, gpus):
+    monkeypatch.setattr(workers, "n_gpus", lambda: n_visible)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if inherited is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
+    assert visible_gpus() == gpus
+    if gpus:
+        assert parse_workers("auto") == len(gpus)
+    else:
+        assert parse_workers("auto") >= 1
+
+
+def test_g6_workers_share_the_inherited_gpus(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "n_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    with Crew(Options(tmp_path, 3), float("inf"), note_environment):
+        for process in multiprocessing.active_children():
+            process.join()
+    assert sorted(file.read_text() for file in tmp_path.iterdir()) == ["2", "2", "3"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
+
+
+def test_g6_without_gpus_workers_inherit_an_empty_list(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "n_gpus", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with Crew(Options(tmp_path, 1), float("inf"), note_environment):
+        for process in multiprocessing.active_children():
+            process.join()
+    assert [file.read_text() for file in tmp_path.iterdir()] == [""]
