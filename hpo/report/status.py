@@ -29,7 +29,8 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
     glance = study.glance()
     trials, counts, best = glance.trials, glance.counts, glance.leader
-    pace = trials_an_hour(trials)
+    workers = len(study.living_workers(trials))
+    pace = trials_an_hour(trials) if workers or not counts.running else None  # of dead workers nothing is to come
     left = max(0, study.budget - counts.finished)
     return {
         "study": study.name,
@@ -44,7 +45,7 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
         },
         "retried": counts.retried,
         "budget": study.budget,
-        "workers": len({trial.user_attrs.get("worker") for trial in trials if trial.state == TrialState.RUNNING}),
+        "workers": workers,
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
@@ -76,8 +77,10 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         f"Study {status['study']}: {finished} of {status['budget']} trials finished",
         f"  {trials['complete']} complete, {trials['pruned']} pruned{others}",
     ]
-    if trials["running"]:
-        lines.append(f"  {status['workers']} workers at it{_pace(status)}")
+    if trials["running"] and not status["workers"]:
+        lines.append("  no worker lives: what was running waits for hpo search, typed again")
+    elif trials["running"]:
+        lines.append(f"  {status['workers']} {'worker' if status['workers'] == 1 else 'workers'} at it{_pace(status)}")
     if best is not None:
         lines.append(f"  best {status['metric']} {best['value']:.4f} on {status['judged_on']}, trial {best['number']}")
     if champion is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from sqlalchemy import URL
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,8 @@ class Places:
         """Fill in what was not given: options, then environment variables, then ``./mlruns``."""
         state_dir = Path("mlruns").resolve()
         return cls(
-            storage=storage or os.environ.get("HPO_STORAGE") or f"sqlite:///{state_dir / 'optuna.db'}",
-            tracking_uri=tracking_uri
-            or os.environ.get("MLFLOW_TRACKING_URI")
-            or f"sqlite:///{state_dir / 'mlflow.db'}",
+            storage=storage or os.environ.get("HPO_STORAGE") or _sqlite(state_dir / "optuna.db"),
+            tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or _sqlite(state_dir / "mlflow.db"),
             state_dir=state_dir,
             cache_dir=cache_dir or Path(os.environ.get("HPO_CACHE_DIR") or user_cache_path("hpo")),
         )
@@ -50,3 +49,8 @@ class Places:
     def locks(self) -> Path:
         """The folder of the locks that living workers hold."""
         return self.state_dir / "workers"
+
+
+def _sqlite(file: Path) -> str:
+    """The URL of a file, whose folders may have ``%`` or ``?`` in their names."""
+    return URL.create("sqlite", database=str(file)).render_as_string()

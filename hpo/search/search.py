@@ -20,6 +20,7 @@ from hpo import timeline
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, prepare_data, save_split
 from hpo.errors import BackboneError, StudyError, TrackingError
+from hpo.masking import masked
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search import versions
 from hpo.search.claims import Counts
@@ -174,7 +175,7 @@ class _Searching:
         found = self.tracking.find_study_run(self.study.name)
         if found is None:
             raise TrackingError(
-                f"Expected the run of study {self.study.name!r} at {self.tracking.uri}, got none: "
+                f"Expected the run of study {self.study.name!r} at {masked(self.tracking.uri)}, got none: "
                 "begin the study with hpo search."
             )
         self.parent_run_id = found

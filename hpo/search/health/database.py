@@ -16,6 +16,8 @@ import sqlalchemy
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from hpo.masking import without_secrets
+
 PATIENCE_SECONDS = 5
 _POSTGRES_PORT = 5432
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -61,7 +63,7 @@ def opened(url: sqlalchemy.URL, option: str) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     except (SQLAlchemyError, ImportError, OSError) as error:
-        reason = _reason(error)
+        reason = without_secrets(_reason(error), url.render_as_string(hide_password=False))
         cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE)
         raise Refused(reason, cure.format(option=option)) from error
 
