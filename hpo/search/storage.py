@@ -60,6 +60,8 @@ def open_storage(url: str) -> Iterator[PatientStorage]:
 
 def _unusable(url: str, error: Exception, cure: str) -> StudyError:
     reason = without_secrets(driver_words(error), url).rstrip(".")
+    if "malformed" in reason or "not a database" in reason:
+        cure += ", and hpo doctor says how to get studies back from a damaged file"
     return StudyError(f"Expected a database for studies at {masked(url)}, which cannot be used ({reason}): {cure}.")
 
 

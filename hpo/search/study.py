@@ -376,12 +376,12 @@ class Study:
     def set_budget(self, trials: int, *, more: bool = False) -> int:
         """Ask for so many finished trials in all, or for so many more than now; return how many in all.
 
-        Fewer than have finished ask for nothing: the budget stays what it was.
+        As many as have finished, or fewer, ask for nothing: the budget stays what it was.
         """
         with self.locked("budget"):
             finished = self.counts().finished
             budget = trials + (finished if more else 0)
-            if budget < min(finished, self.budget):
+            if budget <= finished and budget < self.budget:
                 return self.budget
             self._study.set_user_attr("budget", budget)
             return budget

@@ -13,7 +13,16 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from hpo.masking import masked
-from hpo.search.health.database import Refused, check_can_be_made, check_writable, file_of, is_same, opened, parse
+from hpo.search.health.database import (
+    Refused,
+    check_can_be_made,
+    check_sound,
+    check_writable,
+    file_of,
+    is_same,
+    opened,
+    parse,
+)
 from hpo.search.health.finding import Finding, Plan, ok, problem
 from hpo.search.storage import SUPPORTED
 
@@ -57,6 +66,8 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
         return "will be made"
     with opened(url, option) as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
+        if file is not None:
+            check_sound(connection, file, option)
         check_writable(connection, table if table in tables else None, option)
         if table not in tables:
             _check_nobodys(tables, option, program)
