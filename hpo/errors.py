@@ -16,8 +16,11 @@ shows its traceback.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of an OSError: a disk that takes nothing
 
 
 class HpoError(Exception):

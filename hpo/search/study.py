@@ -6,7 +6,6 @@ next one, and what becomes of those that were lost, is in ``claims.py``.
 
 from __future__ import annotations
 
-import errno
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo import timeline
-from hpo.errors import HpoError, StudyError
+from hpo.errors import DISK_ERRORS, HpoError, StudyError
 from hpo.masking import without_secrets
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
@@ -52,7 +51,6 @@ _CHANGING = (
     "posters_note",
     versions.SPACE,
 )
-_CIRCUMSTANCES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # a disk that takes or gives nothing
 _RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
 Objective = Callable[[RunningTrial], float]
@@ -427,7 +425,7 @@ def _is_metric(item: tuple[str, Any]) -> bool:
 def _is_circumstance(error: BaseException | None) -> bool:
     """Whether a disk is behind an error."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _CIRCUMSTANCES:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             return True
         error = error.__cause__
     return False

@@ -36,7 +36,7 @@ _CURES = {  # what a refusal says → what to do about it; the first that fits
     "load plugin": "write postgresql+psycopg:// in {option}",
 }
 _CURE = "correct {option}"
-_CREATED, _LOOKED_AT = b"CREATE TABLE", 65_536  # what a file that was a database has in its first bytes
+_HEADERS_END, _AT = b"\x40\x20\x20", 21  # bytes that the header of every file of sqlite has
 _JSON = {  # what Optuna keeps as JSON
     "study_user_attributes": "value_json",
     "study_system_attributes": "value_json",
@@ -77,7 +77,7 @@ def opened(url: sqlalchemy.URL, option: str) -> Iterator[Connection]:
         file = file_of(url)
         if file is not None and "malformed" in reason:
             cure = rescue(file, option)
-        if file is not None and "not a database" in reason and _CREATED in file.read_bytes()[:_LOOKED_AT]:
+        if file is not None and "not a database" in reason and _has_headers_end(file):
             reason, cure = "the database is damaged: its first bytes are not those of sqlite", _header_again(file)
         raise Refused(reason, cure) from error
 
@@ -104,6 +104,11 @@ def check_sound(connection: Connection, file: Path, option: str) -> None:
                 f"stop every search, make a copy of the file, then type sqlite3 '{file}' "
                 f'"DELETE FROM {table} WHERE NOT json_valid({column})", or take an older copy of the file',
             )
+
+
+def _has_headers_end(file: Path) -> bool:
+    with file.open("rb") as opened_file:
+        return opened_file.read(100)[_AT : _AT + len(_HEADERS_END)] == _HEADERS_END
 
 
 def _header_again(file: Path) -> str:
