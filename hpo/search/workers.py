@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
@@ -152,6 +153,7 @@ def _work(work: Work, options: SearchOptions, at: int, parent_pid: int, n_thread
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
     """Let processes that are started inside be deaf to Ctrl-C while they import; ours waits until the end."""
+    resource_tracker.ensure_running()  # whose own start would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
