@@ -20,6 +20,8 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of an OSError: a disk that takes nothing
+
 
 class HpoError(Exception):
     """The root: a mistake or a circumstance that the user can mend."""

@@ -6,6 +6,7 @@ stderr as the one sentence that it is, with exit code 1; anything else is a bug 
 
 from __future__ import annotations
 
+import codecs
 import gc
 import io
 import os
@@ -18,8 +19,10 @@ import typer
 from hpo import __version__
 from hpo.cli import annotate, bundles, compare, data, doctor, predict, report, results, search, space
 from hpo.cli import gc as garbage
-from hpo.errors import HpoError
+from hpo.errors import DISK_ERRORS, HpoError
 from hpo.printable import printable
+
+_AS_READ_OR_ESCAPED = "hpo.as_read_or_escaped"
 
 app = typer.Typer(
     name="hpo",
@@ -61,16 +64,37 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _like_ctrl_c)
     # Threads that wait asleep instead of spinning: as fast alone, several times as fast beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    for stream in (sys.stdin, sys.stdout):  # a file's name need not be UTF-8: what was read is written
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # a file's name need not be UTF-8: what was read is written
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows \\u5b57 for what it has not
+        codecs.register_error(_AS_READ_OR_ESCAPED, _as_read_or_escaped)
+        sys.stdout.reconfigure(errors=_AS_READ_OR_ESCAPED)
     # A catalogue is a million small objects that stay: to look through them all ever again took a third of the time.
     gc.set_threshold(100_000, 20, 100)
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except HpoError as error:
         print(f"hpo: {printable(str(error))}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try, and fail, to write again
+        where = f"to {error.filename}" if error.filename else "its output"
+        told = f"Could not write {where} ({error.strerror}): free some space there, then type the command again."
+        print(f"hpo: {printable(told)}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
+
+
+def _as_read_or_escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write bytes of file names as they were read, and what the terminal's encoding lacks as an escape."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def _like_ctrl_c(_signal: int, _frame: FrameType | None) -> None:

@@ -101,4 +101,6 @@ def _study(name: str | None, places: Places) -> Study | None:
         found = name or latest_study_name(places.storage)
     except StudyError:
         return None
-    return open_study(places.storage, found, places.locks, seed=0, create=False)
+    opened = open_study(places.storage, found, places.locks, seed=0, create=False)
+    opened.check_begun()
+    return opened

@@ -36,6 +36,7 @@ def gc(
     places = Places.of(storage, tracking_uri, cache_dir)
     name = study or latest_study_name(places.storage)
     opened = open_study(places.storage, name, places.locks, seed=0, create=False)
+    opened.check_begun()
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch() as watch:
         freed = collect_garbage(opened, tracking, places, watch.phase, keep=keep, now=now, dry_run=dry_run)

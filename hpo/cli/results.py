@@ -228,4 +228,6 @@ def open_study_of(name: str | None, places: Places) -> Study:
     from hpo.search.storage import latest_study_name
     from hpo.search.study import open_study
 
-    return open_study(places.storage, name or latest_study_name(places.storage), places.locks, seed=0, create=False)
+    opened = open_study(places.storage, name or latest_study_name(places.storage), places.locks, seed=0, create=False)
+    opened.check_begun()
+    return opened

@@ -30,7 +30,8 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
     glance = study.glance()
     trials, counts, best, leader = glance.trials, glance.counts, glance.best, glance.leader
-    pace = trials_an_hour(trials)
+    workers = len(study.living_workers(trials))
+    pace = trials_an_hour(trials) if workers or not counts.running else None  # of dead workers nothing is to come
     left = max(0, study.budget - counts.finished)
     return {
         "study": study.name,
@@ -45,7 +46,7 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
         },
         "retried": counts.retried,
         "budget": study.budget,
-        "workers": len({trial.user_attrs.get("worker") for trial in trials if trial.state == TrialState.RUNNING}),
+        "workers": workers,
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
@@ -79,8 +80,11 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         f"Study {status['study']}: {finished} of {status['budget']} trials finished",
         f"  {trials['complete']} complete, {trials['pruned']} pruned{others}",
     ]
-    if trials["running"]:
-        lines.append(f"  {status['workers']} workers at it{_pace(status)}")
+    if trials["running"] and not status["workers"]:
+        lines.append("  no worker is alive: the next hpo search runs again what was running")
+    elif trials["running"]:
+        n_workers = status["workers"]
+        lines.append(f"  {n_workers} {'worker' if n_workers == 1 else 'workers'} running{_pace(status)}")
     if status["standing"] is not None:
         lines += [f"  {status['standing']}", f"  trials are judged on {status['judged_on']}"]
     if champion is not None:

@@ -95,7 +95,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     )
     if outcome.interrupted:
         console.print("Stopped; nothing is lost. The same command goes on.")
-    elif counts.finished < study.budget:
+    elif counts.finished < study.budget and not outcome.idle:
         console.print("Stopped by --timeout. The same command goes on.")
     console.print(
         f"Next:\n  hpo export-best --study {study.name}\n  hpo leaderboard --study {study.name}\n  hpo ui",

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 
 from hpo.decision.metrics import METRICS
 from hpo.errors import TrackingError
+from hpo.masking import MASK, masked
 from hpo.search.places import Places
 from hpo.search.study import Study
 from hpo.search.tracking import STATE_TAG, Tracking, open_tracking
@@ -45,7 +46,8 @@ def serve(
     """
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     if places.tracking_uri.startswith(("http://", "https://")):
-        _tell(_links(places.tracking_uri.rstrip("/"), tracking, study), [], say, open_browser)
+        address = masked(places.tracking_uri).replace(f"{MASK}@", "").rstrip("/")
+        _tell(_links(address, tracking, study), [], say, open_browser)
         return
     port = port or _free_port()
     address = f"http://127.0.0.1:{port}"

@@ -31,9 +31,8 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
-from hpo.search.patience import Held, PatientStorage
+from hpo.search.patience import Held, PatientStorage, StorageError
 
 # How often the same parameters may be lost, or fail for a reason of their own (memory that another process had, say),
 # before they stay failed; stopped by a person they may be for ever.
@@ -136,25 +135,28 @@ class Claims:
                 self._storage.set_trial_user_attr(trial_id, "heartbeat", n_beats)
             except optuna.exceptions.UpdateFinishedTrialError:
                 return  # taken for dead, or ended in this moment: its worker finds out when it ends the trial
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            except StorageError:
                 return  # away for longer than patience lasts: the worker itself will say so
             finally:
                 self._storage.remove_session()
 
     def give_back(self, number: int, why: str) -> None:
         """End a trial that was stopped, and queue its parameters again."""
-        with self._locked():
-            self._requeue(self.trials()[number], "stopped", why)
+        self._requeue_own(number, "stopped", why)
 
     def retry(self, number: int, why: str) -> None:
         """Queue the parameters of a trial that failed by itself again, unless it has done so before."""
-        with self._locked():
-            self._requeue(self.trials()[number], "failed", why)
+        self._requeue_own(number, "failed", why)
 
     def sweep(self) -> list[int]:
         """Fail the trials of dead workers, queue their parameters again, and return their numbers."""
         with self._locked():
             return self._sweep(self.trials())
+
+    def is_dead(self, worker: str) -> bool:
+        """Whether a worker of this machine is known to be dead: it left its lock file, and the system let it go."""
+        lock = self._lock_of(worker)
+        return worker.startswith(f"{self._host}-") and lock.exists() and _can_be_had(lock)
 
     def _sweep(self, trials: list[FrozenTrial]) -> list[int]:
         retried = _retried(trials)
@@ -167,7 +169,17 @@ class Claims:
         ]
         for trial in (*lost, *forgotten):
             self._requeue(trial, "lost", trial.user_attrs.get("lost", "its worker died"))
+        for worker in {str(trial.user_attrs["worker"]) for trial in trials if "worker" in trial.user_attrs}:
+            if self.is_dead(worker):  # and all that it left was found above
+                self._lock_of(worker).unlink(missing_ok=True)
         return [trial.number for trial in lost]
+
+    def _requeue_own(self, number: int, how: str, why: str) -> None:
+        """Queue the parameters of a trial of this worker again, unless others took it for dead and have done so."""
+        with self._locked():
+            trials = self.trials()
+            if number not in _retried(trials):
+                self._requeue(trials[number], how, why)
 
     def _requeue(self, trial: FrozenTrial, how: str, why: str) -> None:
         if trial.state == TrialState.RUNNING:
@@ -231,5 +243,5 @@ def _can_be_had(lock: Path) -> bool:
     try:
         with FileLock(lock, timeout=0):
             return True
-    except Timeout:
+    except (Timeout, PermissionError):  # another user's lock is not ours to judge
         return False

@@ -71,10 +71,16 @@ def glance(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:
     return [_trial(row, by_trial[row.trial_id]) for row in rows]
 
 
+def _state(name: str) -> TrialState:
+    if name not in TrialState.__members__:
+        raise LookupError(f"{name!r} is not among the states of a trial")  # as SQLAlchemy says it
+    return TrialState[name]
+
+
 def _trial(row: Any, noted: dict[str, Any]) -> FrozenTrial:
     return FrozenTrial(
         number=row.number,
-        state=TrialState[row.state],
+        state=_state(row.state),
         value=row.value,
         datetime_start=row.datetime_start,
         datetime_complete=row.datetime_complete,

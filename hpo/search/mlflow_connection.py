@@ -27,6 +27,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import TrackingError
+from hpo.masking import masked, without_secrets
 from hpo.search.mlflow_entities import cut
 
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
@@ -70,7 +71,7 @@ def without_artifact_proxy(uri: str, location: str) -> str | None:
     if not uri.startswith(("http://", "https://")) or not location.startswith(("file:", "/")):
         return None
     return (
-        f"Expected the MLflow server at {without_credentials(uri)} to take files, got an experiment that keeps them in "
+        f"Expected the MLflow server at {masked(uri)} to take files, got an experiment that keeps them in "
         f"{location}, a folder of one machine: start it with mlflow server --serve-artifacts and a new experiment, or "
         "run searches on that machine only."
     )
@@ -79,7 +80,7 @@ def without_artifact_proxy(uri: str, location: str) -> str | None:
 def _refuse_file_store(uri: str) -> None:
     if "://" not in uri or uri.startswith("file:"):
         raise TrackingError(
-            f"Expected a database or a server as tracking URI, got {uri!r}, a folder of files, which MLflow "
+            f"Expected a database or a server as tracking URI, got {masked(uri)!r}, a folder of files, which MLflow "
             "refuses: use --tracking-uri sqlite:///mlruns/mlflow.db."
         )
 
@@ -106,7 +107,10 @@ def _create_sqlite(file: Path, location: str | None) -> None:
         shutil.rmtree(staging, ignore_errors=True)  # what a kill left
         staging.mkdir()
         made = staging / file.name
-        store = SqlAlchemyStore(f"sqlite:///{made}", location or file.parent.resolve().as_uri())
+        store = SqlAlchemyStore(
+            sqlalchemy.URL.create("sqlite", database=str(made)).render_as_string(),
+            location or file.parent.resolve().as_uri(),
+        )
         store.engine.dispose()
         made.replace(file)
         shutil.rmtree(staging)
@@ -135,10 +139,10 @@ def asking(uri: str, what: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, ModuleNotFoundError, OSError) as error:
-        reason = _reason(error)
+        reason = without_secrets(_reason(error), uri)
         usual = "free some space there or make it writable" if isinstance(error, OSError) else _CURE
         cure = next((cure for sign, cure in _CURES.items() if sign in reason), usual)
-        raise TrackingError(f"MLflow at {without_credentials(uri)} could not {what} ({reason}): {cure}.") from error
+        raise TrackingError(f"MLflow at {masked(uri)} could not {what} ({reason}): {cure}.") from error
 
 
 def _reason(error: Exception) -> str:
@@ -148,11 +152,6 @@ def _reason(error: Exception) -> str:
     for noise, instead in _NOISE.items():
         sentence = re.sub(noise, instead, sentence)
     return cut(sentence.rstrip(". "), 200)
-
-
-def without_credentials(uri: str) -> str:
-    """Return the URI without its user and password, to be shown."""
-    return re.sub(r"(?<=://)[^/@]+@", "", uri)
 
 
 @contextmanager

@@ -5,11 +5,13 @@ tried again until the server is back, for ten minutes, instead of failing the tr
 have been done already, its acknowledgement lost: whoever ends a trial has to expect that it has ended (`Study._end`),
 and a trial that was created twice has no worker and is swept up (`claims.py`).
 
-A file needs no patience: what sqlite refuses, such as a full disk, does not mend itself.
+A file needs no patience: what sqlite refuses, such as a full disk, stays refused. Whatever the database still refuses
+then becomes one sentence here, so that no caller has to know the errors of Optuna, SQLAlchemy and the drivers.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -22,12 +24,56 @@ from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import SQLAlchemyError
 
+from hpo.errors import StudyError
+from hpo.masking import masked, without_secrets
+
 PATIENCE_SECONDS = 600.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
-_AWAY = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+_REFUSED = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+_GONE = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.PendingRollbackError)
+_CURES = {  # what a refusal says → what to do about it; the first that fits
+    "is locked": "let the other process that writes to it finish",
+    "is full": "free some space there",
+    "disk I/O error": "free some space there",
+    "readonly": "make the file and its folder writable",
+    "unable to open": "make the file and its folder readable and writable",
+    "malformed": "hpo doctor says how to get the studies back",
+    "not a database": "hpo doctor says how to get the studies back",
+}
+_CURE = "see that the database can be reached, with hpo doctor"
 
 T = TypeVar("T")
 Held = Callable[[], bool]  # whether a lock is still held
+
+
+class StorageError(StudyError):
+    """The database of the studies refuses, or is damaged: nothing that a trial could be blamed for."""
+
+
+def refusal(url: str, error: Exception) -> str:
+    """Return in one sentence what a database refuses, without secrets, and what to do about it."""
+    reason = without_secrets(driver_words(error), url)
+    cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE)
+    return (
+        f"Expected the database of studies at {masked(url)} to answer, which it refuses ({reason}): {cure}, and then "
+        "type the command again; what was written is kept."
+    )
+
+
+def damage(url: str, error: Exception) -> str:
+    """Return in one sentence that a row of a database cannot be read."""
+    return (
+        f"Expected a sound database of studies at {masked(url)}, got a row that cannot be read "
+        f"({without_secrets(driver_words(error), url)}): hpo doctor says which, and how to get the studies back."
+    )
+
+
+def driver_words(error: BaseException) -> str:
+    """Return the words of the driver itself in a line, without classes, SQL and links."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    words = str(getattr(error, "orig", None) or error).partition("\n(Background")[0]
+    return " ".join(words.split())[:200] or type(error).__name__
 
 
 class PatientStorage(BaseStorage):
@@ -35,6 +81,7 @@ class PatientStorage(BaseStorage):
 
     def __init__(self, storage: RDBStorage, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.engine: sqlalchemy.Engine = storage.engine
+        self._url = storage.engine.url.render_as_string(hide_password=False)
         self.outages = 0  # how often the database was away: time in which nobody could give a sign of life
         self._cached = optuna.storages.get_storage(storage)
         self._patience_seconds = 0.0 if self.is_file else patience_seconds
@@ -53,14 +100,20 @@ class PatientStorage(BaseStorage):
         return self.patiently(lambda: getattr(self._cached, method)(*args, **kwargs))
 
     def patiently(self, ask: Callable[[], T]) -> T:
-        """Return what ``ask`` returns, tried again while the database is away."""
+        """Return what ``ask`` returns, tried again while the database is away. Raises StorageError."""
         deadline, pause = time.monotonic() + self._patience_seconds, _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return ask()
-            except _AWAY as error:
+            except _REFUSED as error:
                 if time.monotonic() > deadline or not _is_away(error):
+                    raise StorageError(refusal(self._url, error)) from error
+                with suppress(*_REFUSED):  # a session whose connection broke refuses everything until it is let go
+                    self._cached.remove_session()
+            except Exception as error:
+                if not _is_damage(error):
                     raise
+                raise StorageError(damage(self._url, error)) from error
             self.outages += 1
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
@@ -82,7 +135,8 @@ class PatientStorage(BaseStorage):
         finally:
             with suppress(SQLAlchemyError):  # the server was restarted: no lock is left to let go
                 connection.rollback()
-            connection.close()
+            with suppress(SQLAlchemyError):
+                connection.close()
 
     def _take(self, what: str) -> sqlalchemy.Connection:
         connection = self.engine.connect()
@@ -121,9 +175,18 @@ def _answers(connection: sqlalchemy.Connection) -> bool:
     return True
 
 
-def _is_away(error: Exception) -> bool:
-    """Whether the server was not there, as against a statement that it refused."""
-    cause = error if isinstance(error, SQLAlchemyError) else error.__cause__
-    return isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError) or (
-        isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated
-    )
+def _is_away(error: BaseException | None) -> bool:
+    """Whether the server was not there, as against a statement that it refused.
+
+    Also where the rollback that followed broke as well, which hides what came first behind an error of its own.
+    """
+    while error is not None:
+        if isinstance(error, _GONE) or (isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether a row holds what neither Optuna nor we have written: text that is no JSON, an unknown state."""
+    return isinstance(error, json.JSONDecodeError) or type(error) is LookupError

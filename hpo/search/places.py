@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
+from sqlalchemy import URL
 
 from hpo.data.options import at_home
 
@@ -26,9 +27,9 @@ class Places:
         """Fill in what was not given: options, then environment variables, then ``./mlruns``."""
         state_dir = Path("mlruns").resolve()
         return cls(
-            storage=_at_home(storage or os.environ.get("HPO_STORAGE") or "") or f"sqlite:///{state_dir / 'optuna.db'}",
+            storage=_at_home(storage or os.environ.get("HPO_STORAGE") or "") or _sqlite(state_dir / "optuna.db"),
             tracking_uri=_at_home(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "")
-            or f"sqlite:///{state_dir / 'mlflow.db'}",
+            or _sqlite(state_dir / "mlflow.db"),
             state_dir=state_dir,
             cache_dir=at_home(cache_dir or Path(os.environ.get("HPO_CACHE_DIR") or user_cache_path("hpo"))),
         )
@@ -57,3 +58,8 @@ def _at_home(url: str) -> str:
     """Return a SQLite URL with ~ as the home folder: no shell sees it there."""
     scheme, slashes, path = url.partition(":///")
     return f"{scheme}{slashes}{at_home(Path(path))}" if path.startswith("~") and scheme.startswith("sqlite") else url
+
+
+def _sqlite(file: Path) -> str:
+    """The URL of a file, whose folders may have ``%`` or ``?`` in their names."""
+    return URL.create("sqlite", database=str(file)).render_as_string()

@@ -19,7 +19,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from hpo.errors import TrackingError
-from hpo.search.mlflow_connection import asking, without_credentials
+from hpo.masking import masked
+from hpo.search.mlflow_connection import asking
 from hpo.search.mlflow_entities import MAX_DESCRIPTION, as_tags, cut
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -108,7 +109,7 @@ class Registry:
         champion = self.champion(model_name)
         if champion is None:
             raise TrackingError(
-                f"Expected a champion of {model_name!r} at {without_credentials(self.uri)}, got none: run hpo search "
+                f"Expected a champion of {model_name!r} at {masked(self.uri)}, got none: run hpo search "
                 "until a trial is complete."
             )
         with asking(self.uri, f"copy the champion of {model_name!r} to {out}"):

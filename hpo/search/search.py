@@ -20,6 +20,7 @@ from hpo import timeline
 from hpo.data.images import Progress
 from hpo.data.prepare import PreparedData, prepare_data, save_split
 from hpo.errors import BackboneError, StudyError, TrackingError
+from hpo.masking import masked
 from hpo.model.backbones import check_image_size, check_weights
 from hpo.search import versions
 from hpo.search.claims import Counts
@@ -60,6 +61,7 @@ class Outcome:
     data: PreparedData
     parent_run_id: str
     interrupted: bool
+    idle: bool = False  # as many trials as were asked for had finished before
 
 
 def search(options: SearchOptions, watch: Watch) -> Outcome:
@@ -164,7 +166,14 @@ class _Searching:
             source = open_study(places.storage, self.options.warm_start, places.locks, seed=0, create=False)
             self.study.warm_start(source, self.options.space)
         budget = self.study.set_budget(self.options.trials, more=self.options.adds_trials)
-        self.watch.prepared(self.data, self.study.counts().finished, budget)
+        finished = self.study.counts().finished
+        self.idle = not self.options.adds_trials and self.options.trials <= finished
+        if self.idle and self.options.trials < finished:
+            self.watch.notice(
+                f"Study {self.study.name!r} has {finished} finished trials: nothing to do for --trials "
+                f"{self.options.trials}. For more: --trials +{self.options.trials}"
+            )
+        self.watch.prepared(self.data, finished, budget)
         for notice in self.tracking.notices():
             self.watch.notice(notice)
         self.parent_run_id = self.parent_run.begin(self.saved)
@@ -174,7 +183,7 @@ class _Searching:
         found = self.tracking.find_study_run(self.study.name)
         if found is None:
             raise TrackingError(
-                f"Expected the run of study {self.study.name!r} at {self.tracking.uri}, got none: "
+                f"Expected the run of study {self.study.name!r} at {masked(self.tracking.uri)}, got none: "
                 "begin the study with hpo search."
             )
         self.parent_run_id = found
@@ -205,9 +214,11 @@ class _Searching:
             logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
             self._note_time()
             logbook.attempt(logbook.report)
-        return Outcome(self.study, self.data, self.parent_run_id, interrupted)
+        return Outcome(self.study, self.data, self.parent_run_id, interrupted, self.idle)
 
     def _run_trials(self, logbook: Logbook) -> None:
+        if self.idle:
+            return
         if self.options.workers > 1:
             with timeline.stage(timeline.LOOKING_ON):
                 self._supervise()

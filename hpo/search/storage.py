@@ -9,12 +9,14 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+from alembic.util import CommandError
 from filelock import FileLock
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
-from hpo.search.patience import PatientStorage
+from hpo.masking import masked, without_secrets
+from hpo.search.patience import PatientStorage, driver_words
 from hpo.search.versions import plain_name
 
 SUPPORTED = ("sqlite", "postgresql")
@@ -31,7 +33,7 @@ def latest_study_name(storage_url: str) -> str:
     with open_storage(storage_url) as storage, closing(storage):
         studies = storage.get_all_studies()  # optuna.get_all_study_summaries would read every trial of each
     if not studies:
-        raise StudyError(f"There is no study in {without_password(storage_url)} yet: begin one with hpo search.")
+        raise StudyError(f"There is no study in {masked(storage_url)} yet: begin one with hpo search.")
     return plain_name(max(studies, key=lambda study: study._study_id).study_name)
 
 
@@ -48,20 +50,36 @@ def no_such_study(storage_url: str, name: str) -> StudyError:
 def open_storage(url: str) -> Iterator[PatientStorage]:
     """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
     try:
-        yield PatientStorage(_connect(url))  # type: ignore[abstract]  # its methods are made in a loop
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+        storage = _connect(url)
+    except RuntimeError as error:  # Optuna's word for tables of another version than its own
+        raise _unusable(url, error, "hpo doctor says what to type") from error
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError, CommandError) as error:
+        raise _unusable(url, error, "check --storage") from error
+    yield PatientStorage(storage)  # type: ignore[abstract]  # its methods are made in a loop
+
+
+def _unusable(url: str, error: Exception, cure: str) -> StudyError:
+    reason = without_secrets(driver_words(error), url).rstrip(".")
+    if "malformed" in reason or "not a database" in reason:
+        cure += ", and hpo doctor says how to get studies back from a damaged file"
+    return StudyError(f"Expected a database for studies at {masked(url)}, which cannot be used ({reason}): {cure}.")
+
+
+def _parse(url: str) -> sqlalchemy.URL:
+    try:
+        return sqlalchemy.make_url(url)
+    except ValueError as error:  # a port that is no number, which may be the end of a password
         raise StudyError(
-            f"Expected a database for studies at {without_password(url)}, which cannot be used ({reason}): "
-            "check --storage."
+            f"Expected a database for studies at {masked(url)}, which cannot be used (its port is no number, or its "
+            "password holds @ : / or %, which are written as %40 %3A %2F %25): check --storage."
         ) from error
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
-    dialect = sqlalchemy.make_url(url).get_backend_name()
+    dialect = _parse(url).get_backend_name()
     if dialect not in SUPPORTED:
         raise StudyError(
-            f"Expected a database for studies at {without_password(url)}, which cannot be used (it is {dialect}, and "
+            f"Expected a database for studies at {masked(url)}, which cannot be used (it is {dialect}, and "
             f"hpo knows {' and '.join(SUPPORTED)}): check --storage."
         )
     return _connect_file(url) if dialect == "sqlite" else _connect_server(url)
@@ -71,16 +89,17 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
 
 
 def _connect_file(url: str) -> optuna.storages.RDBStorage:
-    if sqlalchemy.make_url(url).database in (None, "", ":memory:"):
+    database = _parse(url).database
+    if database is None or database in ("", ":memory:"):
         raise StudyError(
-            f"Expected a database for studies at {url}, which cannot be used (it is in memory, and gone with its "
-            "process): check --storage."
+            f"Expected a database for studies at {masked(url)}, which cannot be used (it is in memory, and gone with "
+            "its process): check --storage."
         )
-    file = Path(url.partition("///")[2])
+    file = Path(database)
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{file}.lock"):
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-    _write_ahead(storage)
+        _write_ahead(storage)
     return storage
 
 
@@ -100,10 +119,4 @@ def _write_ahead(storage: optuna.storages.RDBStorage) -> None:
         connection.execute("PRAGMA synchronous=NORMAL")
 
     storage.engine.dispose()
-
-
-def without_password(url: str) -> str:
-    """Return a database's URL as it may be shown."""
-    scheme, separator, rest = url.partition("://")
-    user, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"
+    storage.engine.connect().close()  # the first one turns the file over, which it does not wait for a turn to do

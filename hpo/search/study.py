@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from hpo import timeline
-from hpo.errors import BackboneError, HpoError, StudyError
+from hpo.errors import DISK_ERRORS, BackboneError, HpoError, StudyError
+from hpo.masking import without_secrets
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
 from hpo.search.glance import Glance, glance
-from hpo.search.patience import Held, PatientStorage
+from hpo.search.patience import Held, PatientStorage, StorageError
 from hpo.search.pruning import AmongLatest, build_pruner
 from hpo.search.running_trial import OutOfTime, Pruned, RunningTrial
 from hpo.search.sampling import build_sampler
@@ -84,7 +84,8 @@ class Study:
 
     @property
     def metric(self) -> str:
-        """The metric that is maximised."""
+        """The metric that is maximised. Raises StudyError."""
+        self.check_begun()
         return str(self._study.user_attrs["metric"])
 
     @property
@@ -101,6 +102,14 @@ class Study:
     def memory(self) -> dict[str, Any]:
         """What the study was begun with: attributes less those that change while it goes on."""
         return {key: value for key, value in self.attributes.items() if key not in _CHANGING}
+
+    def check_begun(self) -> None:
+        """Raise StudyError for a study that no search has bound to posters and a space: yet, or at all."""
+        if "metric" not in self._study.user_attrs:
+            raise StudyError(
+                f"Expected study {self.name!r} to have been begun by hpo search, got one that another program made, or "
+                "whose search is still starting or was stopped before it began: wait for that search, or type it again."
+            )
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in order of number."""
@@ -163,6 +172,11 @@ class Study:
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
 
+    def living_workers(self, trials: Iterable[FrozenTrial]) -> set[str]:
+        """Return the workers that run one of ``trials``, without those that are known to be dead."""
+        workers = {str(t.user_attrs.get("worker")) for t in trials if t.state == TrialState.RUNNING}
+        return {worker for worker in workers if not self._claims.is_dead(worker)}
+
     def crowned(self) -> Crowned | None:
         """Return the version that was last given the alias ``champion``."""
         crown = self.crown()
@@ -219,9 +233,14 @@ class Study:
         Where only the space has changed and all trials lie in the new one (``more`` holds it, as ``versions`` writes
         it), a new version of the study takes over, and what is returned says so. Raises StudyError.
         """
+        with self.locked("identity"):  # as many processes may begin a study at once
+            return self._bind(identity, more)
+
+    def _bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
         known = self._study.user_attrs.get("identity")
         if known is None:
-            for key, value in {**more, "identity": dict(identity)}.items():
+            # The metric last of what was given: a study that knows it is begun.
+            for key, value in {**dict(sorted(more.items(), key=_is_metric)), "identity": dict(identity)}.items():
                 self._study.set_user_attr(key, value)
             return None
         changed = [what for what in identity if identity[what] != known.get(what)]
@@ -248,7 +267,7 @@ class Study:
             study_name=latest, storage=self._storage, sampler=before.sampler, pruner=before.pruner
         )
         self._claims = Claims(self._study, self._storage, self._locks)
-        return notice or self.bind(identity, more)
+        return notice or self._bind(identity, more)
 
     def check_latest(self) -> None:
         """Raise StudyError where another search has moved the study on to a later version."""
@@ -326,11 +345,16 @@ class Study:
             except (KeyboardInterrupt, OutOfTime) as stop:
                 self._claims.give_back(trial.number, str(stop) or "interrupted")
                 raise
-            except (SQLAlchemyError, optuna.exceptions.StorageInternalError):
+            except StorageError:
                 raise
+            except optuna.exceptions.UpdateFinishedTrialError:
+                return None  # it stood still, was taken for dead, and is another worker's now
             except Pruned:
                 self._end(trial, None, TrialState.PRUNED)
             except Exception as error:
+                if _is_circumstance(error):  # which no trial is to be blamed for, and the next one would meet as well
+                    self._claims.give_back(trial.number, f"{type(error).__name__}: {error}")
+                    raise
                 self._fail(trial, error)
                 return error
             else:
@@ -344,7 +368,7 @@ class Study:
 
     def _fail(self, trial: optuna.Trial, error: Exception) -> None:
         """Fail a trial. What we refuse in a sentence of our own would be refused again; anything else may be chance."""
-        why = f"{type(error).__name__}: {error}"
+        why = without_secrets(f"{type(error).__name__}: {error}")
         with suppress(optuna.exceptions.UpdateFinishedTrialError):
             trial.set_user_attr("error", why)
         self._end(trial, None, TrialState.FAIL)
@@ -356,10 +380,17 @@ class Study:
         return self._claims.sweep()
 
     def set_budget(self, trials: int, *, more: bool = False) -> int:
-        """Ask for so many finished trials in all, or for so many more than now; return how many in all."""
-        budget = trials + (self.counts().finished if more else 0)
-        self._study.set_user_attr("budget", budget)
-        return budget
+        """Ask for so many finished trials in all, or for so many more than now; return how many in all.
+
+        As many as have finished, or fewer, ask for nothing: the budget stays what it was.
+        """
+        with self.locked("budget"):
+            finished = self.counts().finished
+            budget = trials + (finished if more else 0)
+            if budget <= finished and budget < self.budget:
+                return self.budget
+            self._study.set_user_attr("budget", budget)
+            return budget
 
     def locked(self, what: str) -> AbstractContextManager[Held]:
         """Hold a lock that all workers of this study respect."""
@@ -406,3 +437,16 @@ def open_study(
     except KeyError as error:
         raise no_such_study(storage_url, name) from error
     return Study(study, storage, locks)
+
+
+def _is_metric(item: tuple[str, Any]) -> bool:
+    return item[0] == "metric"
+
+
+def _is_circumstance(error: BaseException | None) -> bool:
+    """Whether a disk is behind an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            return True
+        error = error.__cause__
+    return False

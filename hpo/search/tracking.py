@@ -24,7 +24,8 @@ import hpo.search.mlflow_settings  # noqa: F401 - before mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from hpo.search.mlflow_connection import asking, connect, without_artifact_proxy, without_credentials
+from hpo.masking import masked
+from hpo.search.mlflow_connection import asking, connect, without_artifact_proxy
 from hpo.search.mlflow_entities import (
     MAX_TAG,
     Table,
@@ -90,7 +91,7 @@ class Tracking:
         if here.name != EXPERIMENT:
             told.append(
                 f"The MLflow experiment {EXPERIMENT!r} was deleted, so runs are kept in {here.name!r}; to go on in the "
-                f"old one, stop, and type MLFLOW_TRACKING_URI={without_credentials(self.uri)} mlflow experiments "
+                f"old one, stop, and type MLFLOW_TRACKING_URI={masked(self.uri)} mlflow experiments "
                 f"restore --experiment-id {first.experiment_id}."
             )
         return [notice for notice in told if notice is not None]

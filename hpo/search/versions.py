@@ -30,6 +30,7 @@ from hpo.search.space.search_space import SearchSpace
 
 SPACE = "space_document"  # the attribute that holds the space itself
 _OF_THE_SPACE = ("space", "weights", "backbones", SPACE)  # what a study remembers that changes with its space
+_LONGEST_NAME = 200  # report-NAME.html and what else is named after it must fit in the 255 bytes of a file's name
 _VERSIONED = re.compile(r"(.+)~(\d+)")
 
 
@@ -40,7 +41,12 @@ def plain_name(study_name: str) -> str:
 
 
 def check_name(name: str) -> None:
-    """Raise StudyError for a name that would be taken for a version."""
+    """Raise StudyError for a name that would be taken for a version, or is too long for the files named after it."""
+    if len(name.encode("utf-8", "surrogatepass")) > _LONGEST_NAME:
+        raise StudyError(
+            f"Expected a study's name of at most {_LONGEST_NAME} bytes, got one of "
+            f"{len(name.encode('utf-8', 'surrogatepass'))}, {name[:20]!r}...: name it with --study NAME."
+        )
     if plain_name(name) != name:
         raise StudyError(
             f"Expected a study's name that does not end in ~ and a number, which mark versions, got {name!r}: "

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import TracebackType
@@ -131,7 +132,7 @@ class Crew:
     def _start(self, at: int) -> SpawnProcess:
         options = replace(self._options, timeout_seconds=self._left(), workers=1)
         process = _SPAWN.Process(target=_work, args=(self._work, options, at, os.getpid(), self._share))
-        with _environment(self._settings(at)):
+        with _environment(self._settings(at)), _without_ctrl_c():
             process.start()
         self._started[at] = time.monotonic()
         return process
@@ -152,12 +153,25 @@ def _work(work: Work, options: SearchOptions, at: int, parent_pid: int, n_thread
     import torch
 
     os.setpgrp()  # Ctrl-C reaches the search alone, which then asks its workers to stop, once
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that was meant for the search, while this process began
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(n_threads)
     try:
         work(options, _Quiet(at), parent_pid)
     except HpoError as error:
         print(f"hpo: worker {at + 1}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Let processes that are started inside be deaf to Ctrl-C while they import; ours waits until the end."""
+    resource_tracker.ensure_running()  # whose own start would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from hpo.cli.app import app
 from hpo.errors import StudyError
+from hpo.search.study import open_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = "\n".join(page.read_text() for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))))
@@ -91,6 +93,35 @@ def test_an_unusable_storage_is_named_with_a_cure(tmp_path, command, storage):
     with pytest.raises(StudyError, match=r"cannot be used .*: check --storage\.$") as told:
         CliRunner().invoke(app, [command, "--storage", place], catch_exceptions=False)
     assert place in str(told.value)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["space", "default"]])
+def test_f11_an_output_that_is_full_is_one_sentence(words):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "hpo", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("hpo: Could not write its output (No space left on device)")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_f11_a_terminal_that_is_not_utf_8_gets_escapes(tmp_path, encoding):
+    url = f"sqlite:///{tmp_path}/optuna.db"
+    study = open_study(url, "字", tmp_path, 0, create=True)
+    study.bind({"metric": "f1_macro"}, {"metric": "f1_macro", "seed": 0})
+    words = [sys.executable, "-m", "hpo", "status", "--storage", url]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(words, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("字" if encoding == "utf-8" else "\\u5b57") in done.stdout.decode(encoding)
+
+
+def test_f11_a_name_too_long_for_files_is_one_sentence(tmp_path):
+    for name in ("x" * 201, "字" * 70):
+        with pytest.raises(StudyError, match="of at most 200 bytes"):
+            open_study(f"sqlite:///{tmp_path}/optuna.db", name, tmp_path, 0, create=True)
 
 
 @pytest.mark.parametrize("module", ["hpo", "hpo.cli.app"])

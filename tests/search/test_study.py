@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import optuna
 import pytest
 from filelock import FileLock
 
-from hpo.errors import BackboneError, ResourceError, StudyError
+from hpo.errors import BackboneError, DataError, ResourceError, StudyError
+from hpo.report.status import status_lines, status_of
 from hpo.search import claims
+from hpo.search.places import Places
 from hpo.search.running_trial import OutOfTime, RunningTrial
 from hpo.search.space.space import SearchSpace, load_space
 from hpo.search.storage import latest_study_name
 from hpo.search.study import Study, open_study
+from tests.postgres import Postgres
 
 
 def forever() -> bool:
@@ -279,3 +286,200 @@ def test_a_trial_that_would_not_end_in_time_waits_for_the_next_search(house: Hou
     counts = house.open().counts()
     assert (counts.running, counts.waiting, counts.finished) == (0, 1, 0)
     assert house.run(1) == [1]
+
+
+def test_u8_a_smaller_budget_than_has_finished_changes_nothing(house: House) -> None:
+    house.run(3)
+    study = house.open()
+    study.set_budget(9)
+    assert study.set_budget(2) == 9
+    assert study.set_budget(3) == 9
+    assert study.set_budget(4) == 4  # more than have finished: somebody wants fewer
+    assert study.set_budget(2, more=True) == 5
+
+
+def test_a17_a_study_that_no_search_has_begun_is_one_sentence(house: House) -> None:
+    study = house.open()
+    for ask in (study.check_begun, lambda: study.metric, lambda: status_of(study, None)):
+        with pytest.raises(StudyError, match="to have been begun by hpo search"):
+            ask()
+    study.bind({"metric": "f1_macro"}, {"metric": "f1_macro", "seed": 0})
+    assert house.open(create=False).metric == "f1_macro"
+
+
+def test_f6_a_killed_worker_is_no_worker(house: House) -> None:
+    study, locks = house.open(), house.folder / "locks"
+    study.bind({"metric": "f1_macro"}, {"metric": "f1_macro", "folds": 1, "seed": 0})
+    study.set_budget(5)
+    locks.mkdir()
+    worker = f"{socket.gethostname()}-one"
+    lost_trial(house, worker)
+    with FileLock(locks / f"{worker}.lock"):
+        alive = status_of(study, None)
+    dead = status_of(study, None)
+    assert (alive["workers"], dead["workers"]) == (1, 0)
+    assert (dead["trials_an_hour"], dead["left_seconds"]) == (None, None)
+    assert any("no worker is alive" in line for line in status_lines(dead))
+
+
+def test_a23_lock_files_of_killed_workers_are_deleted_once_their_trials_wait(house: House) -> None:
+    study, locks = house.open(), house.folder / "locks"
+    locks.mkdir()
+    worker = f"{socket.gethostname()}-dead"
+    lost_trial(house, worker)
+    (locks / f"{worker}.lock").touch()
+    assert study.requeue_lost() == [0]
+    assert list(locks.iterdir()) == []
+
+
+def test_a14_a_worker_that_stood_still_and_wakes_queues_nothing(house: House) -> None:
+    other, woke = house.open(), []
+
+    def sleeper(trial: RunningTrial) -> float:
+        trial.choose()
+        if not woke:  # meanwhile its worker is taken for dead: another one finds no lock of it
+            woke.append(trial.number)
+            [lock] = (house.folder / "locks").glob("*.lock")
+            other._claims._is_lost = lambda _: True
+            assert other.requeue_lost() == [trial.number]
+            assert lock.name
+        trial.note(epoch=1)
+        return 0.5
+
+    assert house.run(1, sleeper) == [0, 1]
+    counts = house.open().counts()
+    assert (counts.waiting, counts.failed, counts.retried, counts.complete) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OutOfTime("later"), ValueError("of its own")])
+def test_a14_nor_does_one_that_is_stopped_after_it_woke(house: House, stop: BaseException) -> None:
+    other = house.open()
+
+    def sleeper(trial: RunningTrial) -> float:
+        trial.choose()
+        if trial.number == 0:
+            other._claims._is_lost = lambda _: True
+            other.requeue_lost()
+            raise stop
+        return 0.5
+
+    if isinstance(stop, ValueError):
+        house.run(1, sleeper)
+    else:
+        with pytest.raises((KeyboardInterrupt, OutOfTime)):
+            house.run(1, sleeper)
+        house.run(1, sleeper)
+    counts = house.open().counts()
+    assert (counts.waiting, counts.retried, counts.complete) == (0, 1, 1)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a16_a_full_disk_ends_the_search_and_costs_no_recipe(house: House, space: SearchSpace, code: int) -> None:
+    house.open().enqueue_recipes(space)
+
+    def full(trial: RunningTrial) -> float:
+        trial.choose()
+        raise DataError("The cache folder could not be written: free some space.") from OSError(code, os.strerror(code))
+
+    for _ in range(4):
+        with pytest.raises(DataError, match="free some space"):
+            house.run(1, full)
+    counts = house.open().counts()
+    assert (counts.waiting, counts.failed) == (len(space.recipes), 0)
+    recipes = []
+    house.run(len(space.recipes), lambda trial: recipes.append(trial.recipe) or trial.choose().learning_rate)
+    assert sorted(recipes) == sorted(space.recipes)
+
+
+def test_a11_a_database_that_refuses_in_mid_search_is_one_sentence(house: House) -> None:
+    def damaging(trial: RunningTrial) -> float:
+        trial.choose()
+        (house.folder / "optuna.db").write_bytes(b"no database" * 1000)
+        for journal in house.folder.glob("optuna.db-*"):
+            journal.unlink()
+        trial.note(epoch=1)
+        return 0.5
+
+    with pytest.raises(StudyError, match=r"which it refuses|cannot be read") as told:
+        house.run(2, damaging)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("UPDATE study_user_attributes SET value_json = '{odb'", "a row that cannot be read"),
+        ("UPDATE trials SET state = 'ODD'", "a row that cannot be read"),
+        ("UPDATE alembic_version SET version_num = 'v9.9.9'", "no longer compatible"),
+    ],
+)
+def test_a2_a_damaged_database_is_one_sentence(house: House, damage: str, words: str) -> None:
+    house.run(1)
+    with sqlite3.connect(house.folder / "optuna.db") as connection:
+        connection.execute(damage)
+    connection.close()
+    with pytest.raises(StudyError, match=words):
+        house.open(create=False).glance()
+
+
+def test_a1_eight_who_begin_a_study_at_once_begin_one(house: House, space: SearchSpace) -> None:
+    identity = {"data set": "a", "search space": "b", "metric": "f1_macro"}
+
+    def begin(_: int) -> None:
+        study = house.open()
+        study.bind(identity, {"metric": "f1_macro"})
+        study.take_code("1", lambda _: None)
+        study.enqueue_recipes(space)
+        study.set_budget(7)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(begin, range(8)))
+    study = house.open(create=False)
+    assert (study.counts().waiting, study.budget) == (len(space.recipes), 7)
+
+
+@pytest.mark.parametrize("folder", ["100%", "a%20b", "what?", "a#b", "a b", "ü@x", "a&b=c"])
+def test_f20_a_folder_may_have_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: SearchSpace, folder: str
+) -> None:
+    place = tmp_path / folder
+    place.mkdir()
+    monkeypatch.chdir(place)
+    for variable in ("HPO_STORAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    places = Places.of(None, None, tmp_path)
+    study = open_study(places.storage, "s", places.locks, 0, create=True)
+    study.set_budget(1)
+    assert len(list(study.run(space, lambda trial: trial.choose().learning_rate, forever))) == 1
+    assert (place / "mlruns" / "optuna.db").exists()
+    assert [found.name for found in tmp_path.iterdir()] == [folder]
+
+
+def test_a11_restarts_of_postgresql_end_no_search(space: SearchSpace, tmp_path: Path, postgres: Postgres) -> None:
+    server = Postgres(postgres.binaries)
+    server.start()
+    url = server.create_database("restarted")
+
+    def work(_: int) -> list[int]:
+        study = open_study(url, "s", tmp_path, 0, create=True)
+        return [trial.number for trial in study.run(space, objective, forever)]
+
+    def objective(trial: RunningTrial) -> float:
+        trial.choose()
+        for epoch in range(1, 3):
+            with restarting:
+                server.stop(immediately=epoch % 2 == 0)
+                server.start()
+            trial.report(0.5, epoch, f"epoch {epoch}")
+        return 0.5
+
+    restarting = Lock()
+    try:
+        open_study(url, "s", tmp_path, 0, create=True).set_budget(4)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(work, range(2)))
+        counts = open_study(url, "s", tmp_path, 0, create=False).counts()
+        assert (counts.finished, counts.failed, counts.running, counts.waiting) == (4, 0, 0, 0)
+    finally:
+        server.stop()
+        server.remove()

@@ -1,17 +1,22 @@
-"""Fault G6: workers take their GPUs from those that the search may use, and no others."""
+"""What worker processes are started with: GPUs from those that the search may use (fault G6), and signals."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import pytest
 
 from hpo.search import workers
-from hpo.search.workers import Crew, parse_workers, visible_gpus
+from hpo.search.workers import Crew, _without_ctrl_c, parse_workers, visible_gpus
 
+ASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 MIG = ["MIG-1a2b", "MIG-3c4d", "MIG-5e6f"]
 
 
@@ -76,3 +81,11 @@ def test_g6_without_gpus_workers_inherit_an_empty_list(monkeypatch, tmp_path):
         for process in multiprocessing.active_children():
             process.join()
     assert [file.read_text() for file in tmp_path.iterdir()] == [""]
+
+
+def test_a23_a_process_is_deaf_to_ctrl_c_while_it_imports() -> None:
+    with _without_ctrl_c():
+        resource_tracker.getfd()  # as multiprocessing does before it spawns: its first call lets Ctrl-C through
+        started = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, check=True)
+    assert started.stdout.strip() == "True"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

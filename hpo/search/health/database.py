@@ -13,8 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy
+from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
+
+from hpo.masking import without_secrets
 
 PATIENCE_SECONDS = 5
 _POSTGRES_PORT = 5432
@@ -33,6 +36,14 @@ _CURES = {  # what a refusal says → what to do about it; the first that fits
     "load plugin": "write postgresql+psycopg:// in {option}",
 }
 _CURE = "correct {option}"
+_HEADERS_END, _AT = b"\x40\x20\x20", 21  # bytes that the header of every file of sqlite has
+_JSON = {  # what Optuna keeps as JSON
+    "study_user_attributes": "value_json",
+    "study_system_attributes": "value_json",
+    "trial_user_attributes": "value_json",
+    "trial_system_attributes": "value_json",
+    "trial_params": "distribution_json",
+}
 
 
 class Refused(Exception):
@@ -61,9 +72,60 @@ def opened(url: sqlalchemy.URL, option: str) -> Iterator[Connection]:
         with engine.connect() as connection:
             yield connection
     except (SQLAlchemyError, ImportError, OSError) as error:
-        reason = _reason(error)
-        cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE)
-        raise Refused(reason, cure.format(option=option)) from error
+        reason = without_secrets(_reason(error), url.render_as_string(hide_password=False))
+        cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE).format(option=option)
+        file = file_of(url)
+        if file is not None and "malformed" in reason:
+            cure = rescue(file, option)
+        if file is not None and "not a database" in reason and _has_headers_end(file):
+            reason, cure = "the database is damaged: its first bytes are not those of sqlite", _header_again(file)
+        raise Refused(reason, cure) from error
+
+
+def check_sound(connection: Connection, file: Path, option: str) -> None:
+    """Raise Refused where a file of sqlite is damaged: a page, or a text that should be JSON."""
+    found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(3)")]
+    if found != ["ok"]:
+        raise Refused(f"the database is damaged ({'; '.join(found)[:200]})", rescue(file, option))
+    tables = sqlalchemy.inspect(connection).get_table_names()
+    states = ", ".join(f"'{state.name}'" for state in TrialState)
+    if "trial_values" in tables:
+        odd = connection.exec_driver_sql(f"SELECT number FROM trials WHERE state NOT IN ({states})").scalars().first()
+        if odd is not None:
+            raise Refused(f"the database is damaged: trial {odd} has a state that is none", rescue(file, option))
+    for table, column in _JSON.items():
+        if table not in tables:
+            continue
+        select = f"SELECT count(*), min(rowid) FROM {table} WHERE NOT json_valid({column})"
+        n_rows, first = connection.exec_driver_sql(select).one()
+        if n_rows:
+            raise Refused(
+                f"the database is damaged: rows of {table} that should be JSON are not ({n_rows}, the first {first})",
+                f"stop every search, make a copy of the file, then type sqlite3 '{file}' "
+                f'"DELETE FROM {table} WHERE NOT json_valid({column})", or take an older copy of the file',
+            )
+
+
+def _has_headers_end(file: Path) -> bool:
+    with file.open("rb") as opened_file:
+        return opened_file.read(100)[_AT : _AT + len(_HEADERS_END)] == _HEADERS_END
+
+
+def _header_again(file: Path) -> str:
+    return (
+        "stop every search and take an older copy of the file, or make a copy and write its first bytes again: "
+        f"printf 'SQLite format 3\\0' | dd of='{file}' conv=notrunc; then type hpo doctor again"
+    )
+
+
+def rescue(file: Path, option: str) -> str:
+    """Return how to get what can be read out of a damaged file."""
+    saved = file.with_name(f"recovered-{file.name}")
+    return (
+        "stop every search and take an older copy of the file, or save what can be read: "
+        f"sqlite3 '{file}' .recover | sqlite3 '{saved}', and then name that: {option} "
+        f"{sqlalchemy.URL.create('sqlite', database=str(saved)).render_as_string()}"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -18,9 +18,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from hpo.masking import masked
 from hpo.search.health.database import Refused
 from hpo.search.health.finding import Finding, Plan, ok, problem, warning
-from hpo.search.mlflow_connection import without_credentials
 
 _TIMEOUT_SECONDS = 4
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -47,7 +47,7 @@ def check_tracking_server(plan: Plan) -> Finding | None:
     uri = plan.places.tracking_uri
     if not is_server(uri):
         return None
-    shown = without_credentials(uri)
+    shown = masked(uri)
     try:
         version = _version(uri)
         _check_artifacts(uri)

@@ -12,10 +12,19 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from hpo.search.health.database import Refused, check_can_be_made, check_writable, file_of, is_same, opened, parse
+from hpo.masking import masked
+from hpo.search.health.database import (
+    Refused,
+    check_can_be_made,
+    check_sound,
+    check_writable,
+    file_of,
+    is_same,
+    opened,
+    parse,
+)
 from hpo.search.health.finding import Finding, Plan, ok, problem
-from hpo.search.mlflow_connection import without_credentials
-from hpo.search.storage import SUPPORTED, without_password
+from hpo.search.storage import SUPPORTED
 
 _STORAGE, _TRACKING = "--storage", "--tracking-uri"
 _OPTUNA_TABLE, _MLFLOW_TABLE = "studies", "experiments"  # of which each has one from its first version on
@@ -28,7 +37,7 @@ _TWO_DATABASES = (
 def check_storage(plan: Plan) -> Finding:
     """Say whether studies can be kept where ``--storage`` says."""
     url = plan.places.storage
-    shown = without_password(url)
+    shown = masked(url)
     try:
         parsed = parse(url, _STORAGE)
         return ok("storage", f"{shown}: {_examine_storage(parsed)}")
@@ -57,6 +66,8 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
         return "will be made"
     with opened(url, option) as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
+        if file is not None:
+            check_sound(connection, file, option)
         check_writable(connection, table if table in tables else None, option)
         if table not in tables:
             _check_nobodys(tables, option, program)
@@ -85,12 +96,11 @@ def _check_schema(connection: Connection, url: sqlalchemy.URL, program: str) -> 
         return
     found = f"its tables are of version {current}, and this {program} has {head}"
     if current is None or current in {revision.revision for revision in script.walk_revisions()}:
-        raise Refused(f"{found}, a newer one", f"stop every search, make a copy, then type {upgrade} {_shown(url)}")
+        raise Refused(
+            f"{found}, a newer one",
+            f"stop every search, make a copy, then type {upgrade} {masked(url.render_as_string(hide_password=False))}",
+        )
     raise Refused(f"{found}, which does not know that", f"pip install --upgrade {program.lower()}, as whoever made it")
-
-
-def _shown(url: sqlalchemy.URL) -> str:
-    return url.render_as_string(hide_password=True)
 
 
 _MIGRATIONS = {  # where a program keeps the steps from schema to schema, and how it takes them
@@ -106,8 +116,8 @@ def check_tracking_database(plan: Plan) -> Finding | None:
         return None
     if "://" not in uri or uri.startswith("file:"):
         cure = "use --tracking-uri sqlite:///mlruns/mlflow.db"
-        return problem("tracking", f"{uri} is a folder of files, which MLflow refuses", cure)
-    shown = without_credentials(uri)
+        return problem("tracking", f"{masked(uri)} is a folder of files, which MLflow refuses", cure)
+    shown = masked(uri)
     try:
         return ok("tracking", f"{shown}: {_examine(parse(uri, _TRACKING), _TRACKING, _MLFLOW_TABLE, 'MLflow')}")
     except Refused as refused:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
 
 import psycopg
 import pytest
@@ -191,3 +192,45 @@ def test_postgresql_may_not_be_written(plan, postgres):
 def test_the_database_that_a_search_makes_is_fine(plan, tmp_path):
     connect(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts", "hpo")
     assert check_tracking_database(plan()).state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("damage", "words", "cure"),
+    [
+        ("UPDATE studies SET study_name = 'x'", "", ""),
+        ("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'x', '{odb')", "no", "json_valid"),
+        ("INSERT INTO trials (number, study_id, state) VALUES (0, 1, 'ODD')", "trial 0 has a state", ".recover"),
+    ],
+)
+def test_a2_a_damaged_row_is_found_with_a_cure(plan, copies, damage, words, cure):
+    with sqlite3.connect(copies / "optuna.db") as connection:
+        connection.execute(damage)
+    connection.close()
+    found = check_storage(plan())
+    assert (found.state == "problem") == bool(words)
+    assert words in found.words
+    assert cure in found.cure
+
+
+def test_a2_a_damaged_page_is_found_with_a_cure(plan, copies):
+    file = copies / "optuna.db"
+    content = bytearray(file.read_bytes())
+    for page in range(2, len(content) // 4096):
+        content[page * 4096 : page * 4096 + 300] = b"\xff" * 300
+    file.write_bytes(content)
+    found = check_storage(plan())
+    assert found.state == "problem"
+    assert "malformed" in found.words or "damaged" in found.words
+    assert f"sqlite3 '{file}' .recover" in found.cure
+
+
+def test_a2_a_flipped_header_is_found_and_its_cure_works(plan, copies):
+    file = copies / "optuna.db"
+    content = file.read_bytes()
+    file.write_bytes(bytes([content[0] ^ 0xFF]) + content[1:])
+    found = check_storage(plan())
+    assert "damaged" in found.words
+    typed = found.cure.partition("again: ")[2].partition("; then")[0]
+    subprocess.run(["sh", "-c", typed], check=True, capture_output=True)
+    assert file.read_bytes() == content
+    assert check_storage(plan()).state == "ok"
