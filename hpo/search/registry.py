@@ -5,6 +5,7 @@ A registered version is a bundle as a pyfunc (``registered_model.py``) among the
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from hpo.search.mlflow_entities import MAX_DESCRIPTION, as_tags, cut
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 TRIAL_TAG, VALUE_TAG, REASON_TAG = "hpo.trial", "hpo.value", "hpo.reason"
-_DIGEST_TAG = "hpo.bundle"  # SHA-256 of the description, which holds that of the weights
+_DIGEST_TAG = "hpo.bundle"  # SHA-256 of its description and weights
 
 _MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
 
@@ -154,8 +155,7 @@ class Registry:
         return next((int(version.version) for version in versions if version.name == model_name), None)
 
     def _note_digest(self, model_name: str, version: int, bundle: Path) -> None:
-        digest = file_hash(bundle / DESCRIPTION_FILE)
-        self._client.set_model_version_tag(model_name, str(version), _DIGEST_TAG, digest)
+        self._client.set_model_version_tag(model_name, str(version), _DIGEST_TAG, _digest(bundle))
 
     def _upload_model(self, run_id: str, bundle: Path) -> None:
         from hpo.search.registered_model import save  # late: it imports PyTorch, which most commands do without
@@ -181,12 +181,17 @@ class Registry:
 def _is_registered(bundle: Path, version: Version) -> bool:
     """Whether a bundle is the one that was registered; a version of an older hpo only says what its weights are."""
     try:
-        described = bundle / DESCRIPTION_FILE
-        weights = json.loads(described.read_text(encoding="utf-8")).get("fingerprints", {}).get("model")
-        noted = {described: version.tags.get(_DIGEST_TAG), bundle / WEIGHTS_FILE: weights}
-        return all(file_hash(file) == digest for file, digest in noted.items() if digest is not None)
-    except (OSError, ValueError, AttributeError):
+        if _DIGEST_TAG in version.tags:
+            return _digest(bundle) == version.tags[_DIGEST_TAG]
+        described = json.loads((bundle / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return bool(file_hash(bundle / WEIGHTS_FILE) == described["fingerprints"]["model"])
+    except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _digest(bundle: Path) -> str:
+    files = (bundle / name for name in (DESCRIPTION_FILE, WEIGHTS_FILE))
+    return hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
 
 
 def _from_a_search(model_name: str, version: ModelVersion) -> Version:

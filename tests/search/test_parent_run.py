@@ -1,0 +1,93 @@
+"""Many processes that begin one study in the same moment: one parent run, on every kind of database and server."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from mlflow import MlflowClient
+
+from hpo.search.logbook import Logbook
+from hpo.search.parent_run import close_parent_run, open_parent_run
+from hpo.search.study import open_study
+from hpo.search.tracking import open_tracking
+from tests.postgres import Postgres, free_port
+from tests.test_many_workers import wait_until_it_answers
+
+PROCESSES, ROUNDS = 8, 10
+ROUNDS_OF_SERVERS = 3  # a round asks a server a hundred times
+DATA = {"data": {"csv": "movies.csv"}, "fingerprints": {"labels": "ab12"}, "metric": "f1_macro", "synthetic": True}
+_barrier: Barrier
+
+
+def take(barrier: Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def begin(folder: Path, storage: str, uri: str, study_name: str) -> str:
+    """What every search does at its beginning, once all others are there."""
+    _barrier.wait()
+    study = open_study(storage, study_name, folder / "locks", 0, create=True)
+    study.bind({"data set": "d"}, DATA)
+    tracking = open_tracking(uri, folder / "artifacts")
+    return open_parent_run(study, tracking, {"splits": [{"label": "Drama", "train": 7}]})
+
+
+def all_begin(folder: Path, storage: str, uri: str, rounds: int = ROUNDS) -> None:
+    """Let eight processes begin one study, round after round, and look at what there is then."""
+    spawn = multiprocessing.get_context("spawn")
+    with spawn.Pool(PROCESSES, take, (spawn.Barrier(PROCESSES),)) as pool:
+        for at in range(rounds):
+            runs = pool.starmap(begin, [(folder, storage, uri, f"s{at}")] * PROCESSES, chunksize=1)
+            assert len(set(runs)) == 1
+    client = MlflowClient(uri, uri)
+    found = client.search_runs([open_tracking(uri, folder / "artifacts").experiment_id], "tags.`hpo.kind` = 'study'")
+    assert sorted(run.data.tags["hpo.study"] for run in found) == sorted(f"s{at}" for at in range(rounds))
+    for run in found:
+        assert run.data.params["metric"] == "f1_macro"
+        assert run.data.tags["hpo.metric"] == "f1_macro"
+        assert "mlflow.note.content" in run.data.tags
+        assert len(run.inputs.dataset_inputs) == 1
+
+
+def test_a1_eight_processes_begin_one_study_on_sqlite(tmp_path: Path) -> None:
+    """The databases themselves are made in the first round."""
+    all_begin(tmp_path, f"sqlite:///{tmp_path}/optuna.db", f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def server(tmp_path: Path, made_at_once) -> Iterator[str]:
+    """An MLflow server, with two processes of its own."""
+    shutil.copy(made_at_once[0] / "mlflow.db", tmp_path / "served.db")
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    words = ["--host", "127.0.0.1", "--port", f"{port}", "--workers", "2"]
+    words += ["--backend-store-uri", f"sqlite:///{tmp_path}/served.db", "--artifacts-destination", f"{tmp_path}/served"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words],
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_until_it_answers(address)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a1_a12_eight_processes_begin_one_study_on_postgresql_and_an_mlflow_server(
+    tmp_path: Path, postgres: Postgres, server: str
+) -> None:
+    all_begin(tmp_path, postgres.create_database("optuna_of_eight"), server, ROUNDS_OF_SERVERS)
