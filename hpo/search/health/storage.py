@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from hpo.search.health.database import Refused, check_can_be_made, check_writable, file_of, is_same, opened, parse
 from hpo.search.health.finding import Finding, Plan, ok, problem
 from hpo.search.mlflow_connection import without_credentials
+from hpo.search.moved_store import moved_from
 from hpo.search.storage import SUPPORTED, without_password
 
 _STORAGE, _TRACKING = "--storage", "--tracking-uri"
@@ -62,7 +63,9 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
             _check_nobodys(tables, option, program)
             return "empty, tables will be made"
         _check_schema(connection, url, program)
-    return f"writable, with the tables of this {program}"
+        before = moved_from(connection, file) if program == "MLflow" and file is not None else None
+    moved = "" if before is None else f"; moved or copied from {before}, whose files the next command looks for here"
+    return f"writable, with the tables of this {program}{moved}"
 
 
 def _check_nobodys(tables: Collection[str], option: str, program: str) -> None:
