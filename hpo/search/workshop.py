@@ -65,7 +65,7 @@ class Workshop:
 
 
 def _found(options: DataOptions, project: Path) -> DataOptions:
-    """Return where a study's posters are now, if they were moved with the project; their digests tell whether it is they."""
+    """Return where a study's posters are if they were moved with the project; their digests tell if it is they."""
     if Path(options.csv).exists():
         return options
     moved = {
