@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Barrier
@@ -27,11 +22,8 @@ from hpo.search.space.space import load_space
 from hpo.search.study import open_study
 from hpo.search.sync import sync
 from hpo.search.tracking import open_tracking
-from tests.postgres import Postgres, free_port
-from tests.test_many_workers import wait_until_it_answers
 
 PROCESSES, ROUNDS = 8, 10
-ROUNDS_OF_SERVERS = 3  # a round asks a server a hundred times
 DATA = {"data": {"csv": "movies.csv"}, "fingerprints": {"labels": "ab12"}, "metric": "f1_macro", "synthetic": True}
 _barrier: Barrier
 
@@ -70,35 +62,6 @@ def all_begin(folder: Path, storage: str, uri: str, rounds: int = ROUNDS) -> Non
 def test_a1_eight_processes_begin_one_study_on_sqlite(tmp_path: Path) -> None:
     """The databases themselves are made in the first round."""
     all_begin(tmp_path, f"sqlite:///{tmp_path}/optuna.db", f"sqlite:///{tmp_path}/mlflow.db")
-
-
-@pytest.fixture
-def server(tmp_path: Path, made_at_once) -> Iterator[str]:
-    """An MLflow server, with two processes of its own."""
-    shutil.copy(made_at_once[0] / "mlflow.db", tmp_path / "served.db")
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    words = ["--host", "127.0.0.1", "--port", f"{port}", "--workers", "2"]
-    words += ["--backend-store-uri", f"sqlite:///{tmp_path}/served.db", "--artifacts-destination", f"{tmp_path}/served"]
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *words],
-            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        wait_until_it_answers(address)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def test_a1_a12_eight_processes_begin_one_study_on_postgresql_and_an_mlflow_server(
-    tmp_path: Path, postgres: Postgres, server: str
-) -> None:
-    all_begin(tmp_path, postgres.create_database("optuna_of_eight"), server, ROUNDS_OF_SERVERS)
 
 
 def test_a12_two_parents_and_trials_written_twice_are_united(tmp_path: Path) -> None:
