@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationErr
 
 from hpo.bundle.older_formats import read_description
 from hpo.bundle.preprocessing import Preprocessing
+from hpo.bundle.trained_on import TRAINED_ON_FILE
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.errors import BundleError
 from hpo.model.hyperparameters import FUSE, Hyperparameters
@@ -24,6 +25,7 @@ DESCRIPTION_FILE = "bundle.json"
 WEIGHTS_FILE = "model.safetensors"
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "README.md"
+BUNDLE_FILES = (DESCRIPTION_FILE, WEIGHTS_FILE, GRAPH_FILE, CARD_FILE, TRAINED_ON_FILE)
 _VERSIONED = ("hpo", "torch", "timm", "numpy", "pillow")
 
 _MOST_BYTES = 2**24  # of bundle.json; one of 60 members takes 120 kB
@@ -147,12 +149,14 @@ def write_description(folder: Path, description: Description) -> None:
 
 
 def replace_folder(staged: Path, folder: Path) -> None:
-    """Put ``staged`` in the place of ``folder`` on the same disk; an older folder of that name is dropped.
+    """Put ``staged`` in the place of ``folder`` on the same disk: of an older folder, the files of a bundle go.
 
-    It is moved aside first, beside ``staged``, so that under its name there is never a part of it.
+    It is moved aside first, beside ``staged``, so that under its name there is never a part of it. What else it holds
+    is linked into ``staged`` before that, so that a kill at any moment loses none of it.
     """
     older = staged.with_name("replaced")
     if folder.exists():
+        _keep_others(folder, staged)
         folder.rename(older)
     try:
         staged.rename(folder)
@@ -161,6 +165,24 @@ def replace_folder(staged: Path, folder: Path) -> None:
             older.rename(folder)
         raise
     shutil.rmtree(older, ignore_errors=True)
+
+
+def _keep_others(folder: Path, staged: Path) -> None:
+    """Link what in ``folder`` is no file of a bundle into ``staged``."""
+    for other in folder.iterdir():
+        if other.name in BUNDLE_FILES or (staged / other.name).exists() or staged.is_relative_to(other):
+            continue
+        if other.is_dir() and not other.is_symlink():
+            shutil.copytree(other, staged / other.name, symlinks=True, copy_function=_link)
+        else:
+            _link(other, staged / other.name)
+
+
+def _link(file: Path | str, link: Path | str) -> None:
+    try:
+        os.link(file, link, follow_symlinks=False)
+    except OSError:  # a disk that knows no links
+        shutil.copy2(file, link, follow_symlinks=False)
 
 
 def load_description(folder: Path) -> Description:

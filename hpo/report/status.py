@@ -130,13 +130,20 @@ def _looks(study: Study, champion: Callable[[], Crowned | None]) -> Iterator[dic
 
 def sync_account(study: Study, done: SyncReport) -> dict[str, Any]:
     """Return what ``hpo sync --json`` prints."""
-    return {"study": study.name, "runs": asdict(done.runs), "requeued": list(done.requeued), "champion": done.champion}
+    return {
+        "study": study.name,
+        "runs": asdict(done.runs),
+        "requeued": list(done.requeued),
+        "champion": done.champion,
+        "champion_made_again": done.made_again,
+        "closed": done.closed,
+    }
 
 
 def print_sync(study: Study, done: SyncReport) -> None:
     """Say what was done."""
     runs, console = done.runs, Console()
-    if runs.nothing and not done.requeued:
+    if done.nothing:
         console.print(f"MLflow agrees with study {study.name}: nothing to do.", highlight=False)
         return
     console.print(
@@ -144,3 +151,9 @@ def print_sync(study: Study, done: SyncReport) -> None:
         f"{runs.uploaded} files taken from the spool; {len(done.requeued)} lost trials wait again.",
         highlight=False,
     )
+    if runs.united:
+        console.print(f"  {runs.united} runs were put under the study's one run, or deleted as its double.")
+    if done.made_again:
+        console.print(f"  The champion is trial {done.champion}, trained again and registered.", highlight=False)
+    if done.closed:
+        console.print("  The study's run was closed, since no trial runs any more.")

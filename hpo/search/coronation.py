@@ -78,7 +78,12 @@ class Coronation:
         if leader is None or run_id is None:
             return  # no trial is complete, or hpo sync has yet to write its run
         reason = self._lead_over_others(leader)
-        if champion is None or champion.trial_number != leader.number or not self._same_data(champion):
+        if (
+            champion is None
+            or champion.trial_number != leader.number
+            or not self._same_data(champion)
+            or not self._tracking.registry.is_whole(champion)
+        ):
             self._crown(leader.number, run_id, self._workshop.train_again(leader), reason)
             return
         self._study.note_crowned({"version": champion.version, "run_id": champion.run_id, "reason": reason})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hpo.data.shards import Array
 from hpo.decision.ensemble import MAX_MEMBERS, Limits, Step, claimed, select
 from hpo.decision.ensemble import Ensemble as Choice
 from hpo.decision.thresholds import Thresholds, fit
+from hpo.errors import BundleError
 from hpo.model.classifier import Classifier
 from hpo.model.ensemble import Ensemble, Network
 from hpo.model.hyperparameters import Hyperparameters
@@ -172,6 +174,7 @@ def _trained(trial: FrozenTrial, workshop: Workshop) -> tuple[Network, Array]:
     with tempfile.TemporaryDirectory() as folder:
         kept = None if run_id is None else download_network(workshop.tracking, run_id, Path(folder))
         if kept is not None and probabilities is not None:
-            return load_classifier(kept, load_description(kept)), probabilities
+            with suppress(BundleError):  # damaged: as good as not kept
+                return load_classifier(kept, load_description(kept)), probabilities
     result = workshop.train_again(trial)
     return result.network, result.val_probabilities

@@ -57,32 +57,66 @@ def export_best(
     """Write the champion of ``study`` to ``out``, with what it scores on the test posters in its description.
 
     With ``onnx`` the same network lies beside it as a graph of that precision, compared on the test posters.
-    Where the registry has none, since it refused or its name belongs to somebody else's model, the study's leader is
-    trained again, to the same result. Raises StudyError when no trial is complete yet, BundleError when ``out`` is
-    something else than a bundle.
+    Where the registry has none, since it refused or its name belongs to another model, or where its files cannot be
+    read or are not those that were registered, the study's leader is trained again, to the same result. Raises
+    StudyError when no trial is complete yet, BundleError when ``out`` is something else than a bundle, TrackingError
+    where the champion's files are not at hand and neither are the posters to train it again.
     """
     champion, leader = _registered(study, tracking), study.leader()
-    if champion is None and leader is not None:
-        return _export_leader(leader, Workshop.reopen(study, tracking, places, phase), out, phase, min_labels, onnx)
-    if champion is None:
-        raise StudyError(f"Study {study.name!r} has no complete trial to export yet: go on with hpo search.")
-    title = f"version {champion.version}, trial {champion.trial_number}"
+    if champion is None and leader is None:
+        raise StudyError(f"Study {study.name!r} has no complete trial to export yet: continue with hpo search.")
     with _staged(out) as staged:
-        tracking.registry.download_bundle(study.name, staged)
-        described = load_description(staged)
-        described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
-        _describe(staged, described)
-        untested, data = None, None
-        try:
-            workshop = Workshop.reopen(study, tracking, places, phase)
-        except (DataError, StudyError) as error:
-            untested = str(error)
+        refusal = None if champion is None else _download(study, tracking, staged)
+        if champion is not None and refusal is None:
+            title = f"version {champion.version}, trial {champion.trial_number}"
+            untested = _judge_champion(staged, champion, study, tracking, places, phase, min_labels, onnx)
+        elif leader is None:
+            raise refusal or StudyError(f"Study {study.name!r} has no complete trial to train again.")
         else:
-            data, trial = workshop.data, study.trial(champion.trial_number)
-            claimed = {} if trial is None else claims(described, trial, workshop, phase)  # None: of a study of before
-            _judge(staged, data, claimed, phase)
-        _add_graph(staged, data, onnx, phase)
+            try:
+                workshop = Workshop.reopen(study, tracking, places, phase)
+            except (DataError, StudyError) as error:
+                raise refusal or error from error
+            why = "" if champion is None else f", since the files of version {champion.version} are missing or damaged"
+            title, untested = f"trial {leader.number}, trained again{why}", None
+            _train_leader(staged, leader, workshop, phase, min_labels, onnx)
     return Exported(out, title, load_description(out), untested)
+
+
+def _download(study: Study, tracking: Tracking, staged: Path) -> TrackingError | None:
+    """Copy the champion's bundle to ``staged``, or return why it cannot be had."""
+    try:
+        tracking.registry.download_bundle(study.name, staged)
+    except TrackingError as error:
+        return error
+    return None
+
+
+def _judge_champion(
+    staged: Path,
+    champion: Version,
+    study: Study,
+    tracking: Tracking,
+    places: Places,
+    phase: Phase,
+    min_labels: int,
+    onnx: Precision | None,
+) -> str | None:
+    """Score the champion's bundle in ``staged`` on the test posters, or return why it cannot be."""
+    described = load_description(staged)
+    described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
+    _describe(staged, described)
+    untested, data = None, None
+    try:
+        workshop = Workshop.reopen(study, tracking, places, phase)
+    except (DataError, StudyError) as error:
+        untested = str(error)
+    else:
+        data, trial = workshop.data, study.trial(champion.trial_number)
+        claimed = {} if trial is None else claims(described, trial, workshop, phase)  # None: of a study of before
+        _judge(staged, data, claimed, phase)
+    _add_graph(staged, data, onnx, phase)
+    return untested
 
 
 def _registered(study: Study, tracking: Tracking) -> Version | None:
@@ -92,18 +126,16 @@ def _registered(study: Study, tracking: Tracking) -> Version | None:
         return None
 
 
-def _export_leader(
-    leader: FrozenTrial, workshop: Workshop, out: Path, phase: Phase, min_labels: int, onnx: Precision | None
-) -> Exported:
-    """Train the study's leader again and write it to ``out``."""
-    with _staged(out) as staged:
-        result = workshop.train_again(leader)
-        described = workshop.describe(result)
-        described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
-        save_bundle(staged, described, result.network, card="", digests=digests_of(workshop.data))
-        _judge(staged, workshop.data, claims(described, leader, workshop, phase), phase)
-        _add_graph(staged, workshop.data, onnx, phase)
-    return Exported(out, f"trial {leader.number}, trained again", load_description(out))
+def _train_leader(
+    staged: Path, leader: FrozenTrial, workshop: Workshop, phase: Phase, min_labels: int, onnx: Precision | None
+) -> None:
+    """Train the study's leader again and write it to ``staged``."""
+    result = workshop.train_again(leader)
+    described = workshop.describe(result)
+    described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
+    save_bundle(staged, described, result.network, card="", digests=digests_of(workshop.data))
+    _judge(staged, workshop.data, claims(described, leader, workshop, phase), phase)
+    _add_graph(staged, workshop.data, onnx, phase)
 
 
 def export_ensemble(

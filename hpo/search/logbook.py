@@ -38,6 +38,7 @@ class Synced:
     mended: int = 0  # runs of another state, or without their metrics
     removed: int = 0  # second runs of one trial
     uploaded: int = 0  # files of trials that had waited in the spool
+    united: int = 0  # runs that had another parent than the study's, and second parents
 
     @property
     def nothing(self) -> bool:
@@ -64,6 +65,11 @@ class Logbook:
         self._refused = False  # by the registry
         self._report_after = 0.0
 
+    @property
+    def parent_run_id(self) -> str:
+        """The run of the study, which ``sync`` may have found to be another one."""
+        return self._parent
+
     def attempt(self, act: Callable[[], object]) -> bool:
         """Do what asks something of MLflow, and say whether it was done; not at all while MLflow is away."""
         if time.monotonic() < self._away_until:
@@ -71,13 +77,18 @@ class Logbook:
             return False
         try:
             with timeline.stage("MLflow"):
+                if self._behind:
+                    self._tracking.check_answers()  # or every trial would wait for a server that accepts and is silent
                 act()
         except TrackingError as error:
-            if not self._behind:
-                self._notice(f"{error} The search goes on; hpo sync writes what is missing.")
-            self._away_until, self._behind = time.monotonic() + _AWAY_SECONDS, True
+            self._miss(error)
             return False
         return True
+
+    def _miss(self, error: TrackingError) -> None:
+        if not self._behind:
+            self._notice(f"{error} The search goes on; hpo sync writes what is missing.")
+        self._away_until, self._behind = time.monotonic() + _AWAY_SECONDS, True
 
     def crown(self, act: Callable[[], object]) -> None:
         """Do what asks something of the registry; where that alone refuses, say so once, and runs are still written."""
@@ -87,6 +98,11 @@ class Logbook:
             with timeline.stage("crowning"):
                 act()
         except TrackingError as error:
+            try:
+                self._tracking.check_answers()
+            except TrackingError as away:
+                self._miss(away)
+                return
             if not self._refused:
                 self._refused = True
                 self._notice(f"{error} The search goes on; hpo export-best trains its best trial again.")
@@ -144,6 +160,7 @@ class Logbook:
         return done
 
     def _sync(self) -> Synced:
+        self._parent, united = self._tracking.unite(self._study.name, self._parent)
         runs = self._tracking.trial_runs(self._parent)
         created = mended = removed = uploaded = 0
         for trial in self._study.trials():
@@ -157,18 +174,23 @@ class Logbook:
             if mine is None:
                 self._write(trial, None)
                 created += 1
-            elif mine.state != TrialRecord.of(trial).state or not mine.has_ended or self._files(trial.number):
+                continue
+            if mine.run_id != self._study.run_id(trial):
+                self._study.note_run(trial.number, mine.run_id)
+            if mine.state != TrialRecord.of(trial).state or not mine.has_ended or self._files(trial.number):
                 self._write(trial, mine.run_id)
                 mended += mine.state != TrialRecord.of(trial).state or not mine.has_ended
-        return Synced(created, mended, removed, uploaded)
+        return Synced(created, mended, removed, uploaded, united)
 
     def _split(self, trial: FrozenTrial, runs: Sequence[LoggedRun]) -> tuple[LoggedRun | None, list[LoggedRun]]:
         """Return the run of a trial, and others that a killed worker left."""
         noted = self._study.run_id(trial)
         if not trial.state.is_finished() and noted is None:
             return None, []  # its run may have been opened in this moment
-        mine = next((run for run in runs if run.run_id == noted), runs[0] if runs else None)
-        return mine, [run for run in runs if run is not mine]
+        # The run that its worker opened holds its files and versions; one that was written later holds what it says.
+        by_worker = str(trial.user_attrs.get("run_id"))
+        preferred = sorted(runs, key=lambda run: (run.run_id != by_worker, run.run_id != noted))
+        return next(iter(preferred), None), preferred[1:]
 
     def _write(self, trial: FrozenTrial, run_id: str | None) -> None:
         record = TrialRecord.of(trial)

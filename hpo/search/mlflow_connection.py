@@ -1,7 +1,9 @@
 """First contact with MLflow, and what it refuses as one sentence with a cure.
 
-MLflow goes on asking for minutes where nobody answers. Here first contact fails within seconds, at the price that a
-server which is just starting is called absent; once connected, a search has all of MLflow's patience.
+MLflow asks again for minutes where no server answers. Here first contact fails within seconds, at the price that a
+server which is just starting is called absent; later a server that is gone costs a few seconds, and one that accepts
+connections without answering a minute and a half, since what could not be written then is written later (`logbook.py`).
+Environment variables of MLflow that a user has set are left as they are.
 """
 
 from __future__ import annotations
@@ -29,8 +31,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from hpo.errors import TrackingError
 from hpo.masking import masked, without_secrets
 from hpo.search.mlflow_entities import cut
+from hpo.search.moved_store import follow_folder
 
+# MLflow's own patience is four minutes where a server is gone, in which a trial would stand still.
+_PATIENCE = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
+os.environ.update({key: value for key, value in _PATIENCE.items() if key not in os.environ})  # MLflow asks it each time
 _CURES = {
     "is locked": "let the other process that writes to it finish, then type the command again",
     "not a database": "name another file with --tracking-uri sqlite:////absolute/path/mlflow.db",
@@ -59,11 +69,14 @@ def connect(uri: str, artifact_root: Path | None, experiment: str) -> tuple[Mlfl
     _refuse_file_store(uri)
     over_http = uri.startswith(("http://", "https://"))
     location = None if over_http or artifact_root is None else artifact_root.resolve().as_uri()
-    with asking(uri, "be opened"), _impatient():
+    with asking(uri, "be opened"), impatient():
         if not over_http:
             _prepare_database(sqlalchemy.make_url(uri), location)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        return client, _experiment_id(client, experiment, location)
+        experiment_id = _experiment_id(client, experiment, location)
+        if not over_http:
+            _follow_folder(sqlalchemy.make_url(uri), experiment_id)
+        return client, experiment_id
 
 
 def without_artifact_proxy(uri: str, location: str) -> str | None:
@@ -95,6 +108,13 @@ def _prepare_database(url: sqlalchemy.URL, location: str | None) -> None:
         if is_sqlite:
             connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     engine.dispose()
+
+
+def _follow_folder(url: sqlalchemy.URL, experiment_id: str) -> None:
+    if url.get_backend_name() == "sqlite" and Path(url.database or "").is_file():
+        engine = sqlalchemy.create_engine(url)
+        follow_folder(engine, experiment_id)
+        engine.dispose()
 
 
 def _create_sqlite(file: Path, location: str | None) -> None:
@@ -155,12 +175,11 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
-    """Make first contact fail within seconds; later, a server that restarts is worth MLflow's patience."""
-    added = {key: value for key, value in _FIRST_CONTACT.items() if key not in os.environ}
-    os.environ.update(added)
+def impatient() -> Iterator[None]:
+    """Let a server that does not answer be given up within seconds inside."""
+    ours = {key: os.environ[key] for key, value in _PATIENCE.items() if os.environ.get(key) == value}
+    os.environ.update({key: value for key, value in _FIRST_CONTACT.items() if key in ours})
     try:
         yield
     finally:
-        for key in added:
-            os.environ.pop(key, None)
+        os.environ.update(ours)

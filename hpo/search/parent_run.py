@@ -6,6 +6,9 @@ once, when a search ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
 from hpo.data.account import group_rows, split_rows
 from hpo.data.prepare import SavedSplit
 from hpo.search.figures.decisions import decision_figures
@@ -13,9 +16,34 @@ from hpo.search.figures.progress import progress_figure
 from hpo.search.figures.study import study_figures
 from hpo.search.mlflow_entities import Table
 from hpo.search.record import state_name
+from hpo.search.study import Study
 from hpo.search.study_note import posters_note, study_note
 from hpo.search.summary import backbone_rows, leaderboard_rows, threshold_rows
+from hpo.search.tracking import Tracking
 from hpo.search.workshop import Workshop
+
+
+def open_parent_run(
+    study: Study,
+    tracking: Tracking,
+    tables: Mapping[str, Table] | None = None,
+    files: Mapping[str, Sequence[Path]] | None = None,
+) -> str:
+    """Return the id of the study's run, which is created, with all that it says, by one process of those that ask."""
+    attributes = study.attributes
+    tags = {"hpo.metric": study.metric, "hpo.synthetic": str(attributes.get("synthetic", False)).lower()}
+    with study.locked("parent run"):
+        run_id = tracking.study_run(study.name, study.memory, tags, tables or {}, files or {}, attributes)
+        tracking.note(run_id, study_note(study, tracking.experiment_id))
+    return run_id
+
+
+def close_parent_run(study: Study, tracking: Tracking, run_id: str, interrupted: bool) -> None:
+    """End the study's run, unless other machines still run trials of it."""
+    counts, best, metric = study.counts(), study.best(), study.metric
+    status = "KILLED" if interrupted and counts.finished < study.budget else "FINISHED"
+    metrics = {f"best/{metric}": best.value} if best is not None and best.value else {}
+    tracking.finish_study(run_id, "RUNNING" if counts.running else status, metrics)
 
 
 class ParentRun:
@@ -27,18 +55,9 @@ class ParentRun:
 
     def begin(self, saved: SavedSplit) -> str:
         """Open the run, or go on with it, and return its id."""
-        attributes = self._study.attributes
-        run_id = self._tracking.study_run(
-            self._study.name,
-            params=self._study.memory,
-            tags={"hpo.metric": self._study.metric, "hpo.synthetic": str(attributes["synthetic"]).lower()},
-            tables=self._tables(),
-            files={"split": [saved.file, saved.picture]},
-            data=attributes,
-        )
         self._study.note_posters(posters_note(self._data, self._workshop.baselines))
-        self._tracking.note(run_id, study_note(self._study, self._tracking.experiment_id))
-        return run_id
+        files = {"split": [saved.file, saved.picture]}
+        return open_parent_run(self._study, self._tracking, self._tables(), files)
 
     def draw(self, run_id: str) -> None:
         """Log how the study went, and how its leader decides, unless that was drawn of the same trials already."""
@@ -59,11 +78,8 @@ class ParentRun:
         self._study.note_drawn(drawn_of)
 
     def close(self, run_id: str, interrupted: bool) -> None:
-        """End the run, unless other machines go on."""
-        counts, best, metric = self._study.counts(), self._study.best(), self._study.metric
-        status = "KILLED" if interrupted and counts.finished < self._study.budget else "FINISHED"
-        metrics = {f"best/{metric}": best.value} if best is not None and best.value else {}
-        self._tracking.finish_study(run_id, "RUNNING" if counts.running else status, metrics)
+        """End the run, unless other machines still run trials."""
+        close_parent_run(self._study, self._tracking, run_id, interrupted)
 
     def _tables(self) -> dict[str, Table]:
         """Those of trials are there once one is complete."""

@@ -5,6 +5,8 @@ A registered version is a bundle as a pyfunc (``registered_model.py``) among the
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from hpo.bundle.description import DESCRIPTION_FILE, WEIGHTS_FILE, file_hash, replace_folder
 from hpo.errors import TrackingError
 from hpo.masking import masked
 from hpo.search.mlflow_connection import asking
@@ -25,6 +28,7 @@ from hpo.search.mlflow_entities import MAX_DESCRIPTION, as_tags, cut
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 TRIAL_TAG, VALUE_TAG, REASON_TAG = "hpo.trial", "hpo.value", "hpo.reason"
+_DIGEST_TAG = "hpo.bundle"  # SHA-256 of its description and weights
 
 _MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
 
@@ -60,7 +64,8 @@ class Registry:
 
         The version that had it becomes the ``challenger``: the next best, to fall back on or to compare with.
         ``tags`` must hold ``hpo.value``, the trial's value; ``reason`` is why it takes the alias. A run is registered
-        once: a version that was made before, or whose alias a kill prevented, is found again.
+        once: a version that was made before, or whose alias a kill prevented, is found again, and its files are
+        written again where they cannot be read or are not those that were registered.
         """
         with asking(self.uri, f"register trial {trial_number} as {model_name!r}"):
             version = self._version_of(model_name, run_id)
@@ -68,10 +73,14 @@ class Registry:
                 self._upload_model(run_id, bundle)
                 all_tags = {**tags, TRIAL_TAG: str(trial_number)}
                 version = self._create_version(model_name, run_id, all_tags, description)
+                self._note_digest(model_name, version, bundle)
+            elif not self.is_whole(self.version(model_name, "", str(version))):
+                self._upload_model(run_id, bundle)
+                self._note_digest(model_name, version, bundle)
             self._client.set_model_version_tag(model_name, str(version), REASON_TAG, reason)
             before = self._aliased(model_name, CHAMPION)
             self._client.set_registered_model_alias(model_name, CHAMPION, str(version))
-            if before is not None and before.version != version:
+            if before is not None and before.tags.get(TRIAL_TAG) != str(trial_number):
                 self._client.set_registered_model_alias(model_name, CHALLENGER, str(before.version))
         return version
 
@@ -98,14 +107,31 @@ class Registry:
 
     def download_version(self, model_name: str, alias: str, version: str, out: Path) -> Path:
         """Copy the bundle of a version into the folder ``out``, and return where it is."""
-        found = self.version(model_name, alias, version)
-        with asking(self.uri, f"copy version {found.version} of {model_name!r}"):
-            return Path(self._client.download_artifacts(found.run_id, _BUNDLE, str(out)))
+        return self._download(model_name, self.version(model_name, alias, version), out)
+
+    def is_whole(self, version: Version) -> bool:
+        """Say whether the files of a version can be read and are those that were registered."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with asking(self.uri, f"read version {version.version}"):
+                    found = self._client.download_artifacts(version.run_id, _BUNDLE, folder)
+            except TrackingError:
+                return False
+            return _is_registered(Path(found), version)
+
+    def _download(self, model_name: str, version: Version, out: Path) -> Path:
+        with asking(self.uri, f"copy version {version.version} of {model_name!r}"):
+            found = Path(self._client.download_artifacts(version.run_id, _BUNDLE, str(out)))
+        if not _is_registered(found, version):
+            raise TrackingError(
+                f"Expected the files of version {version.version} of {model_name!r} as they were registered, got "
+                f"others at {masked(self.uri)} (run {version.run_id}): type hpo sync --study {model_name} "
+                "to train it again."
+            )
+        return found
 
     def download_bundle(self, model_name: str, out: Path) -> None:
         """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
-        from hpo.bundle.description import replace_folder
-
         champion = self.champion(model_name)
         if champion is None:
             raise TrackingError(
@@ -115,8 +141,7 @@ class Registry:
         with asking(self.uri, f"copy the champion of {model_name!r} to {out}"):
             out.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=out.parent, prefix=".champion-") as temporary:
-                staged = self._client.download_artifacts(champion.run_id, _BUNDLE, temporary)
-                replace_folder(Path(staged), out)
+                replace_folder(self._download(model_name, champion, Path(temporary)), out)
 
     def _aliased(self, model_name: str, alias: str) -> ModelVersion | None:
         try:
@@ -129,6 +154,9 @@ class Registry:
     def _version_of(self, model_name: str, run_id: str) -> int | None:
         versions = self._client.search_model_versions(f"run_id = '{run_id}'")
         return next((int(version.version) for version in versions if version.name == model_name), None)
+
+    def _note_digest(self, model_name: str, version: int, bundle: Path) -> None:
+        self._client.set_model_version_tag(model_name, str(version), _DIGEST_TAG, _digest(bundle))
 
     def _upload_model(self, run_id: str, bundle: Path) -> None:
         from hpo.search.registered_model import save  # late: it imports PyTorch, which most commands do without
@@ -149,6 +177,22 @@ class Registry:
             model_name, source, run_id, as_tags(tags), description=described, await_creation_for=0
         )
         return int(version.version)
+
+
+def _is_registered(bundle: Path, version: Version) -> bool:
+    """Whether a bundle is the one that was registered; a version of an older hpo only says what its weights are."""
+    try:
+        if _DIGEST_TAG in version.tags:
+            return _digest(bundle) == version.tags[_DIGEST_TAG]
+        described = json.loads((bundle / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return bool(file_hash(bundle / WEIGHTS_FILE) == described["fingerprints"]["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digest(bundle: Path) -> str:
+    files = (bundle / name for name in (DESCRIPTION_FILE, WEIGHTS_FILE))
+    return hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
 
 
 def _from_a_search(model_name: str, version: ModelVersion) -> Version:

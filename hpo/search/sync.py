@@ -9,6 +9,7 @@ from hpo.data.images import Phase
 from hpo.errors import DataError, StudyError
 from hpo.search.coronation import Coronation
 from hpo.search.logbook import Logbook, Synced
+from hpo.search.parent_run import close_parent_run, open_parent_run
 from hpo.search.places import Places
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
@@ -22,36 +23,52 @@ class SyncReport:
     runs: Synced
     requeued: tuple[int, ...]  # trials of dead workers, which wait again
     champion: int | None  # the trial that has the alias
+    made_again: bool = False  # the champion: another trial had the alias, or its files could not be read
+    closed: bool = False  # the study's run, which had the status of one that is being searched
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all agreed already."""
+        return self.runs.nothing and not (self.requeued or self.made_again or self.closed)
 
 
 def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> SyncReport:
-    """Mend trials, runs and the champion of ``study``. Safe at any time, also twice, also while others search.
+    """Repair trials, runs and the champion of ``study``. Safe at any time, also twice, also while others search.
 
     Raises TrackingError where MLflow cannot be reached.
     """
     requeued = study.requeue_lost()
-    parent = tracking.find_study_run(study.name)
-    if parent is None:
-        parent = tracking.study_run(study.name, study.memory, {"hpo.metric": study.metric}, {}, {}, study.attributes)
-        tracking.finish_study(parent, "RUNNING" if study.counts().running else "FINISHED", {})
+    parent = tracking.find_study_run(study.name) or open_parent_run(study, tracking)
     logbook = Logbook(study, tracking, parent, places.spool(study.name), notice)
     runs = logbook.sync()
     leader = study.leader()
     champion = tracking.registry.champion(study.name)
-    if leader is not None and (champion is None or champion.trial_number != leader.number):
-        _crown(study, tracking, places, phase, notice)
+    made_again = False
+    if leader is not None and (
+        champion is None or champion.trial_number != leader.number or not tracking.registry.is_whole(champion)
+    ):
+        made_again = _crown(study, tracking, places, phase, notice)
         champion = tracking.registry.champion(study.name)
     if champion is not None:
         study.note_crowned({"version": champion.version, "run_id": champion.run_id})
-    logbook.attempt(logbook.report)
-    return SyncReport(runs, tuple(requeued), None if champion is None else champion.trial_number)
+    closed = logbook.attempt(logbook.report) and _close(study, tracking, logbook.parent_run_id)
+    return SyncReport(runs, tuple(requeued), None if champion is None else champion.trial_number, made_again, closed)
 
 
-def _crown(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> None:
-    """Train the leader again, to the same result, and register it."""
+def _close(study: Study, tracking: Tracking, parent: str) -> bool:
+    """End the study's run where no trial runs and MLflow was away when its search ended; say whether that was so."""
+    if study.counts().running or not tracking.study_is_open(parent):
+        return False
+    close_parent_run(study, tracking, parent, interrupted=True)
+    return True
+
+
+def _crown(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> bool:
+    """Train the leader again, to the same result, and register it; say whether that could be done."""
     try:
         workshop = Workshop.reopen(study, tracking, places, phase)
     except (DataError, StudyError) as error:
         notice(f"{error} So its leader cannot be trained again, and the champion stays as it is.")
-        return
+        return False
     Coronation(workshop).settle()
+    return True

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from hpo.masking import masked
-from hpo.search.mlflow_connection import asking, connect, without_artifact_proxy
+from hpo.search.mlflow_connection import asking, connect, impatient, without_artifact_proxy
 from hpo.search.mlflow_entities import (
     MAX_TAG,
     Table,
@@ -108,7 +108,8 @@ class Tracking:
         """Return the id of the study's parent run, running from now on; a resumed study gets its old one.
 
         Params are logged once, since MLflow lets none change; tags, tables and files (by the folder among the
-        artifacts) are brought up to date. ``data`` holds what the study remembers of its posters.
+        artifacts) are brought up to date. ``data`` holds what the study remembers of its posters. MLflow has no way to
+        do any of this only where it is not done yet, so the caller holds the study's lock (``parent_run.py``).
         """
         with asking(self.uri, f"open the run of study {study_name!r}"):
             run = self._parent_run(study_name) or self._create_parent_run(study_name)
@@ -122,6 +123,32 @@ class Tracking:
                 for path in paths:
                     self._client.log_artifact(run_id, str(path), artifact_path=folder)
         return run_id
+
+    def check_answers(self) -> None:
+        """Raise TrackingError, within seconds, where MLflow does not answer."""
+        with asking(self.uri, "answer"), impatient():
+            self._client.get_experiment(self.experiment_id)
+
+    def study_is_open(self, run_id: str) -> bool:
+        """Say whether a parent run has the status of one that is being searched."""
+        with asking(self.uri, "look at the run of the study"):
+            return str(self._client.get_run(run_id).info.status) == "RUNNING"
+
+    def unite(self, study_name: str, parent_run_id: str) -> tuple[str, int]:
+        """Put the trials of a study under one parent run; return its id, and how many runs were moved or deleted.
+
+        Searches of an older hpo that began one study in the same moment left several parents, and a parent that was
+        deleted leaves its trials without one. The oldest parent stays, as ``find_study_run`` finds it.
+        """
+        with asking(self.uri, f"unite the runs of study {study_name!r}"):
+            parents = self._parent_runs(study_name)
+            parent = str(parents[0].info.run_id) if parents else parent_run_id
+            strays = [run for run in self._trial_runs_of(study_name) if run.data.tags.get(_PARENT_TAG) != parent]
+            for run in strays:
+                self._client.set_tag(run.info.run_id, _PARENT_TAG, parent)
+            for run in parents[1:]:
+                self._client.delete_run(run.info.run_id)
+        return parent, len(strays) + len(parents[1:])
 
     def find_study_run(self, study_name: str) -> str | None:
         """Return the id of the study's parent run, or None where this MLflow has none."""
@@ -241,18 +268,23 @@ class Tracking:
             return Path(self._client.download_artifacts(run_id, path, str(folder)))
 
     def _parent_run(self, study_name: str) -> Run | None:
-        """The oldest, if two processes made one. MLflow's filters cannot quote every name: compare here."""
+        return next(iter(self._parent_runs(study_name)), None)
+
+    def _parent_runs(self, study_name: str) -> list[Run]:
+        """The oldest first. MLflow's filters cannot quote every name: compare here."""
         runs = self._search(f"tags.`{KIND_TAG}` = 'study'")
-        mine = [run for run in runs if run.data.tags[STUDY_TAG] == study_name]
-        return min(mine, key=lambda run: (run.info.start_time, run.info.run_id), default=None)
+        mine = [run for run in runs if run.data.tags.get(STUDY_TAG) == study_name]
+        return sorted(mine, key=lambda run: (run.info.start_time, run.info.run_id))
+
+    def _trial_runs_of(self, study_name: str) -> list[Run]:
+        """The runs of a study's trials, whatever their parent. An experiment may hold thousands of other studies'."""
+        mine = f" and tags.`{STUDY_TAG}` = '{study_name}'" if study_name.replace(" ", "").isalnum() else ""
+        runs = self._search(f"tags.`{KIND_TAG}` = 'trial'{mine}")
+        return [run for run in runs if run.data.tags.get(STUDY_TAG) == study_name]
 
     def _create_parent_run(self, study_name: str) -> Run:
         tags = as_tags({KIND_TAG: "study", STUDY_TAG: study_name})
-        created = self._client.create_run(self.experiment_id, tags=tags, run_name=study_name)
-        oldest = self._parent_run(study_name) or created
-        if oldest.info.run_id != created.info.run_id:  # another process made one in the same moment
-            self._client.delete_run(created.info.run_id)
-        return oldest
+        return self._client.create_run(self.experiment_id, tags=tags, run_name=study_name)
 
     def _study_name(self, parent_run_id: str) -> str:
         if parent_run_id not in self._study_names:

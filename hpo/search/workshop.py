@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
@@ -39,7 +40,7 @@ class Workshop:
     @classmethod
     def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> Workshop:
         """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
-        options = DataOptions.model_validate(study.attributes["data"])
+        options = _found(DataOptions.model_validate(study.attributes["data"]), places.state_dir.parent)
         data = prepare_data(options, places.cache_dir, phase)
         if data.fingerprints != study.attributes["fingerprints"]:
             raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
@@ -61,3 +62,21 @@ class Workshop:
     def describe(self, result: TrialResult) -> Description:
         """Describe a trial's network as a bundle does."""
         return describe(self.study.attributes, self.data, self.baselines, result)
+
+
+def _found(options: DataOptions, project: Path) -> DataOptions:
+    """Return where a study's posters are if they were moved with the project; their digests tell if it is they."""
+    if Path(options.csv).exists():
+        return options
+    moved = {
+        name: here
+        for name in ("csv", "images")
+        if (path := getattr(options, name)) is not None and (here := _alongside(Path(path), project)) is not None
+    }
+    return options.model_copy(update=moved) if "csv" in moved else options
+
+
+def _alongside(path: Path, project: Path) -> Path | None:
+    """The longest end of ``path`` that exists below ``project``."""
+    ends = (project.joinpath(*path.parts[at:]) for at in range(1, len(path.parts)))
+    return next((end for end in ends if end.exists()), None)

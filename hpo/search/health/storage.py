@@ -24,6 +24,7 @@ from hpo.search.health.database import (
     parse,
 )
 from hpo.search.health.finding import Finding, Plan, ok, problem
+from hpo.search.moved_store import moved_from
 from hpo.search.storage import SUPPORTED
 
 _STORAGE, _TRACKING = "--storage", "--tracking-uri"
@@ -73,7 +74,9 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
             _check_nobodys(tables, option, program)
             return "empty, tables will be made"
         _check_schema(connection, url, program)
-    return f"writable, with the tables of this {program}"
+        before = moved_from(connection, file) if program == "MLflow" and file is not None else None
+    moved = "" if before is None else f"; moved or copied from {before}, whose files the next command looks for here"
+    return f"writable, with the tables of this {program}{moved}"
 
 
 def _check_nobodys(tables: Collection[str], option: str, program: str) -> None:
