@@ -19,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST_CHARACTERS = 100  # of a word that is compared with known ones
+
 
 class HpoError(Exception):
     """The root: a mistake or a circumstance that the user can mend."""
@@ -54,5 +56,7 @@ class BundleError(HpoError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' (did you mean 'x'?)'`` for the closest known word, or an empty text."""
+    if len(word) > _MOST_CHARACTERS:  # which is no slip of the pen, and takes minutes to compare
+        return ""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -14,7 +14,10 @@ def gc(
     study: StudyName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
     keep: Annotated[
-        int, typer.Option(min=0, help="Keep the weights of this many best trials, beside champion and ensemble.")
+        int,
+        typer.Option(
+            min=0, max=1_000_000, help="Keep the weights of this many best trials, beside champion and ensemble."
+        ),
     ] = 5,
     now: Annotated[
         bool, typer.Option("--now", help="Free also what is younger than an hour, which somebody may be reading.")

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hpo.commands import command
 from hpo.search.ensemble import Selected
 from hpo.search.study import Study
 
@@ -64,4 +65,5 @@ def print_ensemble(study: Study, selected: Selected) -> None:
     pays = selected.claim[metric] > selected.best_single[metric]
     if not pays:
         console.print("The best trial alone can claim as much: averaging is not worth its cost here.")
-    console.print(f"Next: hpo export-best --study {study.name}{' --ensemble' if pays else ''}", highlight=False)
+    typed = command("export-best", study=study.name, ensemble=pays or None)
+    console.print(f"Next: {typed}", highlight=False, soft_wrap=True, markup=False)

@@ -24,6 +24,7 @@ from hpo.bundle.description import (
 from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError
+from hpo.search.again import command_of
 from hpo.search.describe import describe_network
 from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.judgement import Scores, claims, with_scores
@@ -64,7 +65,9 @@ def export_best(
     if champion is None and leader is not None:
         return _export_leader(leader, Workshop.reopen(study, tracking, places, phase), out, phase, min_labels, onnx)
     if champion is None:
-        raise StudyError(f"Study {study.name!r} has no complete trial to export yet: go on with hpo search.")
+        raise StudyError(
+            f"Study {study.name!r} has no complete trial to export yet: continue with {command_of(study)}."
+        )
     title = f"version {champion.version}, trial {champion.trial_number}"
     with _staged(out) as staged:
         tracking.registry.download_bundle(study.name, staged)

@@ -60,6 +60,7 @@ class Outcome:
     data: PreparedData
     parent_run_id: str
     interrupted: bool
+    timeout_seconds: float | None = None  # that was asked for
 
 
 def search(options: SearchOptions, watch: Watch) -> Outcome:
@@ -205,7 +206,7 @@ class _Searching:
             logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
             self._note_time()
             logbook.attempt(logbook.report)
-        return Outcome(self.study, self.data, self.parent_run_id, interrupted)
+        return Outcome(self.study, self.data, self.parent_run_id, interrupted, self.options.timeout_seconds)
 
     def _run_trials(self, logbook: Logbook) -> None:
         if self.options.workers > 1:

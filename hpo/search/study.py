@@ -21,6 +21,7 @@ from hpo import timeline
 from hpo.errors import HpoError, StudyError
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
+from hpo.search.difference import differences
 from hpo.search.glance import Glance, glance
 from hpo.search.patience import Held, PatientStorage
 from hpo.search.pruning import AmongLatest, build_pruner
@@ -230,7 +231,8 @@ class Study:
         if changed == ["search space"] and {versions.SPACE} <= more.keys() & self.attributes.keys():
             return self._move_on(identity, more)
         raise StudyError(
-            f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now: "
+            f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now"
+            f"{differences(self.attributes, more, changed)}: "
             f"choose a new name with --study, or repeat the options that it was begun with."
         )
 
