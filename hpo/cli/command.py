@@ -16,6 +16,7 @@ from hpo.printable import shortened
 
 _MOST_BYTES_OF_A_NAME = 255  # of file systems
 _MOST_BYTES_OF_A_PATH = 4095  # of Linux
+_READ_WHOLE = ("data", "csv", "split", "space", "files")  # a device or a pipe may have no end
 _MOST_BYTES_OF_A_STUDY = 200  # files and folders are named after it, and MLflow's models, with up to 255
 
 
@@ -49,8 +50,11 @@ def _refusal(parameter: Any, message: str, typed: list[str]) -> str:
     if choices:
         hint = did_you_mean(value or "", choices)
         return f"{name} expects one of {', '.join(choices)}{got}{hint}."
-    words = re.sub(r"^(Value error, |Input should be )", "", message.partition(", unable to")[0]).rstrip(".")
-    return f"{name} expects a value that fits ({shortened(words, 200)}){got}: correct it."
+    words = message.partition(", unable to")[0].rstrip(".")
+    expected = re.sub("^(?=less|greater)", "a number ", words.removeprefix("Input should be "))
+    if expected == words:
+        return f"{name} expects a value that can be used ({shortened(words, 200)}){got}: correct it."
+    return f"{name} expects {expected}{got}: correct it."
 
 
 def _value_in(typed: list[str], spellings: list[str]) -> str | None:
@@ -106,6 +110,8 @@ def _check(parameter: Any, value: Any) -> None:
                 f"{name} expects a path with names of at most {_MOST_BYTES_OF_A_NAME} bytes, and of "
                 f"{_MOST_BYTES_OF_A_PATH:,} in all, got {shortened(str(value))!r}: choose a shorter one."
             )
+        if parameter.name in _READ_WHOLE and value.exists() and not value.is_file():
+            raise HpoError(f"{name} expects a file, got {value}, which is none: name another one.")
     elif isinstance(value, str) and parameter.name in ("study", "warm_start"):
         if len(value.encode(errors="surrogateescape")) > _MOST_BYTES_OF_A_STUDY:
             raise HpoError(

@@ -28,17 +28,14 @@ def gc(
     cache_dir: CacheDir = None,
 ) -> None:
     """Free what a study no longer needs: overtaken versions, spare networks, deleted runs. Safe at any time."""
+    from hpo.cli.results import open_places, open_study_of
     from hpo.cli.watch import RichWatch
     from hpo.report.gc import gc_account, print_gc
     from hpo.search.freeing import collect_garbage
-    from hpo.search.places import Places
-    from hpo.search.storage import latest_study_name
-    from hpo.search.study import open_study
     from hpo.search.tracking import open_tracking
 
-    places = Places.of(storage, tracking_uri, cache_dir)
-    name = study or latest_study_name(places.storage)
-    opened = open_study(places.storage, name, places.locks, seed=0, create=False)
+    places = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, places)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch() as watch:
         freed = collect_garbage(opened, tracking, places, watch.phase, keep=keep, now=now, dry_run=dry_run)

@@ -219,7 +219,9 @@ def open_places(storage: str | None, tracking_uri: str | None, cache_dir: Path |
     """Return where a study and its MLflow are, by options, environment and default."""
     from hpo.search.places import Places
 
-    return Places.of(storage, tracking_uri, cache_dir)
+    places = Places.of(storage, tracking_uri, cache_dir)
+    places.check_writable()
+    return places
 
 
 def open_study_of(name: str | None, places: Places) -> Study:

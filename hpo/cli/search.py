@@ -167,6 +167,7 @@ def search(
     n_workers = parse_workers(workers)
     loaded = load_space(space, check_known)
     places = Places.of(storage, tracking_uri, cache_dir)
+    places.check_writable()
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
     rules = CatalogueRules(
         id_column=id_column,

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from hpo.errors import HpoError, StudyError
+
 
 @dataclass(frozen=True)
 class Places:
@@ -29,8 +31,21 @@ class Places:
             or os.environ.get("MLFLOW_TRACKING_URI")
             or f"sqlite:///{state_dir / 'mlflow.db'}",
             state_dir=state_dir,
-            cache_dir=cache_dir or Path(os.environ.get("HPO_CACHE_DIR") or user_cache_path("hpo")),
+            cache_dir=_cache_dir(cache_dir or os.environ.get("HPO_CACHE_DIR")),
         )
+
+    def check_writable(self) -> None:
+        """Raise StudyError where the studies' database is a file that cannot be written: SQLite would wait for it."""
+        scheme, _, path = self.storage.partition(":///")
+        file = Path(path.partition("?")[0])
+        if not scheme.startswith("sqlite") or not path:
+            return
+        existing = next((place for place in (file, *file.parents) if place.exists()), file)
+        if not os.access(existing, os.W_OK):
+            raise StudyError(
+                f"Expected a database for studies at {self.storage}, which cannot be used ({existing} is read-only): "
+                "check --storage."
+            )
 
     @property
     def artifacts(self) -> Path:
@@ -50,3 +65,15 @@ class Places:
     def locks(self) -> Path:
         """The folder of the locks that living workers hold."""
         return self.state_dir / "workers"
+
+
+def _cache_dir(given: Path | str | None) -> Path:
+    """The folder that was given, ~ included, or the user's own. Raises HpoError where there is no home to be found."""
+    try:
+        folder = Path(given).expanduser() if given else user_cache_path("hpo").expanduser()
+    except RuntimeError as error:
+        raise HpoError(
+            f"Expected a folder for caches, but the home of {given or 'this user'} cannot be found: "
+            "name a folder with --cache-dir."
+        ) from error
+    return folder
