@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of an OSError: a disk that takes nothing
+_MOST_CHARACTERS = 100  # of a word that is compared with known ones
 
 
 class HpoError(Exception):
@@ -74,5 +75,7 @@ def disk_cure(error: Exception) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' (did you mean 'x'?)'`` for the closest known word, or an empty text."""
+    if len(word) > _MOST_CHARACTERS:  # which is no slip of the pen, and takes minutes to compare
+        return ""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """Return ``text``, or its beginning and ``...`` where it is longer than ``most`` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def one_line(text: str) -> str:
     """Return ``printable`` text in which an end of a line or a tab is an escape as well."""
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")

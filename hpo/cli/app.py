@@ -19,6 +19,7 @@ import typer
 from hpo import __version__
 from hpo.cli import annotate, bundles, compare, data, doctor, predict, report, results, search, space
 from hpo.cli import gc as garbage
+from hpo.cli.command import Command
 from hpo.errors import DISK_ERRORS, HpoError
 from hpo.printable import printable
 
@@ -32,21 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command("search")(search.search)
-app.command("space")(space.space)
-app.command("doctor")(doctor.doctor)
-app.command("status")(results.status)
-app.command("leaderboard")(results.leaderboard)
-app.command("ensemble")(results.ensemble)
-app.command("export-best")(results.export_best)
-app.command("evaluate")(bundles.evaluate)
-app.command("compare")(compare.compare)
-app.command("predict")(predict.predict)
-app.command("annotate")(annotate.annotate)
-app.command("report")(report.report)
-app.command("sync")(results.sync)
-app.command("gc")(garbage.gc)
-app.command("ui")(results.ui)
+app.command("search", cls=Command)(search.search)
+app.command("space", cls=Command)(space.space)
+app.command("doctor", cls=Command)(doctor.doctor)
+app.command("status", cls=Command)(results.status)
+app.command("leaderboard", cls=Command)(results.leaderboard)
+app.command("ensemble", cls=Command)(results.ensemble)
+app.command("export-best", cls=Command)(results.export_best)
+app.command("evaluate", cls=Command)(bundles.evaluate)
+app.command("compare", cls=Command)(compare.compare)
+app.command("predict", cls=Command)(predict.predict)
+app.command("annotate", cls=Command)(annotate.annotate)
+app.command("report", cls=Command)(report.report)
+app.command("sync", cls=Command)(results.sync)
+app.command("gc", cls=Command)(garbage.gc)
+app.command("ui", cls=Command)(results.ui)
 app.add_typer(data.app, name="data")
 
 
@@ -64,6 +65,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _like_ctrl_c)
     # Threads that wait asleep instead of spinning: as fast alone, several times as fast beside other work.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Figures are drawn into files. A notebook's kernel exports a backend of its own, which may not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
     if isinstance(sys.stdin, io.TextIOWrapper):  # a file's name need not be UTF-8: what was read is written
         sys.stdin.reconfigure(errors="surrogateescape")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that is not UTF-8 shows \\u5b57 for what it has not

@@ -10,6 +10,7 @@ import typer
 
 from hpo.cli.options import (
     DEFAULT_TYPES,
+    MOST_SEED,
     Adult,
     AsJson,
     CacheDir,
@@ -26,6 +27,7 @@ from hpo.cli.options import (
     ValSize,
     parse_types,
 )
+from hpo.commands import command
 
 
 def check(
@@ -44,7 +46,7 @@ def check(
     test_size: TestSize = "0.1",
     split: Split = None,
     grouping: Grouping = "all",
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split.")] = 0,
     cache_dir: CacheDir = None,
 ) -> None:
     """Show what a search would use: rows and why others are dropped, labels, images, groups and the split.
@@ -93,5 +95,7 @@ def check(
 
     print_check(data, account, Plain())
     typer.echo(f"The split: {saved.file}\nIts picture: {saved.picture}")
-    folder = "" if images is None else f" --images {images}"
-    typer.echo(f"Next: hpo search --data {csv}{folder} --split {saved.file}")
+    if images is None and not (csv.parent / "images").is_dir():
+        typer.echo(f"Next: {command('data check', csv)} --images FOLDER")
+        return
+    typer.echo(f"Next: {command('search', data=csv, images=images, split=saved.file)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hpo.cli.options import AsJson, CacheDir, Storage, TrackingUri
+from hpo.cli.options import MOST_SEED, AsJson, CacheDir, Pruner, Storage, TrackingUri
 from hpo.cli.search import parse_trials
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ def doctor(
     ] = None,
     trials: Annotated[str, typer.Option(help="The budget of the search that is planned.", metavar="N")] = "50",
     workers: Annotated[str, typer.Option(help="Its processes on this machine.", metavar="N|auto")] = "1",
-    folds: Annotated[int | None, typer.Option(min=1, help="Its folds. Default: what suits the posters.")] = None,
-    pruner: Annotated[str | None, typer.Option(help="Its pruner. Default: what suits the folds.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Its folds. Default: what suits the posters.")
+    ] = None,
+    pruner: Annotated[Pruner | None, typer.Option(help="Its pruner. Default: what suits the folds.")] = None,
     configurations: Annotated[
-        int, typer.Option(min=1, help="Try each parameter in this many configurations; more find more.")
+        int, typer.Option(min=1, max=1_000, help="Try each parameter in this many configurations; more find more.")
     ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the configurations and of training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the configurations and of training.")] = 0,
     storage: Storage = None,
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.options import DEFAULT_TYPES, Adult, AsJson, IdColumn, LabelsColumn, Types, parse_types
+from hpo.commands import command
 from hpo.errors import DataError
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def fetch(
     else:
         for line in report_lines(report, out):
             typer.echo(line)
-        for line in _advice(report, _search_command(csv, out, rules)):
+        for line in _advice(report, command("search", data=csv, images=out / "images")):
             typer.echo(line)
     if report.interrupted or report.n_missing:
         raise typer.Exit(130 if report.interrupted else 2)
@@ -125,17 +126,3 @@ def _advice(report: FetchReport, search: str) -> list[str]:
         return [f"To go on: {shlex.join(typed)}"]
     again = [f"To ask for the missing ones once more: {shlex.join([*typed, _RETRY_FAILED])}"]
     return [f"Next: {search}", *(again if report.n_missing else [])]
-
-
-def _search_command(csv: Path, out: Path, rules: CatalogueRules) -> str:
-    """Return the search of the very posters that were wanted."""
-    words = ["hpo", "search", "--data", str(csv), "--images", str(out / "images")]
-    if rules.types != parse_types(DEFAULT_TYPES):
-        words += ["--types", "all" if rules.types is None else ",".join(rules.types)]
-    if rules.keep_adult:
-        words.append("--adult")
-    if rules.id_column:
-        words += ["--id-column", rules.id_column]
-    if rules.labels_column:
-        words += ["--labels-column", rules.labels_column]
-    return shlex.join(words)

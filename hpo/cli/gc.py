@@ -14,7 +14,10 @@ def gc(
     study: StudyName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and change nothing.")] = False,
     keep: Annotated[
-        int, typer.Option(min=0, help="Keep the weights of this many best trials, beside champion and ensemble.")
+        int,
+        typer.Option(
+            min=0, max=1_000_000, help="Keep the weights of this many best trials, beside champion and ensemble."
+        ),
     ] = 5,
     now: Annotated[
         bool, typer.Option("--now", help="Free also what is younger than an hour, which somebody may be reading.")
@@ -25,18 +28,14 @@ def gc(
     cache_dir: CacheDir = None,
 ) -> None:
     """Free what a study no longer needs: overtaken versions, spare networks, deleted runs. Safe at any time."""
+    from hpo.cli.results import open_places, open_study_of
     from hpo.cli.watch import RichWatch
     from hpo.report.gc import gc_account, print_gc
     from hpo.search.freeing import collect_garbage
-    from hpo.search.places import Places
-    from hpo.search.storage import latest_study_name
-    from hpo.search.study import open_study
     from hpo.search.tracking import open_tracking
 
-    places = Places.of(storage, tracking_uri, cache_dir)
-    name = study or latest_study_name(places.storage)
-    opened = open_study(places.storage, name, places.locks, seed=0, create=False)
-    opened.check_begun()
+    places = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, places)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch() as watch:
         freed = collect_garbage(opened, tracking, places, watch.phase, keep=keep, now=now, dry_run=dry_run)

@@ -7,6 +7,21 @@ from typing import Annotated, Literal
 
 import typer
 
+MOST_SEED = 2**31 - 1  # fresh seeds lie above it, and NumPy takes 32 bits
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, the sampler and the training.")]
+Metric = Literal["f1_macro", "f1_micro", "f1_samples", "mean_ap"]  # as hpo.decision and hpo.search know them, which
+Thresholds = Literal["fixed", "global", "per_label", "calibrated", "smoothed", "shrunk", "bagged"]  # take seconds to
+Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]  # import: a test compares
+Pruner = Literal["halving", "hyperband", "median", "none"]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=100,
+        help="Judge trials by so many folds of train + val; 1: on val. "
+        "Default: 5; 1 for 20,000 posters and more, or where stages are fine-tuned.",
+    ),
+]
 Storage = Annotated[
     str | None,
     typer.Option(
@@ -63,7 +78,7 @@ Types = Annotated[
     typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; all keeps all of them."),
 ]
 
-Labels = Annotated[int, typer.Option(min=2, help="Keep this many of the commonest labels.")]
+Labels = Annotated[int, typer.Option(min=2, max=100_000, help="Keep this many of the commonest labels.")]
 Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, which are told by genre and rating.")]
 ValSize = Annotated[str, typer.Option(help="Validation posters: a share or a number.", metavar="X|N")]
 TestSize = Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.", metavar="X|N")]
@@ -84,7 +99,7 @@ Split = Annotated[
     typer.Option(help="Reuse the split in this file, as hpo data check and every search write one.", metavar="FILE"),
 ]
 
-MaxMembers = Annotated[int, typer.Option(min=1, help="Average at most this many trials.")]
+MaxMembers = Annotated[int, typer.Option(min=1, max=1_000, help="Average at most this many trials.")]
 MaxCost = Annotated[
     float | None,
     typer.Option(
@@ -93,7 +108,9 @@ MaxCost = Annotated[
 ]
 MinLabels = Annotated[
     int,
-    typer.Option(min=0, help="Give every poster at least this many labels, its likeliest, whatever the thresholds."),
+    typer.Option(
+        min=0, max=100_000, help="Give every poster at least this many labels, its likeliest, whatever the thresholds."
+    ),
 ]
 
 DEFAULT_MAX_MEMBERS = 12  # as hpo.decision.ensemble has it, which takes NumPy to load

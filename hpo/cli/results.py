@@ -75,18 +75,19 @@ def leaderboard(
         Literal["trial", "backbone"],
         typer.Option(help="One row a trial, or the best trial of each backbone."),
     ] = "trial",
-    top: Annotated[int, typer.Option(min=1, help="Show this many rows.")] = 20,
+    top: Annotated[int, typer.Option(min=1, max=1_000_000, help="Show this many rows.")] = 20,
     storage: Storage = None,
 ) -> None:
     """Rank a study's complete trials on the posters that it judges them on."""
     opened = open_study_of(study, open_places(storage, None))
     from hpo.report.tables import best_by_backbone, complete_trials, trial_table
     from hpo.report.terminal import Plain
+    from hpo.search.again import command_of
     from hpo.search.objective import judged_posters
 
     trials = complete_trials(opened)
     if not trials:
-        raise StudyError(f"Study {opened.name!r} has no complete trial yet: go on with hpo search.")
+        raise StudyError(f"Study {opened.name!r} has no complete trial yet: continue with {command_of(opened)}.")
     shown = best_by_backbone(trials) if by == "backbone" else trials
     leader = opened.leader()
     champion = None if leader is None else leader.number
@@ -196,7 +197,7 @@ def sync(
 
 def ui(
     study: StudyName = None,
-    port: Annotated[int, typer.Option(help="On loopback; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="On loopback; 0 takes a free one.")] = 0,
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the first link in the browser of this machine.")
     ] = False,
@@ -220,7 +221,9 @@ def open_places(storage: str | None, tracking_uri: str | None, cache_dir: Path |
     """Return where a study and its MLflow are, by options, environment and default."""
     from hpo.search.places import Places
 
-    return Places.of(storage, tracking_uri, cache_dir)
+    places = Places.of(storage, tracking_uri, cache_dir)
+    places.check_writable()
+    return places
 
 
 def open_study_of(name: str | None, places: Places) -> Study:

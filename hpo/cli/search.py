@@ -12,6 +12,7 @@ from hpo.cli.options import (
     DEFAULT_TYPES,
     Adult,
     CacheDir,
+    Folds,
     GroupColumn,
     Grouping,
     IdColumn,
@@ -19,20 +20,28 @@ from hpo.cli.options import (
     Labels,
     LabelsColumn,
     LabelSeparator,
+    Metric,
+    Pruner,
+    Sampler,
+    Seed,
     Split,
     Storage,
     TestSize,
+    Thresholds,
     TrackingUri,
     Types,
     ValSize,
     parse_types,
 )
-from hpo.errors import DataError, HpoError, did_you_mean
+from hpo.errors import DataError, HpoError
+from hpo.printable import shortened
+from hpo.search.space.documents import SHIPPED_SPACES, find_space
 
 if TYPE_CHECKING:
     from hpo.cli.watch import RichWatch
     from hpo.search.places import Places
 
+_MOST_DIGITS = 9  # of a number of trials or seconds
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -62,7 +71,7 @@ def search(
         typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names.", metavar="NAME"),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
+        Metric, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
     ] = "f1_macro",
     objective: Annotated[
         Literal["calibrated", "cross_fitted"],
@@ -71,17 +80,10 @@ def search(
         ),
     ] = "calibrated",
     thresholds: Annotated[
-        str,
+        Thresholds,
         typer.Option(help="How they are chosen: fixed, global, per_label, calibrated, smoothed, shrunk or bagged."),
     ] = "calibrated",
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Judge trials by so many folds of train + val; 1: on val. "
-            "Default: 5; 1 for 20,000 posters and more, or where stages are fine-tuned.",
-        ),
-    ] = None,
+    folds: Folds = None,
     fold_model: Annotated[
         Literal["average", "refit"],
         typer.Option(help="With folds, the model is the average of theirs, or one trained again on all posters."),
@@ -91,10 +93,10 @@ def search(
         typer.Option("--confirm/--no-confirm", help="Run the top trials again on fresh seeds before one is crowned."),
     ] = True,
     sampler: Annotated[
-        str, typer.Option(help="Who proposes trials: tpe, gp, cmaes, qmc or random. May change between searches.")
+        Sampler, typer.Option(help="Who proposes trials: tpe, gp, cmaes, qmc or random. May change between searches.")
     ] = "tpe",
     pruner: Annotated[
-        str | None,
+        Pruner | None,
         typer.Option(
             help="Who stops trials early: halving, hyperband, median or none. Default: median; with folds, a test of "
             "the trial's folds against the best trial's."
@@ -107,7 +109,10 @@ def search(
         ),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option(help="Start no trial that would not end in time: 90s, 30m, 2h.", metavar="TIME")
+        str | None,
+        typer.Option(
+            help="Start no trial that would not end in time: 90s, 30m, 2h; a bare number is seconds.", metavar="TIME"
+        ),
     ] = None,
     system_metrics: Annotated[
         bool, typer.Option("--system-metrics", help="Log cores, memory, disk and network with every trial's run.")
@@ -123,7 +128,7 @@ def search(
     test_size: TestSize = "0.1",
     split: Split = None,
     grouping: Grouping = "all",
-    seed: Annotated[int, typer.Option(help="Of the split, the sampler and the training.")] = 0,
+    seed: Seed = 0,
     labels: Labels = 10,
     types: Types = DEFAULT_TYPES,
     adult: Adult = False,
@@ -144,14 +149,13 @@ def search(
     """
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     n_trials, adds_trials = parse_trials(trials)
+    space_file = find_space(space, Path()).resolve()  # before seconds of imports
     from hpo.cli.watch import RichWatch, start_heavy_imports
 
     with start_heavy_imports():
         from hpo.data.catalogue.rules import CatalogueRules
         from hpo.data.options import DataOptions
         from hpo.data.splits.splits import parse_size
-        from hpo.decision.metrics import METRICS
-        from hpo.decision.thresholds import STRATEGIES
         from hpo.model.architectures import check_known
         from hpo.report.tables import print_outcome
         from hpo.search.objective import Objective
@@ -161,13 +165,9 @@ def search(
         from hpo.search.space.space import load_space
         from hpo.search.workers import parse_workers
     n_workers = parse_workers(workers)
-    if metric not in METRICS:
-        raise HpoError(f"--metric expects one of {', '.join(METRICS)}, got {metric!r}{did_you_mean(metric, METRICS)}.")
-    if thresholds not in STRATEGIES:
-        known = f"{', '.join(STRATEGIES)}, got {thresholds!r}{did_you_mean(thresholds, STRATEGIES)}"
-        raise HpoError(f"--thresholds expects one of {known}.")
     loaded = load_space(space, check_known)
     places = Places.of(storage, tracking_uri, cache_dir)
+    places.check_writable()
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
     rules = CatalogueRules(
         id_column=id_column,
@@ -193,6 +193,7 @@ def search(
                 split_file=split,
             ),
             space=loaded,
+            space_file=None if space_file.parent == SHIPPED_SPACES else space_file,
             study=study or default_study_name(data, loaded.name),
             objective=Objective(metric, objective, thresholds),
             n_folds=folds,
@@ -225,17 +226,17 @@ def default_study_name(data: Path | None, space_name: str) -> str:
 
 def parse_trials(text: str) -> tuple[int, bool]:
     """Read 50 as a budget, +20 as so many more: the number, and whether it is added."""
-    match = re.fullmatch(r"\s*(\+?)\s*(\d+)\s*", text)
+    match = re.fullmatch(rf"\s*(\+?)\s*(\d{{1,{_MOST_DIGITS}}})\s*", text)
     if match is None or int(match[2]) < 1:
-        raise HpoError(f"--trials expects a number from 1 on, or +20 for 20 more, got {text!r}.")
+        raise HpoError(f"--trials expects a number from 1 on, or +20 for 20 more, got {shortened(text)!r}.")
     return int(match[2]), bool(match[1])
 
 
 def parse_duration(text: str) -> float:
     """Read 90s, 30m, 2h or a bare number of seconds as seconds."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", text)
+    match = re.fullmatch(rf"\s*(\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)\s*([smhd]?)\s*", text)
     if match is None or float(match[1]) == 0:
-        raise HpoError(f"--timeout expects a duration such as 90s, 30m or 2h, got {text!r}.")
+        raise HpoError(f"--timeout expects a duration such as 90s, 30m or 2h, got {shortened(text)!r}.")
     return float(match[1]) * _UNITS_SECONDS[match[2]]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from hpo.cli.options import AsJson
+from hpo.cli.options import MOST_SEED, AsJson
 from hpo.errors import SpaceError
 
 
@@ -18,8 +18,8 @@ def space(
         typer.Argument(help="A search-space file, or one that ships by name. Default: default.", metavar="FILE"),
     ] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Show what differs between two FILEs.")] = False,
-    sample: Annotated[int, typer.Option(min=0, help="Print this many random configurations too.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of the random configurations.")] = 0,
+    sample: Annotated[int, typer.Option(min=0, max=100_000, help="Print this many random configurations too.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the random configurations.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Explain a search space: parameters, conditions, recipes, number of combinations; or compare two.

@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from hpo.printable import shortened
 from hpo.report.terminal import Plain
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from hpo.model.hyperparameters import Hyperparameters
     from hpo.search.claims import Counts
     from hpo.search.trial import EpochReport
+
+_MOST_CHARACTERS = 300  # of an error
 
 
 @contextmanager
@@ -106,7 +109,7 @@ class RichWatch:
         if best is not None and best.value is not None:
             self._note = f"best {self.metric} {best.value:.3f}"
         if trial.state.name == "FAIL":
-            self.notice(f"Trial {trial.number} failed; its MLflow run says why.")
+            self.notice(f"Trial {trial.number} failed: {_last_line(str(trial.user_attrs.get('error', '')))}")
         if self._trials is not None:
             self._progress.update(self._trials, completed=counts.finished)
         self._show("")
@@ -119,3 +122,9 @@ class RichWatch:
         if self._trials is not None:
             note = " · ".join(part for part in (self._note, current) if part)
             self._progress.update(self._trials, note=note)
+
+
+def _last_line(error: str) -> str:
+    """The last line of an error, which says what went wrong; those above often say where."""
+    lines = error.strip().splitlines()
+    return shortened(lines[-1].strip(), _MOST_CHARACTERS) if lines else "its MLflow run has its log"

@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hpo.commands import command
 from hpo.search.ensemble import Selected
 from hpo.search.study import Study
 
@@ -62,5 +63,5 @@ def print_ensemble(study: Study, selected: Selected) -> None:
             highlight=False,
         )
     console.print(selected.verdict(metric), highlight=False)
-    option = " --ensemble" if selected.pays(metric) else ""
-    console.print(f"Next: hpo export-best --study {study.name}{option}", highlight=False)
+    typed = command("export-best", study=study.name, ensemble=selected.pays(metric) or None)
+    console.print(f"Next: {typed}", highlight=False, soft_wrap=True, markup=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +11,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from optuna.trial import FrozenTrial
 
 from hpo.data.account import kept_together, split_rows
-from hpo.data.catalogue.rules import DEFAULT_RULES
 from hpo.data.images import Phase
-from hpo.data.options import DataOptions
 from hpo.data.prepare import Part, PreparedData
 from hpo.data.shards import Array
 from hpo.decision.metrics import METRICS, predict
 from hpo.errors import DataError, StudyError, TrackingError
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import Picture, check_replaceable, thumbnail, whole_or_absent
+from hpo.search.again import command_of
 from hpo.search.ensemble import Selected, select_members
 from hpo.search.objective import judged_posters
 from hpo.search.places import Places
 from hpo.search.record import TrialRecord
-from hpo.search.space.documents import SHIPPED_SPACES
 from hpo.search.standing import fresh_values
 from hpo.search.study import Study
 from hpo.search.summary import (
@@ -75,7 +72,9 @@ def write_report(
     check_replaceable(out, force=force, option="--out")
     leader = study.leader()
     if leader is None:
-        raise StudyError(f"Study {study.name!r} has no complete trial to report on yet: go on with hpo search.")
+        raise StudyError(
+            f"Study {study.name!r} has no complete trial to report on yet: continue with {command_of(study)}."
+        )
     judged = _judged(study, leader, tracking, places, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
@@ -157,38 +156,6 @@ def _ensemble_rows(selected: Selected | None) -> list[Row]:
          "adds": f"{step.gain:+.4f}"}
         for trial, weight, step in rows
     ]  # fmt: skip
-
-
-def command_of(study: Study) -> str:
-    """Return the command line that begins this study again; options that have their defaults are left out."""
-    known = study.attributes
-    data = DataOptions.model_validate(known["data"])
-    space = str(known["space"])  # of a file, its name without folder and suffix
-    space = space if (SHIPPED_SPACES / f"{space}.yaml").is_file() else f"{space}.yaml"
-    words = ["hpo", "search", "--study", study.name, "--space", space, "--trials", str(study.budget)]
-    if not known.get("synthetic"):
-        words += ["--data", str(data.csv), "--images", str(data.images)]
-    words += ["--seed", str(known["seed"]), "--folds", str(known.get("folds", 1)), "--metric", known["metric"]]
-    words += ["--val-size", str(data.val_size), "--test-size", str(data.test_size)]
-    rules = data.rules
-    chosen = {
-        "--objective": (known.get("objective"), "calibrated"),
-        "--thresholds": (known.get("thresholds"), "calibrated"),
-        "--fold-model": (known.get("fold_model"), "average"),
-        "--grouping": (data.grouping, "all"),
-        "--split": (data.split_file, None),
-        "--labels": (rules.top_labels, DEFAULT_RULES.top_labels),
-        "--types": (",".join(rules.types or ("all",)), ",".join(DEFAULT_RULES.types or ())),
-        "--id-column": (rules.id_column, None),
-        "--labels-column": (rules.labels_column, None),
-        "--image-column": (rules.image_column, None),
-        "--group-column": (rules.group_column, None),
-        "--label-separator": (rules.label_separator, None),
-    }
-    for option, (value, default) in chosen.items():
-        if value is not None and value != default:
-            words += [option, str(value)]
-    return shlex.join([*words, "--adult"] if rules.keep_adult else words)
 
 
 def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> Judged:

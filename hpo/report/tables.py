@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hpo.commands import command
 from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import METRICS
 from hpo.report.terminal import Plain
@@ -94,13 +95,16 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         highlight=False,
     )
     if outcome.interrupted:
-        console.print("Stopped; nothing is lost. The same command goes on.")
+        console.print("Stopped; nothing is lost. The same command continues.")
     elif counts.finished < study.budget and not outcome.idle:
-        console.print("Stopped by --timeout. The same command goes on.")
-    console.print(
-        f"Next:\n  hpo export-best --study {study.name}\n  hpo leaderboard --study {study.name}\n  hpo ui",
-        highlight=False,
-    )
+        after = "" if outcome.timeout_seconds is None else f" after {outcome.timeout_seconds:g} s"
+        console.print(f"Stopped by --timeout{after}. The same command continues.", highlight=False)
+    if not trials:
+        console.print("No trial is complete yet, so there is nothing to export.")
+        return
+    console.print("Next:")
+    for name in ("export-best", "leaderboard", "ui"):
+        console.print(f"  {command(name, study=study.name)}", highlight=False, soft_wrap=True)
 
 
 def _print_baselines(outcome: Outcome, console: Console) -> None:
@@ -130,7 +134,7 @@ def export_lines(exported: Exported) -> list[str]:
         lines.append(f"Not judged on other posters than those of the search: {exported.untested}")
     if described.min_labels:
         lines.append(_min_labels_line(described, metric))
-    return [*lines, f"Next: hpo predict {exported.folder} POSTER.jpg"]
+    return [*lines, f"Next: {command('predict', exported.folder)} POSTER.jpg"]
 
 
 def _min_labels_line(described: Description, metric: str) -> str:

@@ -6,6 +6,7 @@ what its Share button makes: a view, kept as a tag of the experiment, that a lin
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
+from hpo.commands import command
 from hpo.decision.metrics import METRICS
 from hpo.errors import TrackingError
 from hpo.masking import MASK, masked
@@ -35,6 +37,15 @@ _MAX_AXES = 8  # more of them cannot be told apart
 _MAX_COLUMNS = 16  # of parameters; a tag of an experiment holds 5,000 characters
 _WORKFLOW = "workflowType=machine_learning"  # or MLflow's pages are about chat models
 _SECTION = "hpo-top-trials"
+# Runs the server, and ends it with all of its children once the process at its standard input has died.
+_GUARD = """
+import os, signal, subprocess, sys, threading
+def follow():
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=follow, daemon=True).start()
+sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
+"""
 
 
 def serve(
@@ -44,12 +55,13 @@ def serve(
 
     ``open_browser`` opens the first link once it can be opened.
     """
+    remote = places.tracking_uri.startswith(("http://", "https://"))
+    port = 0 if remote else _free_port(port)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    if places.tracking_uri.startswith(("http://", "https://")):
+    if remote:
         address = masked(places.tracking_uri).replace(f"{MASK}@", "").rstrip("/")
         _tell(_links(address, tracking, study), [], say, open_browser)
         return
-    port = port or _free_port()
     address = f"http://127.0.0.1:{port}"
     links = _links(address, tracking, study)
     server = _start(places, port)
@@ -198,14 +210,23 @@ def _tell(links: Mapping[str, str], more: list[str], say: Callable[[str], None],
         say("No browser could be opened here: copy a link into one.")
 
 
-def _free_port() -> int:
+def _free_port(port: int) -> int:
+    """Return ``port``, or any free one for 0. Raises TrackingError where another server has it."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a server that just ended would count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+            cure = command("ui", port=None)
+            raise TrackingError(
+                f"Expected a free port, but port {port} {why}: choose another --port, or type {cure}."
+            ) from error
         return int(probe.getsockname()[1])
 
 
 def _start(places: Places, port: int) -> subprocess.Popen[bytes]:
-    command = [
+    server = [
         sys.executable,
         "-m",
         "mlflow",
@@ -229,8 +250,9 @@ def _start(places: Places, port: int) -> subprocess.Popen[bytes]:
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "1",
     }
     return subprocess.Popen(
-        [*command, *stores],
+        [sys.executable, "-c", _GUARD, *server, *stores],
         env={**os.environ, **lean},
+        stdin=subprocess.PIPE,  # open for as long as this process lives
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # so that Ctrl-C reaches us first and we stop it with all of its children

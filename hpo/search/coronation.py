@@ -96,6 +96,7 @@ class Coronation:
         What was run before is not run again. ``check`` is called between trainings and may raise to stop.
         """
         share = _SHARE_OF_SEARCH * sum(map(_seconds, self._study.top(None)))
+        limited_by_share = max(_ALWAYS_SECONDS, share) < seconds_left
         seconds_left = min(seconds_left, max(_ALWAYS_SECONDS, share))
         top = self._study.top(TOP_TRIALS)
         if len(top) < 2:
@@ -105,11 +106,7 @@ class Coronation:
             todo = [trial for trial in top if not self._study.is_confirmed(trial, fresh)]
             seconds_left -= sum(map(_seconds, todo))
             if seconds_left < 0:
-                done = fresh - seed - 1
-                notice(
-                    f"The top trials are run again on {done} of {FRESH_SEEDS} fresh seeds: more would take over a "
-                    "quarter of the search's time, or longer than --timeout leaves."
-                )
+                notice(_why_skipped(fresh - seed, limited_by_share))
                 break
             for trial in todo:
                 check()
@@ -198,6 +195,17 @@ class Coronation:
     def _decided(self, probabilities: Array) -> Decided:
         _, judged = self._trainer.objective.judge(probabilities, self._trainer.judged_on.targets)
         return Decided(probabilities, judged.thresholds.values)
+
+
+def _why_skipped(number: int, limited_by_share: bool) -> str:
+    """Say that the top trials are not run on the fresh seed of that number (from 1 on), and why."""
+    limit = (
+        f"{100 * _SHARE_OF_SEARCH:.0f} % of the search's time, or a minute"
+        if limited_by_share
+        else "what --timeout leaves"
+    )
+    which = "Fresh seeds are" if number == 1 else f"Fresh seed {number} is"
+    return f"{which} skipped: running the top trials again is limited to {limit}; the same command tries once more."
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -24,6 +24,7 @@ from hpo.bundle.description import (
 from hpo.data.images import Phase
 from hpo.data.prepare import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
+from hpo.search.again import command_of
 from hpo.search.describe import describe_network, digests_of
 from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.judgement import Scores, claims, with_scores
@@ -64,7 +65,9 @@ def export_best(
     """
     champion, leader = _registered(study, tracking), study.leader()
     if champion is None and leader is None:
-        raise StudyError(f"Study {study.name!r} has no complete trial to export yet: continue with hpo search.")
+        raise StudyError(
+            f"Study {study.name!r} has no complete trial to export yet: continue with {command_of(study)}."
+        )
     with _staged(out) as staged:
         refusal = None if champion is None else _download(study, tracking, staged)
         if champion is not None and refusal is None:

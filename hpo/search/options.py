@@ -23,6 +23,7 @@ class SearchOptions:
     trials: int  # finished ones, of the whole study
     timeout_seconds: float | None
     places: Places
+    space_file: Path | None = None  # where it was read from; None: one that ships
     adds_trials: bool = False  # so many more than have finished
     workers: int = 1  # processes on this machine
     n_folds: int | None = 1  # 1: trials are judged on val; more: on train and val, out of fold; None: what suits

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.data.options import at_home
+from hpo.errors import HpoError, StudyError
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,15 @@ class Places:
             tracking_uri=_at_home(tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or "")
             or _sqlite(state_dir / "mlflow.db"),
             state_dir=state_dir,
-            cache_dir=at_home(cache_dir or Path(os.environ.get("HPO_CACHE_DIR") or user_cache_path("hpo"))),
+            cache_dir=_cache_dir(cache_dir or os.environ.get("HPO_CACHE_DIR")),
         )
+
+    def check_writable(self) -> None:
+        """Raise StudyError where the studies' database is a file that cannot be written: SQLite would wait for it."""
+        with suppress(SQLAlchemyError, ValueError):  # what is no URL is refused where it is opened
+            url = make_url(self.storage)
+            if url.get_backend_name() == "sqlite" and url.database:
+                _check_writable(Path(url.database))
 
     @property
     def artifacts(self) -> Path:
@@ -63,3 +73,24 @@ def _at_home(url: str) -> str:
 def _sqlite(file: Path) -> str:
     """The URL of a file, whose folders may have ``%`` or ``?`` in their names."""
     return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def _check_writable(file: Path) -> None:
+    existing = next((place for place in (file, *file.parents) if place.exists()), file)
+    if not os.access(existing, os.W_OK):
+        raise StudyError(
+            f"Expected a database for studies at {file}, which cannot be used ({existing} is read-only): "
+            "check --storage."
+        )
+
+
+def _cache_dir(given: Path | str | None) -> Path:
+    """The folder that was given, ~ included, or the user's own. Raises HpoError where there is no home to be found."""
+    try:
+        folder = Path(given).expanduser() if given else user_cache_path("hpo").expanduser()
+    except RuntimeError as error:
+        raise HpoError(
+            f"Expected a folder for caches, but the home of {given or 'this user'} cannot be found: "
+            "name a folder with --cache-dir."
+        ) from error
+    return folder

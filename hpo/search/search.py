@@ -62,6 +62,7 @@ class Outcome:
     parent_run_id: str
     interrupted: bool
     idle: bool = False  # as many trials as were asked for had finished before
+    timeout_seconds: float | None = None  # that was asked for
 
 
 def search(options: SearchOptions, watch: Watch) -> Outcome:
@@ -214,7 +215,7 @@ class _Searching:
             logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
             self._note_time()
             logbook.attempt(logbook.report)
-        return Outcome(self.study, self.data, self.parent_run_id, interrupted, self.idle)
+        return Outcome(self.study, self.data, self.parent_run_id, interrupted, self.idle, self.options.timeout_seconds)
 
     def _run_trials(self, logbook: Logbook) -> None:
         if self.idle:

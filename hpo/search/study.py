@@ -21,6 +21,7 @@ from hpo.errors import DISK_ERRORS, BackboneError, HpoError, StudyError
 from hpo.masking import without_secrets
 from hpo.search import versions
 from hpo.search.claims import Claims, Counts
+from hpo.search.difference import differences
 from hpo.search.glance import Glance, glance
 from hpo.search.patience import Held, PatientStorage, StorageError
 from hpo.search.pruning import AmongLatest, build_pruner
@@ -251,7 +252,8 @@ class Study:
         if changed == ["search space"] and {versions.SPACE} <= more.keys() & self.attributes.keys():
             return self._move_on(identity, more)
         raise StudyError(
-            f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now: "
+            f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now"
+            f"{differences(self.attributes, more, changed)}: "
             f"choose a new name with --study, or repeat the options that it was begun with."
         )
 

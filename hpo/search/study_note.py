@@ -13,8 +13,10 @@ from optuna.trial import FrozenTrial
 
 from hpo.bundle.card import baseline_table
 from hpo.bundle.markdown import markdown_table
+from hpo.commands import command
 from hpo.data.account import kept_together, split_rows
 from hpo.data.prepare import PreparedData
+from hpo.search.again import command_of
 from hpo.search.objective import judged_posters
 from hpo.search.record import TrialRecord
 from hpo.search.standing import fresh_values
@@ -90,7 +92,8 @@ def _result(study: Study, leader: FrozenTrial | None, crown: Crown | None) -> st
         f"**The champion's {study.metric} on {judged_posters(study.attributes)}: {leader.value:.3f}{interval}**, by "
         f"trial {TrialRecord.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
         "and thresholds were chosen on these posters, which is optimistic; "
-        f"`hpo export-best` says what it scores on the test posters, which no search has looked at."
+        f"`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
+        "looked at."
     )
 
 
@@ -102,14 +105,14 @@ def _synthetic(study: Study) -> str:
 
 def _how_to_get_it(study: Study, crown: Crown | None) -> str:
     if crown is None:
-        return f"To get it: `hpo export-best --study {study.name}`."
+        return f"To get it: `{command('export-best', study=study.name)}`."
     version = f"[version {crown['version']}](#/models/{quote(study.name, safe='')}/versions/{crown['version']})"
     why = f" Why: {crown['reason']}." if crown.get("reason") else ""
     return (
         f"Champion: {version} of the registered model `{study.name}`, `models:/{study.name}@champion`.{why}\n\n"
-        f"To get it: `hpo export-best --study {study.name}`. `hpo ensemble --study {study.name}` says whether "
-        "averaging several trials is worth its cost here, and "
-        f"`hpo export-best --study {study.name} --ensemble` averages them."
+        f"To get it: `{command('export-best', study=study.name)}`. `{command('ensemble', study=study.name)}` says "
+        "whether averaging several trials is worth its cost here, and "
+        f"`{command('export-best', study=study.name, ensemble=True)}` averages them."
     )
 
 
@@ -135,6 +138,6 @@ def _cell(value: Any) -> str:
 
 
 def _go_on(study: Study) -> str:
-    commands = ("search", "leaderboard", "ensemble", "export-best", "status --watch")
-    typed = "\n".join(f"hpo {command} --study {study.name}" for command in commands)
+    commands = [command(name, study=study.name) for name in ("leaderboard", "ensemble", "export-best")]
+    typed = "\n".join((command_of(study), *commands, command("status", study=study.name, watch=True)))
     return f"## Go on\n\n```\n{typed}\n```"

@@ -29,7 +29,13 @@ from hpo.search.space.parameters import PARAMETER
 from hpo.search.space.search_space import SearchSpace
 
 SPACE = "space_document"  # the attribute that holds the space itself
-_OF_THE_SPACE = ("space", "weights", "backbones", SPACE)  # what a study remembers that changes with its space
+_OF_THE_SPACE = (
+    "space",
+    "space_file",
+    "weights",
+    "backbones",
+    SPACE,
+)  # what a study remembers that changes with its space
 _LONGEST_NAME = 200  # report-NAME.html and what else is named after it must fit in the 255 bytes of a file's name
 _VERSIONED = re.compile(r"(.+)~(\d+)")
 

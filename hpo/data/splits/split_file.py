@@ -16,6 +16,8 @@ from hpo.data.splits.leakage import Groups, Rows
 from hpo.data.splits.splits import PARTS, Split
 from hpo.errors import DataError, disk_cure
 
+_MOST_BYTES = 500_000_000  # of a file: some millions of posters
+
 
 class KeptTogether(BaseModel):
     """Posters that stay in one part."""
@@ -86,6 +88,8 @@ class SplitFile(BaseModel):
 def load_split(path: Path) -> SplitFile:
     """Read a split file. Raises DataError when it cannot be read, is none, or puts a poster in two parts."""
     try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > _MOST_BYTES):
+            raise DataError(f"{path} is no file of at most {_MOST_BYTES:,} bytes, as a split file is: check --split")
         loaded = SplitFile.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read as a split file ({error.strerror}): check --split") from error

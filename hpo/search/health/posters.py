@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hpo.commands import command
 from hpo.data.catalogue.image_names import IMAGE_SUFFIXES
 from hpo.data.catalogue.records import read_records
 from hpo.data.sample import DEFAULT_POSTERS
@@ -31,5 +32,5 @@ def count_posters(csv: Path | None, images: Path | None) -> tuple[int, Finding]:
     files = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.rglob("*"))
     words = f"{rows:,} rows in {csv}, {files:,} images in {folder}"
     if not min(rows, files):
-        return rows, problem("posters", words, f"hpo data check {csv} --images {folder} says why")
+        return rows, problem("posters", words, f"{command('data check', csv, images=folder)} says why")
     return min(rows, files), ok("posters", words)

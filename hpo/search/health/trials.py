@@ -34,15 +34,28 @@ def check_backbones(plan: Plan) -> Finding:
 
 
 def check_budget(plan: Plan) -> Finding:
-    """Say whether the sampler gets to think: its first trials are random, whoever runs them."""
+    """Say whether the budget leaves trials that the sampler proposes from what it has learned."""
     trials = "1 trial" if plan.trials == 1 else f"{plan.trials} trials"
     if plan.workers > plan.trials:
         words = f"{trials} for {plan.workers} workers, of which some find nothing to do"
         return warning("trials", words, f"use --workers {plan.trials}, or more --trials")
-    if plan.trials <= STARTUP_TRIALS:
-        words = f"{trials}, and the first {STARTUP_TRIALS} are drawn at random and never pruned"
-        return warning("trials", words, f"for a search that learns, ask for more than {2 * STARTUP_TRIALS} --trials")
-    return ok("trials", f"{trials}, the first {STARTUP_TRIALS} at random")
+    begin = _first_trials(len(plan.space.recipes))
+    learning = max(STARTUP_TRIALS, len(plan.space.recipes))  # trials that are finished before the sampler models any
+    if plan.trials <= learning:
+        words = f"{trials}, {begin}, and the sampler learns from trial {learning} on"
+        return warning(
+            "trials", words, f"for a search that learns, ask for more than {learning + STARTUP_TRIALS} --trials"
+        )
+    return ok("trials", f"{trials}, {begin}; the sampler learns from trial {learning} on")
+
+
+def _first_trials(n_recipes: int) -> str:
+    """Say where the trials come from that begin a study, which are numbered from 0."""
+    drawn = max(0, STARTUP_TRIALS - n_recipes)
+    if not n_recipes:
+        return f"the first {drawn} at random"
+    recipes = "the first is the space's recipe" if n_recipes == 1 else f"the first {n_recipes} are the space's recipes"
+    return f"{recipes} and the next {drawn} are drawn at random" if drawn else recipes
 
 
 def check_pruner(plan: Plan) -> Finding:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,17 @@ from typing import Any, NamedTuple
 import yaml
 
 from hpo.errors import SpaceError, did_you_mean
+from hpo.printable import shortened
 
 _PLACES = (Path(__file__).parents[3] / "search_spaces", Path(__file__).parents[2] / "search_spaces")
 SHIPPED_SPACES = next(place for place in _PLACES if place.is_dir())  # beside the package in a checkout, else inside it
 _SECTIONS = ("parameters", "recipes", "weights")
+_MOST_BYTES = 200_000  # of a file; those that ship have up to 5,000
+_MOST_VALUES = 20_000  # keys included
+_MOST_DEPTH = 12  # levels; five are needed
+_MOST_INCLUDES = 100
+_LARGEST = 10**18  # whole number, which is also read as a float
+_MOST_CHARACTERS = 300  # of a path or of what a parser says
 _WORDS = ("include", *_SECTIONS)
 
 
@@ -34,7 +42,8 @@ class Mistake(NamedTuple):
     def told(self, main: Path) -> str:
         """Return ``mine.yaml: parameters.width: ...``, the file as seen from the folder of ``main``."""
         shipped = self.file.parent == SHIPPED_SPACES
-        return f"{self.file.name if shipped else os.path.relpath(self.file, main.parent)}: {self.key}: {self.text}"
+        file = self.file.name if shipped else os.path.relpath(self.file, main.parent)
+        return f"{file}: {shortened(self.key, _MOST_CHARACTERS)}: {shortened(self.text, 2 * _MOST_CHARACTERS)}"
 
 
 @dataclass
@@ -94,30 +103,36 @@ def find_space(name: Path, folder: Path) -> Path:
     Raises SpaceError when there is neither.
     """
     shipped = SHIPPED_SPACES / f"{name}.yaml"
-    if (folder / name).is_file():
-        return folder / name
-    if shipped.is_file():
-        return shipped
+    with suppress(OSError, ValueError):  # a name that no file system takes
+        if (folder / name).is_file():
+            return folder / name
+        if shipped.is_file():
+            return shipped
     names = sorted(file.stem for file in SHIPPED_SPACES.glob("*.yaml"))
+    place = shortened(str(folder / name), _MOST_CHARACTERS)
     raise SpaceError(
-        f"Expected a search space at {folder / name}, found no such file{did_you_mean(str(name), names)}: "
+        f"Expected a search space at {place}, found no such file{did_you_mean(str(name), names)}: "
         f"name a YAML file or one of those that ship ({', '.join(names)})."
     )
 
 
-def read_document(path: Path, within: tuple[Path, ...] = ()) -> Document:
+def read_document(path: Path, within: tuple[Path, ...] = (), read: list[Path] | None = None) -> Document:
     """Read a space file and, first, those that it includes. ``within`` are the files that are including this one.
 
-    Raises SpaceError for a file that cannot be read, an include that is not there, and a circle of includes.
+    ``read`` are all files that were read so far, each as often as it was included. Raises SpaceError for a file that
+    cannot be read, an include that is not there, a circle of includes, and too many of them.
     """
-    path = path.resolve()
+    path, read = path.resolve(), [] if read is None else read
+    read.append(path)
+    if len(read) > _MOST_INCLUDES:
+        raise SpaceError(f"Expected at most {_MOST_INCLUDES} included files, got more in {read[0]}: take some out.")
     if path in within:
         circle = " includes ".join(file.name for file in (*within[within.index(path) :], path))
         raise SpaceError(f"Expected includes that come to an end, got a circle ({circle}): take one of them out.")
     content = _read_yaml(path)
     document = Document(path)
     for name in _included(content, document):
-        document.include(read_document(_find_included(name, path), (*within, path)))
+        document.include(read_document(_find_included(name, path), (*within, path), read))
     if "recipes" in content and content["recipes"] is None:
         document.sections["recipes"].clear()
     for section in _SECTIONS:
@@ -157,7 +172,49 @@ def _unknown_words(content: dict[str, Any], path: Path) -> Iterator[Mistake]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key stands twice and ``1e-5`` is a number, which PyYAML writes ``1.0e-5``."""
+    """YAML in which no key stands twice and ``1e-5`` is a number, which PyYAML writes ``1.0e-5``.
+
+    A stranger may have written it, so there are no tags, dates are text, and depth and size are bounded: an alias
+    counts as all that it stands for.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = self._n_values = 0
+        self._sizes: dict[int, int] = {}  # of whole nodes, by identity
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse tags, and what is too deep or too large, before it is built."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            raise yaml.constructor.ConstructorError(None, None, "tags (!) are not allowed", event.start_mark)
+        if self._depth == _MOST_DEPTH:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_DEPTH} levels", event.start_mark)
+        before = self._n_values
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            if id(node) not in self._sizes:
+                raise yaml.constructor.ConstructorError(None, None, "an alias within itself", event.start_mark)
+            self._n_values += self._sizes[id(node)]
+        else:
+            self._n_values += 1
+            self._sizes[id(node)] = self._n_values - before
+        if self._n_values > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_VALUES:,} values", event.start_mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Say where a value stands that looks like a number and is none, such as ``0x_``."""
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise OverflowError
+            return value
+        except (ValueError, OverflowError) as error:
+            text = f"{shortened(str(node.value))!r} is no number that can be used"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse what PyYAML would decide in silence: the last of two equal keys."""
@@ -169,6 +226,10 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"),
@@ -178,13 +239,19 @@ _Loader.add_implicit_resolver(
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        with path.open("rb") as file:
+            text = file.read(_MOST_BYTES + 1)
+        if len(text) > _MOST_BYTES:
+            raise SpaceError(
+                f"Expected a search space of at most {_MOST_BYTES:,} bytes, got more in {path}: shorten it."
+            )
+        content = yaml.load(text.decode("utf-8"), _Loader)
     except OSError as error:
         raise SpaceError(
             f"Expected a search space in {path}, which cannot be read ({error.strerror}): check it."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = shortened(" ".join(str(error).split()), _MOST_CHARACTERS)
         raise SpaceError(f"Expected YAML in {path}, got something else ({reason}): correct the file.") from error
     if not isinstance(content, dict):
         raise SpaceError(f"Expected a mapping with 'parameters:' in {path}, got {type(content).__name__}: correct it.")

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from hpo.search.space.allowed import Scalar, listed, spelled
 
+_MOST_STEPS = 100_000  # of a range: those that conditions look at are listed
 _TOLERANCE = 1e-9  # of a float's distance to the nearest step, in steps
 
 
@@ -79,8 +80,8 @@ class Categorical(_Searched):
 
 
 class _Range(_Searched):
-    low: float
-    high: float
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
     log: bool = False
     step: float | None = None
 
@@ -94,6 +95,11 @@ class _Range(_Searched):
         """Return the values to check against what a hyperparameter allows."""
         return [self.low, self.high]
 
+    @property
+    def has_too_many_values(self) -> bool:
+        """Tell whether there are so many steps that they cannot be listed."""
+        return self.step is not None and self.high - self.low > _MOST_STEPS * self.step
+
     def in_words(self) -> str:
         """Return ``0.0001 to 1, log``."""
         steps = "" if self.step in (None, 1) else f", step {spelled(self.step)}"
@@ -101,6 +107,9 @@ class _Range(_Searched):
 
     def mistakes(self) -> Iterator[str]:
         """Yield what is wrong in itself."""
+        if self.has_too_many_values:
+            yield f"expected at most {_MOST_STEPS:,} steps from {self.low} to {self.high}, got step {self.step}"
+            return
         if self.low > self.high:
             yield f"low must not exceed high, got low {self.low} and high {self.high}"
         if self.log and self.low <= 0:
@@ -132,7 +141,7 @@ class Float(_Range):
     """A number between low and high, both included."""
 
     type: Literal["float"]
-    step: float | None = Field(None, gt=0)
+    step: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     def suggest(self, trial: SuggestsValues, name: str) -> Scalar:
         """Let ``trial`` choose."""

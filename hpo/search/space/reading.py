@@ -12,7 +12,7 @@ from hpo.errors import did_you_mean
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.space.allowed import Scalar, listed, purpose, value_mistake
 from hpo.search.space.documents import Document
-from hpo.search.space.parameters import PARAMETER, TYPES, Parameter
+from hpo.search.space.parameters import PARAMETER, TYPES, Float, Integer, Parameter
 
 
 def read_parameters(document: Document) -> tuple[dict[str, Parameter], dict[str, Scalar]]:
@@ -48,6 +48,8 @@ def _read_searched(name: str, written: dict[str, Any], document: Document) -> di
         return {}
     for mistake in _own_mistakes(name, parameter):
         _note(document, name, mistake)
+    if isinstance(parameter, Integer | Float) and parameter.has_too_many_values:
+        return {}  # nothing else can be said of it
     return {name: parameter}
 
 

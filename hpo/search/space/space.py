@@ -24,6 +24,8 @@ from hpo.search.space.documents import SHIPPED_SPACES, Document, Mistake, find_s
 from hpo.search.space.reading import read_parameters
 from hpo.search.space.search_space import SearchSpace
 
+_MOST_SHOWN = 50  # mistakes
+
 __all__ = ["SHIPPED_SPACES", "Scalar", "SearchSpace", "load_space"]
 
 
@@ -62,5 +64,8 @@ def _build(document: Document) -> SearchSpace:
 
 def _refusal(path: Path, mistakes: list[Mistake]) -> SpaceError:
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    lines = "".join(f"\n  {mistake.told(path)}" for mistake in dict.fromkeys(mistakes))
-    return SpaceError(f"The search space {path} has {count}; correct and try again:{lines}")
+    lines = [f"\n  {mistake.told(path)}" for mistake in dict.fromkeys(mistakes[:_MOST_SHOWN])]
+    more = f"\n  and {len(mistakes) - _MOST_SHOWN} more" if len(mistakes) > _MOST_SHOWN else ""
+    missing = any(mistake.text.startswith("missing (") for mistake in mistakes)
+    cure = " (include: default takes over whatever this file does not name)" if missing else ""
+    return SpaceError(f"The search space {path} has {count}; correct and try again{cure}:{''.join(lines)}{more}")
