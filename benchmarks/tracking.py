@@ -66,7 +66,7 @@ def _mlflow(folder: Path, where: str) -> Iterator[Places]:
     if where == "sqlite":
         yield places
         return
-    port = _free_port()
+    port = _free_port(0)
     server: subprocess.Popen[bytes] = _start(places, port)
     try:
         _wait_until_it_answers(server, f"http://127.0.0.1:{port}")

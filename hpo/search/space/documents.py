@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -185,7 +185,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Refuse tags, and what is too deep or too large, before it is built."""
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise yaml.constructor.ConstructorError(None, None, "tags (!) are not allowed", event.start_mark)
         if self._depth == _MOST_DEPTH:
@@ -213,8 +213,8 @@ class _Loader(yaml.SafeLoader):
                 raise OverflowError
             return value
         except (ValueError, OverflowError) as error:
-            text = f"{shortened(str(node.value))!r} is no number that can be used"
-            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark) from error
+            text, place = f"{shortened(str(node.value))!r} is no number that can be used", cast(Any, node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, text, place) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Refuse what PyYAML would decide in silence: the last of two equal keys."""
