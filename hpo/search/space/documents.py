@@ -186,23 +186,24 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Refuse tags, and what is too deep or too large, before it is built."""
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        place = event.start_mark
         if getattr(event, "tag", None) is not None:
-            raise yaml.constructor.ConstructorError(None, None, "tags (!) are not allowed", event.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "tags (!) are not allowed", place)
         if self._depth == _MOST_DEPTH:
-            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_DEPTH} levels", event.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_DEPTH} levels", place)
         before = self._n_values
         self._depth += 1
         node = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             if id(node) not in self._sizes:
-                raise yaml.constructor.ConstructorError(None, None, "an alias within itself", event.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "an alias within itself", place)
             self._n_values += self._sizes[id(node)]
         else:
             self._n_values += 1
             self._sizes[id(node)] = self._n_values - before
         if self._n_values > _MOST_VALUES:
-            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_VALUES:,} values", event.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_VALUES:,} values", place)
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
