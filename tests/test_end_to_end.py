@@ -213,7 +213,11 @@ def test_export_predict_evaluate(searched: tuple[CommandLine, str], posters: Pat
     found = json.loads(
         hpo.ok("evaluate", "best", "--data", f"{sample / 'anime.csv'}", "--images", f"{sample / 'images'}", "--json")
     )
-    assert set(found) == {"n_posters", "f1_macro", "f1_micro", "f1_samples", "mean_ap", "ci95", "averages", "per_label"}
+    scores = {"n_posters", "f1_macro", "f1_micro", "f1_samples", "mean_ap", "ci95", "averages", "per_label"}
+    labels = {"n_labels_averaged", "labels_without_support", "labels_unknown", "labels_spelled_otherwise"}
+    rows = {"rows_read", "rows_kept", "dropped", "examples", "columns", "broken"}
+    assert set(found) == scores | labels | rows | {"trained_on", "not_trained_on"}
+    assert found["not_trained_on"]["n_posters"] + found["trained_on"]["n_posters"] == found["n_posters"]
     assert list(found["per_label"]) == described["label_names"]
     images = sorted((sample / "images").iterdir())
     answers = hpo.run("predict", "best", *(f"{image}" for image in images[:3]), "--json")
