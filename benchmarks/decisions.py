@@ -42,7 +42,6 @@ OBJECTIVES: dict[str, Callable[[Array, Array], float]] = {
     "calibrated, the same posters": lambda p, t: Objective(METRIC).judge(p, t)[0],
     "calibrated, cross-fitted": lambda p, t: claimed("calibrated", p, t).f1_macro,
     "exact, cross-fitted": lambda p, t: claimed("per_label", p, t).f1_macro,
-    "shrunk, cross-fitted": lambda p, t: claimed("shrunk", p, t).f1_macro,
     "mean AP": lambda p, t: score(p, t, fit("fixed", p, t).values).mean_ap,
 }
 

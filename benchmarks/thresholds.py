@@ -35,7 +35,6 @@ def main() -> None:
     others = [
         ("calibrated", "f1_macro"),
         ("calibrated", "f1_micro"),
-        ("smoothed", "f1_macro"),
         ("per_label", "f1_micro"),
     ]
     lines = [

@@ -10,7 +10,7 @@ import typer
 MOST_SEED = 2**31 - 1  # fresh seeds lie above it, and NumPy takes 32 bits
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, the sampler and the training.")]
 Metric = Literal["f1_macro", "f1_micro", "f1_samples", "mean_ap"]  # as hpo.decision and hpo.search know them, which
-Thresholds = Literal["fixed", "global", "per_label", "calibrated", "smoothed", "shrunk", "bagged"]  # take seconds to
+Thresholds = Literal["fixed", "global", "per_label", "calibrated"]  # take seconds to
 Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]  # import: a test compares
 Pruner = Literal["halving", "hyperband", "median", "none"]
 Folds = Annotated[

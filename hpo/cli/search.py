@@ -81,7 +81,7 @@ def search(
     ] = "calibrated",
     thresholds: Annotated[
         Thresholds,
-        typer.Option(help="How they are chosen: fixed, global, per_label, calibrated, smoothed, shrunk or bagged."),
+        typer.Option(help="How they are chosen: fixed, global, per_label or calibrated."),
     ] = "calibrated",
     folds: Folds = None,
     fold_model: Annotated[

@@ -4,21 +4,19 @@
     global      one cut for all labels, exactly the best on these posters
     per_label   one cut a label, exactly the best on these posters
     calibrated  Platt scaling a label, then the cut with the best *expected* F1 (the default)
-    smoothed    the best cut of a smoothed F1 a label, which trusts gaps of few posters less
-    shrunk      each label's exact cut, drawn towards the global one by as much as positives are few
-    bagged      the middle of the exact cuts on many resamples
 
 The exact strategies win on the posters they see and flatter themselves by it; `calibrated` learns two smooth
-numbers a label instead of one lucky gap between two posters, so that it holds on new posters, and the last three
-soften the exact cuts. `claimed` says what any of them is worth on posters it did not see.
+numbers a label instead of one lucky gap between two posters, so that it holds on new posters. Smoothed, shrunk and
+bagged exact cuts were tried as well, and lost to it in every measurement (`benchmarks/LOG.md`). `claimed` scores any of
+them on posters that it did not see.
 
-The cuts themselves are in `exact_cuts`, `gentle_cuts` and `calibration`, each with its sources.
+The cuts themselves are in `exact_cuts` and `calibration`, each with its sources.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -34,7 +32,6 @@ from hpo.decision.exact_cuts import (
     global_cut,
     joint_micro_cuts,
 )
-from hpo.decision.gentle_cuts import ExactCuts, bagged_cuts, shrunk_cuts, smoothed_cuts
 from hpo.decision.metrics import Scores, checked, known_metric, score
 from hpo.errors import DataError, HpoError, did_you_mean
 
@@ -52,6 +49,7 @@ class Thresholds:
     calibration: Calibration | None = None
 
 
+ExactCuts: TypeAlias = Callable[[Floats, Bools], Floats]  # (N, L), (N, L) → (L,)
 Strategy: TypeAlias = Callable[[Floats, Bools, str], Thresholds]
 
 
@@ -59,7 +57,7 @@ def fit(strategy: str, probabilities: ArrayLike, targets: ArrayLike, metric: str
     """Fit thresholds that maximise `metric` (one of METRICS) by `strategy` (a key of STRATEGIES).
 
     Args:
-        strategy: "fixed", "global", "per_label", "calibrated", "smoothed", "shrunk" or "bagged".
+        strategy: "fixed", "global", "per_label" or "calibrated".
         probabilities: (N, L) in 0..1, of posters that the model was not trained on.
         targets: (N, L) of 0 and 1.
         metric: "mean_ap" does not depend on thresholds and takes those of "f1_macro".
@@ -129,25 +127,6 @@ def _per_label(probabilities: Floats, targets: Bools, metric: str) -> Thresholds
     return _with_fallback("per_label", cut_by_label(probabilities, targets), probabilities, targets, metric)
 
 
-def _smoothed(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
-    """The averages that pool labels or count within a poster have no label's F1 to smooth: there it is `per_label`."""
-    if metric != "f1_macro":
-        return replace(_per_label(probabilities, targets, metric), strategy="smoothed")
-    return _with_fallback("smoothed", smoothed_cuts(probabilities, targets), probabilities, targets, metric)
-
-
-def _shrunk(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
-    exact = _per_label(probabilities, targets, metric)
-    towards = global_cut(probabilities, targets, metric)
-    values = shrunk_cuts(exact.values, towards, targets.sum(axis=0))
-    return Thresholds("shrunk", metric, values, exact.fallback_labels)
-
-
-def _bagged(probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
-    cuts = bagged_cuts(probabilities, targets, _EXACT[metric])
-    return _with_fallback("bagged", cuts, probabilities, targets, metric)
-
-
 def _with_fallback(strategy: str, cuts: Floats, probabilities: Floats, targets: Bools, metric: str) -> Thresholds:
     """Give the global cut to labels without a positive, whose F1 is 0 at every cut, and to those without a cut."""
     unfitted = np.isnan(cuts) | (targets.sum(axis=0) == 0)
@@ -183,9 +162,6 @@ STRATEGIES: dict[str, Strategy] = {
     "global": _global,
     "per_label": _per_label,
     "calibrated": _calibrated,
-    "smoothed": _smoothed,
-    "shrunk": _shrunk,
-    "bagged": _bagged,
 }
 
 

@@ -32,7 +32,7 @@ from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.best_epochs import SOUP_EPOCHS, JudgedEpoch
 from hpo.search.objective import Objective
 from hpo.search.source import FeatureSource
-from hpo.search.trial import EpochReport, Epochs, PhaseName, TrialResult, judge_all, run_trial
+from hpo.search.trial import EpochReport, Epochs, PhaseName, TrialResult, run_trial
 
 FoldModel = Literal["average", "refit"]
 
@@ -145,7 +145,6 @@ def _together(results: list[TrialResult], everything: Part, probabilities: np.nd
         best_epoch=sum(epochs.values()),
         n_epochs=sum(result.n_epochs for result in results),
         epochs=epochs,
-        strategies=judge_all(probabilities, everything, objective.metric),
         judged_on=everything,
         val_probabilities=probabilities,
         judged_epochs={},

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -75,13 +76,18 @@ class TrialResult:
     best_epoch: int
     n_epochs: int
     epochs: Epochs  # that lead to the best one
-    strategies: dict[str, Judged]
     judged_on: Part  # val; for folds, train and val out of fold
     val_probabilities: Array  # (N, L) of these posters
     judged_epochs: Mapping[PhaseName, Sequence[JudgedEpoch]]  # every epoch on these posters; of folds none
     classifiers: tuple[Classifier, ...]  # several where folds are averaged
-    seconds: dict[str, float]  # features, training, activations, finetuning, thresholds
+    seconds: dict[str, float]  # features, training, activations, finetuning
     micro_batch: int
+
+    @cached_property
+    def strategies(self) -> dict[str, Judged]:
+        """Every threshold strategy on the posters that the trial is judged on, fitted when first asked for."""
+        probabilities, targets = self.val_probabilities, self.judged_on.targets
+        return {name: judge(name, probabilities, targets, self.objective.metric) for name in STRATEGIES}
 
     @property
     def judged(self) -> Judged:
@@ -140,9 +146,7 @@ class _Trial:
             if tuned.value > best.value or self.fixed_epochs is not None:
                 lengths["finetune"] = tuned.epoch - first_epochs
                 phase, best, classifier = "finetune", tuned, network.classifier()
-        with self._stage("thresholds"):
-            strategies = judge_all(best.probabilities, self.val_part, self.objective.metric)
-        return self._result(phase, best, lengths, classifier, strategies)
+        return self._result(phase, best, lengths, classifier)
 
     def _has_second_phase(self) -> bool:
         if self.fixed_epochs is not None:
@@ -243,7 +247,6 @@ class _Trial:
         best: KeptEpoch,
         lengths: Epochs,
         classifier: Classifier,
-        strategies: dict[str, Judged],
     ) -> TrialResult:
         return TrialResult(
             chosen=self.chosen,
@@ -253,7 +256,6 @@ class _Trial:
             best_epoch=best.epoch,
             n_epochs=self.n_epochs,
             epochs=lengths,
-            strategies=strategies,
             judged_on=self.val_part,
             val_probabilities=best.probabilities,
             judged_epochs=self.judged_epochs,
@@ -269,11 +271,6 @@ class _Trial:
         with timeline.stage(name):
             yield
         self.seconds[name] = time.perf_counter() - began
-
-
-def judge_all(probabilities: Array, part: Part, metric: str) -> dict[str, Judged]:
-    """Return every threshold strategy on the posters of ``part``, by name."""
-    return {name: judge(name, probabilities, part.targets, metric) for name in STRATEGIES}
 
 
 def _head_of(trained: nn.Module) -> Head:

@@ -348,3 +348,37 @@ def test_unknown_names_are_answered_with_the_closest_one():
 def test_one_poster_cannot_be_cross_fitted():
     with pytest.raises(DataError, match="needs 2 posters"):
         claimed("global", [[0.5, 0.2]], [[1, 0]])
+
+
+def posters(n: int, seed: int):
+    """Calibrated probabilities of labels from common to rare."""
+    rng = np.random.default_rng(seed)
+    probabilities = 1 / (1 + np.exp(-rng.normal(np.linspace(0, -3.5, 8), 1.2, (n, 8))))
+    return probabilities, rng.random(probabilities.shape) < probabilities
+
+
+def test_calibrated_thresholds_reach_more_than_exact_ones_on_new_posters():
+    gained = []
+    for seed in range(12):
+        seen, (probabilities, targets) = posters(150, seed), posters(4000, 100 + seed)
+        exact, calibrated = (fit(name, *seen).values for name in ("per_label", "calibrated"))
+        values = [score(probabilities, targets, thresholds).f1_macro for thresholds in (exact, calibrated)]
+        gained.append(values[1] - values[0])
+    assert np.mean(gained) > 0
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("metric", ["f1_macro", "f1_micro", "f1_samples"])
+def test_every_strategy_answers_for_a_single_poster_and_for_equal_probabilities(strategy, metric):
+    for table in ((np.array([[0.3, 0.6]]), np.array([[1, 0]])), (np.full((6, 2), 0.5), np.eye(6, 2))):
+        thresholds = fit(strategy, *table, metric)
+        assert thresholds.strategy == strategy
+        assert ((thresholds.values > 0) & (thresholds.values <= 1)).all()
+
+
+def test_labels_without_a_positive_get_the_global_cut_and_are_named():
+    probabilities, targets = posters(80, 1)
+    targets[:, 2] = False
+    thresholds = fit("per_label", probabilities, targets)
+    assert thresholds.fallback_labels == (2,)
+    assert thresholds.values[2] == pytest.approx(fit("global", probabilities, targets).values[2])
