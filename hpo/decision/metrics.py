@@ -174,7 +174,8 @@ class Tally:
     def value(self, metric: str) -> Floats:
         """Return the average named `metric`, one of METRICS, (B,)."""
         if metric == "f1_macro":
-            return f1(self.hits, self.predicted, self.actual).mean(axis=0)
+            by_label: Floats = f1(self.hits, self.predicted, self.actual)
+            return np.asarray(by_label.mean(axis=0))
         if metric == "f1_micro":
             return f1(self.hits.sum(axis=0), self.predicted.sum(axis=0), self.actual.sum(axis=0))
         if known_metric(metric) == "f1_samples":

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.bundle.card import PARTS
 from hpo.report.status import status_lines, status_of
 from hpo.search.study import Study, open_study
 from hpo.search.study_note import study_note
 from hpo.search.summary import backbone_rows, cost_sentence, leaderboard_rows, states_sentence, threshold_rows
 
+FIGURE = {"value": 0.47, "ci95": [0.44, 0.5]}
 BEGAN = datetime(2026, 11, 25, 14)
 
 
@@ -125,3 +127,34 @@ def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study
     assert "| Drama | 0.250 | 0.300 |" in note
     assert "## Posters" in note
     assert "synthetic" not in note
+
+
+def one_that_notes_its_figure() -> FrozenTrial:
+    noted = create_trial(value=0.5, user_attrs={**TRIALS[0].user_attrs, "reported": FIGURE})
+    noted.datetime_start, noted.datetime_complete = TRIALS[0].datetime_start, TRIALS[0].datetime_complete
+    return noted
+
+
+def test_u11_status_reports_the_champions_own_figure_and_what_its_export_claims(study: Study) -> None:
+    noted = one_that_notes_its_figure()
+    assert status_of(study, None)["reported"] is None
+    optuna.load_study(study_name="my study", storage=study._storage).add_trial(noted)
+    status = status_of(study, None)
+    assert status["reported"] == {**FIGURE, "on": PARTS["cross_fitted"], "test": None}
+    sentence = f"Reported: f1_macro 0.470 [0.440, 0.500] on {PARTS['cross_fitted']}."
+    assert f"  {sentence}" in status_lines(status)
+    assert f"**{sentence}**" in study_note(study, "7")
+    [row] = leaderboard_rows(study.trials(), 1)
+    assert row["reported [95 %]"] == "0.470 [0.440, 0.500]"
+    tested = {"value": 0.46, "ci95": [0.4, 0.52], "n_posters": 60}
+    study.note_exported({"trial": 0, "value": 0.47, "ci95": [0.44, 0.5], "on": PARTS["cross_fitted"], "test": tested})
+    status = status_of(study, None)
+    assert status["reported"] == {**FIGURE, "on": PARTS["cross_fitted"], "test": tested}
+    assert f"  {sentence[:-1]}; 0.460 [0.400, 0.520] on 60 test posters." in status_lines(status)
+
+
+def test_u11_what_another_trial_claimed_at_its_export_is_not_reported_of_the_champion(study: Study) -> None:
+    noted = one_that_notes_its_figure()
+    optuna.load_study(study_name="my study", storage=study._storage).add_trial(noted)
+    study.note_exported({"trial": 7, "value": 0.9, "ci95": [0.8, 1.0], "on": PARTS["test"], "test": {}})
+    assert status_of(study, None)["reported"]["value"] == FIGURE["value"]
