@@ -107,7 +107,7 @@ def test_before_the_first_trial(study: Study) -> None:
     note = study_note(study, "7")
     assert "No trial is complete yet." in note
     assert "0 of 50 trials have finished" in note
-    assert "hpo search --study my study" in note
+    assert "hpo search --study 'my study'" in note
 
 
 def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study) -> None:
@@ -119,10 +119,10 @@ def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study
     assert "**The champion's f1_macro on training and validation posters, out of fold: 0.600 [0.550, 0.650]**" in note
     assert "Champion: trial 1, f1_macro 0.600. It is the best single trial." in note
     assert "usually better" not in note
-    assert "`hpo ensemble --study my study` says whether averaging several trials is worth its cost here" in note
+    assert "`hpo ensemble --study 'my study'` says whether averaging several trials is worth its cost here" in note
     assert "[version 2](#/models/my%20study/versions/2)" in note
     assert "Why: it has the best mean." in note
-    assert "`hpo export-best --study my study`" in note
+    assert "`hpo export-best --study 'my study'`" in note
     assert "[#1 b · 1 × 256 · 0.600](#/experiments/7/runs/run1)" in note
     assert "| Drama | 0.250 | 0.300 |" in note
     assert "## Posters" in note
