@@ -53,26 +53,26 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion
         table.add_column(name, justify="right", no_wrap=True)
     has_intervals = any("reported" in trial.user_attrs for trial in trials)  # trials of an older hpo have none
     if has_intervals:
-        table.add_column("reported", justify="right", no_wrap=True)
+        table.add_column("±", justify="right", no_wrap=True)
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
         scores = trial.user_attrs["scores"]["calibrated"]
         averages = (f"{scores[name]:.3f}" for name in METRICS)
         marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
-        interval = [_plus_minus(trial.user_attrs.get("reported"))] if has_intervals else []
+        interval = [_half_width(trial.user_attrs.get("reported"))] if has_intervals else []
         table.add_row(marked, *averages, *interval, _in_words(trial.user_attrs["chosen"]))
     notes = [f"{CHAMPION} champion"] if champion in [trial.number for trial in trials] else []
     if has_intervals:
-        notes.append(f"reported: {metric} at thresholds cross-fitted, ± half its 95 % interval")
+        notes.append(f"± half the 95 % interval of {metric}, at thresholds that did not see the poster")
     table.caption = "; ".join(notes) or None
     return table
 
 
-def _plus_minus(figure: Mapping[str, Any] | None) -> str:
+def _half_width(figure: Mapping[str, Any] | None) -> str:
     if figure is None:
         return "–"
     low, high = figure["ci95"]
-    return f"{figure['value']:.3f} ± {(high - low) / 2:.3f}"
+    return f"{(high - low) / 2:.3f}"
 
 
 def _in_words(chosen: dict[str, Any]) -> str:
@@ -189,10 +189,11 @@ def trained_on_line(found: dict[str, Any]) -> list[str]:
 def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
     """Print what ``hpo evaluate`` found, with the constant baselines beside it."""
     console = Plain()
-    console.print(_averages_table(found, baselines))
+    n_seen = (found.get("trained_on") or {}).get("n_posters")
+    console.print(_averages_table(found, baselines, f", {n_seen:,} of them trained on: too good" if n_seen else ""))
     others = found.get("not_trained_on")
     if others is not None:
-        console.print(_averages_table(others, {}, ", which the bundle was not trained on"))
+        console.print(_averages_table(others, {}, " not trained on"))
     labels = Table(title="By label", title_justify="left")
     for name in ("label", "f1", "precision", "recall", "support", "threshold"):
         labels.add_column(name, justify="left" if name == "label" else "right")

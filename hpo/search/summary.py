@@ -115,8 +115,8 @@ def _row(trial: FrozenTrial) -> Row:
     if _LABEL_ACCURACY in values:
         values[_LABEL_ACCURACY] = 1.0 - values[_LABEL_ACCURACY]
     noted = trial.user_attrs.get("reported")  # trials of an older hpo have none
-    figure = {} if noted is None else {"reported [95 %]": in_interval(noted)}
-    return {"trial": TrialRecord.of(trial).name, "number": trial.number, **figure, **values}
+    figure = "–" if noted is None else in_interval(noted)
+    return {"trial": TrialRecord.of(trial).name, "number": trial.number, "reported [95 %]": figure, **values}
 
 
 def _backbone(trial: FrozenTrial) -> str:
