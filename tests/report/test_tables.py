@@ -111,7 +111,7 @@ def test_u11_a_leaderboard_shows_half_of_each_trials_interval(study):
     rows = [line.split() for line in shown.splitlines()]
     assert next(row for row in rows if row[:1] == [f"{newer.number}"])[5] == "0.030"
     assert next(row for row in rows if row[:1] == [f"{older.number}"])[5] == "–"
-    assert "half its 95 % interval" in " ".join(shown.split())
+    assert "half the 95 % interval of f1_macro" in " ".join(shown.split())
 
 
 @pytest.fixture(scope="module")
