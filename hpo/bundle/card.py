@@ -13,13 +13,13 @@ from hpo.bundle.markdown import markdown_table, markdown_text
 from hpo.decision.metrics import METRICS
 from hpo.model.hyperparameters import FUSE
 
-# From the most flattering to the most honest.
-_PARTS = {
-    "val": "validation posters (epoch, thresholds and trial were chosen on these: optimistic)",
-    "out_of_fold": "training and validation posters, out of fold (which chose trial and thresholds: optimistic)",
-    "cross_fitted": "the posters that the search judged on, each by thresholds chosen without it (the claim)",
-    "cross_validation": "training posters, out of fold, at this model's thresholds (the claim)",
-    "test": "test posters (never looked at before)",
+# What figures are computed on, in the words of every page and command; from the most optimistic to the most honest.
+PARTS = {
+    "val": "validation posters (they chose the trial, its epochs and its thresholds: optimistic)",
+    "out_of_fold": "training and validation posters, out of fold (they chose the trial and its thresholds: optimistic)",
+    "cross_fitted": "posters that the search judged on, each decided by what was chosen without it",
+    "cross_validation": "training posters, out of fold, at this model's thresholds",
+    "test": "test posters, never looked at by the search",
 }
 
 
@@ -84,7 +84,7 @@ def _hub_results(described: Description) -> list[dict[str, Any]]:
 
 
 def _judged_part(described: Description) -> str:
-    return next(part for part in reversed(_PARTS) if part in described.metrics)
+    return next(part for part in reversed(PARTS) if part in described.metrics)
 
 
 def _title(described: Description) -> str:
@@ -111,7 +111,7 @@ def _synthetic_warning(described: Description) -> str:
 
 def _results(described: Description) -> str:
     rows = []
-    for part, meaning in _PARTS.items():
+    for part, meaning in PARTS.items():
         if part in described.metrics:
             rows.append(_result_row(meaning, described.metrics[part]))
             rows += [
@@ -195,7 +195,7 @@ def _framings(described: Description) -> str:
 def _data(described: Description) -> str:
     sizes = ", ".join(
         f"{described.metrics[part]['n_posters']:,} {meaning.partition(' (')[0]}"
-        for part, meaning in _PARTS.items()
+        for part, meaning in PARTS.items()
         if part in described.metrics
     )
     prints = described.fingerprints

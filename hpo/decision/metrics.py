@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -160,17 +161,31 @@ class Tally:
     predicted: Counts  # (L, B)
     actual: Counts  # (L, B)
     f1_samples: Floats  # (B,)
-    average_precision: Floats  # (L, B)
+    probabilities: Floats  # (N, L)
+    targets: Bools  # (N, L)
+    weights: Floats  # (N, B)
+
+    @cached_property
+    def average_precision(self) -> Floats:
+        """(L, B); it takes most of the time of a tally, and is not computed unless it is asked for."""
+        labels = zip(self.probabilities.T, self.targets.T, strict=True)
+        return np.stack([average_precision(*label, self.weights) for label in labels])
+
+    def value(self, metric: str) -> Floats:
+        """Return the average named `metric`, one of METRICS, (B,)."""
+        if metric == "f1_macro":
+            by_label: Floats = f1(self.hits, self.predicted, self.actual)
+            return np.asarray(by_label.mean(axis=0))
+        if metric == "f1_micro":
+            return f1(self.hits.sum(axis=0), self.predicted.sum(axis=0), self.actual.sum(axis=0))
+        if known_metric(metric) == "f1_samples":
+            return self.f1_samples
+        # Labels without a positive have an average precision of 0: they add nothing and are not counted.
+        return ratio(self.average_precision.sum(axis=0), (self.actual > 0).sum(axis=0))
 
     def headline(self) -> dict[str, Floats]:
         """Return {metric: (B,)}."""
-        return {
-            "f1_macro": f1(self.hits, self.predicted, self.actual).mean(axis=0),
-            "f1_micro": f1(self.hits.sum(axis=0), self.predicted.sum(axis=0), self.actual.sum(axis=0)),
-            "f1_samples": self.f1_samples,
-            # Labels without a positive have an average precision of 0: they add nothing and are not counted.
-            "mean_ap": ratio(self.average_precision.sum(axis=0), (self.actual > 0).sum(axis=0)),
-        }
+        return {metric: self.value(metric) for metric in METRICS}
 
 
 def tally(probabilities: Floats, targets: Bools, predictions: Bools, weights: Floats) -> Tally:
@@ -185,9 +200,9 @@ def tally(probabilities: Floats, targets: Bools, predictions: Bools, weights: Fl
         predicted=predicted,
         actual=actual,
         f1_samples=f1_of_posters @ weights / weights.sum(axis=0),
-        average_precision=np.stack(
-            [average_precision(*label, weights) for label in zip(probabilities.T, targets.T, strict=True)]
-        ),
+        probabilities=probabilities,
+        targets=targets,
+        weights=weights,
     )
 
 

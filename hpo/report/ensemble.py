@@ -53,7 +53,7 @@ def print_ensemble(study: Study, selected: Selected) -> None:
             f"{member['gflop']:.2f}",
             member["backbone"],
         )
-    table.caption = f"{metric} as each is added, with thresholds fitted on the same posters: flattering"
+    table.caption = f"{metric} as each is added, with thresholds fitted on the same posters: optimistic"
     console.print(table)
     for name, scores in (("The ensemble", selected.claim), ("The best trial alone", selected.best_single)):
         low, high = scores["ci95"][metric]

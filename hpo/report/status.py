@@ -17,7 +17,7 @@ from rich.text import Text
 
 from hpo.search.objective import judged_posters
 from hpo.search.study import Crowned, Study
-from hpo.search.summary import standing_sentence
+from hpo.search.summary import reported, reported_sentence, standing_sentence
 
 if TYPE_CHECKING:
     from hpo.search.sync import SyncReport
@@ -50,6 +50,7 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
+        "reported": reported(study.attributes, leader, study.exported()),
         "champion": champion,
         "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": glance.fresh},
         "standing": best and leader and standing_sentence(study.metric, best, leader, glance.fresh),
@@ -86,7 +87,10 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         n_workers = status["workers"]
         lines.append(f"  {n_workers} {'worker' if n_workers == 1 else 'workers'} running{_pace(status)}")
     if status["standing"] is not None:
-        lines += [f"  {status['standing']}", f"  trials are judged on {status['judged_on']}"]
+        lines.append(f"  {status['standing']}")
+        if status["reported"] is not None:
+            lines.append(f"  {reported_sentence(status['metric'], status['reported'])}")
+        lines.append(f"  Trials are selected by their {status['metric']} on {status['judged_on']}.")
     if champion is not None:
         lines.append(f"  models:/{status['study']}@champion is version {champion['version']}")
     return lines

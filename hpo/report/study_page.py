@@ -30,6 +30,8 @@ from hpo.search.summary import (
     backbone_rows,
     cost_sentence,
     leaderboard_rows,
+    reported,
+    reported_sentence,
     standing_sentence,
     states_sentence,
     threshold_rows,
@@ -78,6 +80,7 @@ def write_report(
     judged = _judged(study, leader, tracking, places, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
+    figure = reported(study.attributes, leader, study.exported())
     environment = Environment(
         loader=PackageLoader("hpo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -89,6 +92,7 @@ def write_report(
         leader=TrialRecord.of(leader).name,
         value=leader.value,
         standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
+        reported=None if figure is None else reported_sentence(metric, figure),
         crown=study.crown(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),

@@ -10,12 +10,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from hpo.bundle.card import PARTS
 from hpo.commands import command
 from hpo.decision.baselines import constant_baselines
 from hpo.decision.metrics import METRICS
 from hpo.report.terminal import Plain
 from hpo.search.objective import judged_posters
-from hpo.search.summary import CHAMPION, standing_sentence
+from hpo.search.summary import CHAMPION, reported, reported_sentence, standing_sentence
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -50,15 +51,28 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion
     table = Table(title=f"Best trials by {metric} on {judged_on}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("trial", *METRICS):
         table.add_column(name, justify="right", no_wrap=True)
+    has_intervals = any("reported" in trial.user_attrs for trial in trials)  # trials of an older hpo have none
+    if has_intervals:
+        table.add_column("±", justify="right", no_wrap=True)
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
         scores = trial.user_attrs["scores"]["calibrated"]
         averages = (f"{scores[name]:.3f}" for name in METRICS)
         marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
-        table.add_row(marked, *averages, _in_words(trial.user_attrs["chosen"]))
-    if champion in [trial.number for trial in trials]:
-        table.caption = f"{CHAMPION} champion"
+        interval = [_half_width(trial.user_attrs.get("reported"))] if has_intervals else []
+        table.add_row(marked, *averages, *interval, _in_words(trial.user_attrs["chosen"]))
+    notes = [f"{CHAMPION} champion"] if champion in [trial.number for trial in trials] else []
+    if has_intervals:
+        notes.append(f"± half the 95 % interval of {metric}, at thresholds that did not see the poster")
+    table.caption = "; ".join(notes) or None
     return table
+
+
+def _half_width(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return "–"
+    low, high = figure["ci95"]
+    return f"{(high - low) / 2:.3f}"
 
 
 def _in_words(chosen: dict[str, Any]) -> str:
@@ -88,6 +102,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         if glance.best is not None and glance.leader is not None:
             sentence = standing_sentence(study.metric, glance.best, glance.leader, glance.fresh)
             console.print(sentence, highlight=False)
+        figure = reported(study.attributes, glance.leader, study.exported())
+        if figure is not None:
+            console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)
     console.print(
         f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, "
@@ -127,7 +144,7 @@ def export_lines(exported: Exported) -> list[str]:
     """Say what was exported and what it scores."""
     described, metric = exported.description, exported.description.metrics["metric"]
     lines = [f"Wrote {exported.folder}: {exported.title}, {described.backbone}."]
-    lines += [_score_line(part, described.metrics, metric) for part in _PARTS if part in described.metrics]
+    lines += [_score_line(part, described.metrics, metric) for part in PARTS if part in described.metrics]
     if exported.verdict is not None:
         lines.append(f"  {exported.verdict}")
     if exported.untested is not None:
@@ -146,21 +163,12 @@ def _min_labels_line(described: Description, metric: str) -> str:
     return f"  every poster gets {described.min_labels} labels or more{effect}"
 
 
-_PARTS = {
-    "val": "validation posters, which chose the trial, its epoch and its thresholds",
-    "out_of_fold": "training and validation posters, out of fold, which chose the trial and its thresholds",
-    "cross_fitted": "posters of the search, each decided by what was chosen without it: the claim",
-    "cross_validation": "training posters, cross-validated at its thresholds: the claim",
-    "test": "test posters, never looked at by the search",
-}
-
-
 def _score_line(part: str, metrics: dict[str, Any], metric: str) -> str:
     scores = metrics[part]
     low, high = scores["ci95"][metric]
     constant = max(values[metric] for values in metrics["baselines"][part].values())
     interval = f"{scores[metric]:.3f} [{low:.3f}, {high:.3f}]"
-    return f"  {metric} {interval}, best constant {constant:.3f}, on {scores['n_posters']:,} {_PARTS[part]}"
+    return f"  {metric} {interval}, best constant {constant:.3f}, on {scores['n_posters']:,} {PARTS[part]}"
 
 
 def trained_on_line(found: dict[str, Any]) -> list[str]:
@@ -181,10 +189,11 @@ def trained_on_line(found: dict[str, Any]) -> list[str]:
 def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:
     """Print what ``hpo evaluate`` found, with the constant baselines beside it."""
     console = Plain()
-    console.print(_averages_table(found, baselines))
+    n_seen = (found.get("trained_on") or {}).get("n_posters")
+    console.print(_averages_table(found, baselines, f", {n_seen:,} of them trained on: too good" if n_seen else ""))
     others = found.get("not_trained_on")
     if others is not None:
-        console.print(_averages_table(others, {}, ", which the bundle was not trained on"))
+        console.print(_averages_table(others, {}, " not trained on"))
     labels = Table(title="By label", title_justify="left")
     for name in ("label", "f1", "precision", "recall", "support", "threshold"):
         labels.add_column(name, justify="left" if name == "label" else "right")

@@ -19,7 +19,7 @@ from hpo.decision.averages import averages
 from hpo.decision.bootstrap import bootstrap_ci95
 from hpo.decision.counts import Bools, Floats
 from hpo.decision.metrics import score
-from hpo.decision.thresholds import Thresholds
+from hpo.decision.thresholds import Thresholds, cross_fit
 from hpo.model.ensemble import Network
 from hpo.search.trial import TrialResult
 
@@ -42,6 +42,22 @@ def trial_metrics(result: TrialResult, label_names: tuple[str, ...], forecast_se
         metrics |= {f"val/{name}/{label}": row[name] for name in ("f1", "precision", "recall", "support")}
         metrics[f"threshold/{label}"] = row["threshold"]
     return metrics
+
+
+def reported_figure(result: TrialResult) -> dict[str, Any]:
+    """Return the study's metric as it is to be reported of a trial, with its 95 % interval: ``{value, ci95}``.
+
+    It is computed from the probabilities that the trial is judged by, each poster decided by thresholds that were
+    fitted without it. ``hpo export-best`` computes the same from the probabilities that the trial kept.
+    """
+    probabilities, part, objective = result.val_probabilities, result.judged_on, result.objective
+    thresholds = result.judged.thresholds.values
+    if len(part) > 1:
+        thresholds = cross_fit(objective.strategy, probabilities, part.targets, objective.metric)
+    value = score(probabilities, part.targets, thresholds).value(objective.metric)
+    metrics = (objective.metric,)
+    intervals = bootstrap_ci95(probabilities, part.targets, thresholds, groups=part.groups, metrics=metrics)
+    return {"value": value, "ci95": list(intervals[objective.metric])}
 
 
 def describe(

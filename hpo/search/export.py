@@ -11,7 +11,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from hpo.bundle.bundle import save_bundle
-from hpo.bundle.card import model_card
+from hpo.bundle.card import PARTS, model_card
 from hpo.bundle.description import (
     CARD_FILE,
     DESCRIPTION_FILE,
@@ -30,6 +30,7 @@ from hpo.search.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.search.judgement import Scores, claims, with_scores
 from hpo.search.places import Places
 from hpo.search.registry import Version
+from hpo.search.study import Exported as Claimed
 from hpo.search.study import Study
 from hpo.search.tracking import Tracking
 from hpo.search.workshop import Workshop
@@ -68,6 +69,7 @@ def export_best(
         raise StudyError(
             f"Study {study.name!r} has no complete trial to export yet: continue with {command_of(study)}."
         )
+    number = champion.trial_number if champion is not None else None
     with _staged(out) as staged:
         refusal = None if champion is None else _download(study, tracking, staged)
         if champion is not None and refusal is None:
@@ -81,9 +83,20 @@ def export_best(
             except (DataError, StudyError) as error:
                 raise refusal or error from error
             why = "" if champion is None else f", since the files of version {champion.version} are missing or damaged"
-            title, untested = f"trial {leader.number}, trained again{why}", None
+            title, untested, number = f"trial {leader.number}, trained again{why}", None, leader.number
             _train_leader(staged, leader, workshop, phase, min_labels, onnx)
-    return Exported(out, title, load_description(out), untested)
+    described = load_description(out)
+    if untested is None and number is not None and not min_labels:  # which decides otherwise than the trial did
+        study.note_exported(_claimed(number, described))
+    return Exported(out, title, described, untested)
+
+
+def _claimed(number: int, described: Description) -> Claimed:
+    """Return what the bundle of trial ``number`` claims of the study's metric, for the study to remember."""
+    metric, claim, test = (described.metrics[key] for key in ("metric", "claim", "test"))
+    tested = {"value": test[metric], "ci95": test["ci95"][metric], "n_posters": test["n_posters"]}
+    on = PARTS[claim["from"]]
+    return {"trial": number, "value": claim[metric], "ci95": claim["ci95"][metric], "on": on, "test": tested}
 
 
 def _download(study: Study, tracking: Tracking, staged: Path) -> TrackingError | None:

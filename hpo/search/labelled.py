@@ -67,7 +67,8 @@ class Labelled:
 
     def lines(self) -> list[str]:
         """Say the same in sentences."""
-        lines = cleaning_lines(self)
+        # Nothing is split here, so what would keep posters together is of no concern.
+        lines = [line for line in cleaning_lines(self) if "--group-column" not in line]
         if self.unused:
             named = ", ".join(self._named(name) for name in self.unused)
             lines.append(f"No poster has {named}: left out of the averages over labels.")

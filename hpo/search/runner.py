@@ -21,7 +21,7 @@ from hpo.model.device import best_device
 from hpo.model.hyperparameters import Hyperparameters
 from hpo.search.code_version import code_version
 from hpo.search.coronation import Coronation
-from hpo.search.describe import save_trial, trial_metrics
+from hpo.search.describe import reported_figure, save_trial, trial_metrics
 from hpo.search.forecast import Work, predict_seconds
 from hpo.search.interrupt import Interruptible
 from hpo.search.logbook import Logbook
@@ -139,6 +139,7 @@ class Runner:
             seconds=result.seconds,
             scores={name: judged.scores.headline() for name, judged in result.strategies.items()},
             metrics={key: rounded(value) for key, value in metrics.items()},
+            reported=reported_figure(result),
         )
         with timeline.stage("keeping"):
             self._keep(trial.number, result)

@@ -47,6 +47,7 @@ _CHANGING = (
     "warm_started",
     "version_of",
     "crowned",
+    "exported",
     "time_spent",
     "drawn",
     "posters_note",
@@ -69,6 +70,16 @@ class Crown(Crowned, total=False):
 
     reason: str
     ci95: list[float]  # of the study's metric
+
+
+class Exported(TypedDict):
+    """What the bundle of an exported champion claims of the study's metric."""
+
+    trial: int
+    value: float
+    ci95: list[float]
+    on: str  # which posters, in words
+    test: dict[str, Any]  # value, ci95 and n_posters of the test posters
 
 
 class Study:
@@ -194,6 +205,16 @@ class Study:
             crown = {**known, **crown}
         if crown != known:
             self._study.set_user_attr("crowned", crown)
+
+    def exported(self) -> Exported | None:
+        """Return what the champion claimed that was exported last."""
+        return self._study.user_attrs.get("exported")
+
+    def note_exported(self, claimed: Exported) -> None:
+        """Remember what an exported champion claims. A database that refuses costs this and not the export."""
+        if claimed != self.exported():
+            with suppress(StorageError):
+                self._study.set_user_attr("exported", claimed)
 
     def note_posters(self, markdown: str) -> None:
         """Remember what a report says of the posters."""

@@ -26,6 +26,8 @@ from hpo.search.summary import (
     backbone_rows,
     cost_sentence,
     leaderboard_rows,
+    reported,
+    reported_sentence,
     standing_sentence,
     states_sentence,
     threshold_rows,
@@ -83,6 +85,8 @@ def _result(study: Study, leader: FrozenTrial | None, crown: Crown | None) -> st
     if leader is None:
         return "No trial is complete yet."
     how = f"{study.attributes.get('thresholds', 'calibrated')} thresholds, one a label"
+    figure = reported(study.attributes, leader, study.exported())
+    to_trust = "" if figure is None else f"**{reported_sentence(study.metric, figure)}** "
     interval = ""
     if crown is not None and crown.get("run_id") == study.run_id(leader) and "ci95" in crown:
         low, high = crown["ci95"]
@@ -91,7 +95,7 @@ def _result(study: Study, leader: FrozenTrial | None, crown: Crown | None) -> st
     return (
         f"**The champion's {study.metric} on {judged_posters(study.attributes)}: {leader.value:.3f}{interval}**, by "
         f"trial {TrialRecord.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
-        "and thresholds were chosen on these posters, which is optimistic; "
+        f"and thresholds were chosen on these posters, which is optimistic. {to_trust}"
         f"`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
         "looked at."
     )

@@ -9,14 +9,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial
 
+from hpo.bundle.card import PARTS
 from hpo.search.record import TrialRecord, state_name
 from hpo.search.standing import ranked
 
+if TYPE_CHECKING:
+    from hpo.search.study import Exported
+
 Row = dict[str, Any]
+_ON_VAL = "validation posters, each decided by thresholds fitted without it (they chose the epochs: optimistic)"
 CHAMPION = "★"  # marks its trial in a table
 _LABEL_ACCURACY = "1 - Hamming loss"  # what the write-up calls accuracy: of single decisions
 # The write-up's results table, with the accuracy of whole label sets beside it: column → metric of a trial.
@@ -43,6 +48,38 @@ def standing_sentence(metric: str, best: FrozenTrial, champion: FrozenTrial, fre
         f"Champion: trial {champion.number}, mean {metric} {fmean(fresh):.3f} over {in_fresh_seeds(len(fresh))} "
         f"({champion.value:.3f} on the seed that selected it). {alone}"
     )
+
+
+def reported(
+    attributes: Mapping[str, Any], champion: FrozenTrial | None, exported: Exported | None
+) -> dict[str, Any] | None:
+    """Return the figure of the champion to trust: ``value``, ``ci95``, what it was computed ``on``, and ``test``.
+
+    That is what its trial noted, and what its bundle claims once it was exported; in five folds these are the same.
+    ``test`` is its figure on the test posters, once exported. Of trials of an older hpo there is none.
+    """
+    if champion is None:
+        return None
+    if exported is not None and exported["trial"] == champion.number:
+        return {key: exported[key] for key in ("value", "ci95", "on", "test")}
+    noted = champion.user_attrs.get("reported")
+    if noted is None:
+        return None
+    on = PARTS["cross_fitted"] if attributes.get("folds", 1) > 1 else _ON_VAL
+    return {**noted, "on": on, "test": None}
+
+
+def reported_sentence(metric: str, figure: Mapping[str, Any]) -> str:
+    """Say what ``reported`` returned."""
+    test = figure["test"]
+    on_test = "" if test is None else f"; {in_interval(test)} on {test['n_posters']:,} test posters"
+    return f"Reported: {metric} {in_interval(figure)} on {figure['on']}{on_test}."
+
+
+def in_interval(figure: Mapping[str, Any]) -> str:
+    """Return ``0.431 [0.402, 0.460]``: a value and its 95 % interval."""
+    low, high = figure["ci95"]
+    return f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _single(best: FrozenTrial) -> str:
@@ -77,7 +114,9 @@ def _row(trial: FrozenTrial) -> Row:
     values = {column: metrics[key] for column, key in _AVERAGES.items() if key in metrics}
     if _LABEL_ACCURACY in values:
         values[_LABEL_ACCURACY] = 1.0 - values[_LABEL_ACCURACY]
-    return {"trial": TrialRecord.of(trial).name, "number": trial.number, **values}
+    noted = trial.user_attrs.get("reported")  # trials of an older hpo have none
+    figure = "–" if noted is None else in_interval(noted)
+    return {"trial": TrialRecord.of(trial).name, "number": trial.number, "reported [95 %]": figure, **values}
 
 
 def _backbone(trial: FrozenTrial) -> str:

@@ -103,6 +103,17 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
     assert "test_efficientnet,allstagesavg,1×32relu" in words
 
 
+def test_u11_a_leaderboard_shows_half_of_each_trials_interval(study):
+    newer, older = complete_trials(study)[:2]
+    newer.user_attrs["reported"] = {"value": 0.5, "ci95": [0.46, 0.52]}
+    shown = rendered(trial_table([newer, older], "f1_macro", "validation posters"))
+    assert max(map(len, shown.splitlines())) <= WIDTH
+    rows = [line.split() for line in shown.splitlines()]
+    assert next(row for row in rows if row[:1] == [f"{newer.number}"])[5] == "0.030"
+    assert next(row for row in rows if row[:1] == [f"{older.number}"])[5] == "–"
+    assert "half the 95 % interval of f1_macro" in " ".join(shown.split())
+
+
 @pytest.fixture(scope="module")
 def data(drawn, tmp_path_factory) -> PreparedData:
     """The drawn posters, and six broken ones; two rows of the CSV are of no use."""

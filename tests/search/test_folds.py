@@ -8,8 +8,12 @@ import torch
 
 from hpo.data.prepare import Part
 from hpo.data.splits.splits import deal_folds
+from hpo.decision.bootstrap import bootstrap_ci95
+from hpo.decision.metrics import score
+from hpo.decision.thresholds import cross_fit
 from hpo.model.ensemble import Ensemble
 from hpo.search.best_epochs import JudgedEpoch
+from hpo.search.describe import reported_figure
 from hpo.search.folds import judged_by_other_folds, run_folds
 from hpo.search.objective import Objective
 from hpo.search.trial import TrialResult, run_trial
@@ -21,6 +25,16 @@ def everything(parts) -> Part:
     train, val = parts
     together = train + val
     return Part(together.posters, together.targets, np.arange(60) // 2)
+
+
+def test_u11_the_reported_figure_of_a_trial_is_cross_fitted_with_its_interval_over_groups(folded, everything):
+    result, *_ = folded
+    table = result.val_probabilities, everything.targets
+    thresholds = cross_fit("calibrated", *table, "f1_macro")
+    figure = reported_figure(result)
+    assert figure["value"] == score(*table, thresholds).f1_macro
+    interval = bootstrap_ci95(*table, thresholds, groups=everything.groups)["f1_macro"]
+    assert figure["ci95"] == pytest.approx(list(interval), abs=0)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from hpo.bundle.card import PARTS
 from hpo.report.status import status_lines, status_of
 from hpo.search.study import Study, open_study
 from hpo.search.study_note import study_note
 from hpo.search.summary import backbone_rows, cost_sentence, leaderboard_rows, states_sentence, threshold_rows
 
+FIGURE = {"value": 0.47, "ci95": [0.44, 0.5]}
 BEGAN = datetime(2026, 11, 25, 14)
 
 
@@ -105,7 +107,7 @@ def test_before_the_first_trial(study: Study) -> None:
     note = study_note(study, "7")
     assert "No trial is complete yet." in note
     assert "0 of 50 trials have finished" in note
-    assert "hpo search --study my study" in note
+    assert "hpo search --study 'my study'" in note
 
 
 def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study) -> None:
@@ -117,11 +119,44 @@ def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study
     assert "**The champion's f1_macro on training and validation posters, out of fold: 0.600 [0.550, 0.650]**" in note
     assert "Champion: trial 1, f1_macro 0.600. It is the best single trial." in note
     assert "usually better" not in note
-    assert "`hpo ensemble --study my study` says whether averaging several trials is worth its cost here" in note
+    assert "`hpo ensemble --study 'my study'` says whether averaging several trials is worth its cost here" in note
     assert "[version 2](#/models/my%20study/versions/2)" in note
     assert "Why: it has the best mean." in note
-    assert "`hpo export-best --study my study`" in note
+    assert "`hpo export-best --study 'my study'`" in note
     assert "[#1 b · 1 × 256 · 0.600](#/experiments/7/runs/run1)" in note
     assert "| Drama | 0.250 | 0.300 |" in note
     assert "## Posters" in note
     assert "synthetic" not in note
+
+
+def one_that_notes_its_figure() -> FrozenTrial:
+    noted = create_trial(value=0.5, user_attrs={**TRIALS[0].user_attrs, "reported": FIGURE})
+    noted.datetime_start, noted.datetime_complete = TRIALS[0].datetime_start, TRIALS[0].datetime_complete
+    return noted
+
+
+def test_u11_status_reports_the_champions_own_figure_and_what_its_export_claims(study: Study) -> None:
+    noted = one_that_notes_its_figure()
+    assert status_of(study, None)["reported"] is None
+    optuna.load_study(study_name="my study", storage=study._storage).add_trial(noted)
+    status = status_of(study, None)
+    assert status["reported"] == {**FIGURE, "on": PARTS["cross_fitted"], "test": None}
+    sentence = f"Reported: f1_macro 0.470 [0.440, 0.500] on {PARTS['cross_fitted']}."
+    assert f"  {sentence}" in status_lines(status)
+    assert f"**{sentence}**" in study_note(study, "7")
+    optuna.load_study(study_name="my study", storage=study._storage).add_trial(TRIALS[0])  # of an older hpo
+    rows = leaderboard_rows(study.trials(), 2)
+    assert [row["reported [95 %]"] for row in rows] == ["0.470 [0.440, 0.500]", "–"]
+    assert "| 0.470 [0.440, 0.500] |" in study_note(study, "7")
+    tested = {"value": 0.46, "ci95": [0.4, 0.52], "n_posters": 60}
+    study.note_exported({"trial": 0, "value": 0.47, "ci95": [0.44, 0.5], "on": PARTS["cross_fitted"], "test": tested})
+    status = status_of(study, None)
+    assert status["reported"] == {**FIGURE, "on": PARTS["cross_fitted"], "test": tested}
+    assert f"  {sentence[:-1]}; 0.460 [0.400, 0.520] on 60 test posters." in status_lines(status)
+
+
+def test_u11_what_another_trial_claimed_at_its_export_is_not_reported_of_the_champion(study: Study) -> None:
+    noted = one_that_notes_its_figure()
+    optuna.load_study(study_name="my study", storage=study._storage).add_trial(noted)
+    study.note_exported({"trial": 7, "value": 0.9, "ci95": [0.8, 1.0], "on": PARTS["test"], "test": {}})
+    assert status_of(study, None)["reported"]["value"] == FIGURE["value"]
