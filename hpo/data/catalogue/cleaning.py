@@ -99,7 +99,12 @@ class Cleaning:
 
 
 def label_cells_of(table: Table, separator: str | None, known: Sequence[str] = ()) -> LabelCells:
-    """Learn how a table writes its labels, each column of a one-hot table being one; `known` are names to keep to."""
+    """Learn how a table writes its labels, each column of a one-hot table being one; `known` are names to keep to.
+
+    Raises DataError for an empty separator.
+    """
+    if separator == "":
+        raise DataError("--label-separator expects what stands between labels, got an empty text: leave it out.")
     if table.one_hot:
         return LabelCells.learn(table.one_hot, _NO_SEPARATOR, known)
     return LabelCells.learn((row.labels for row in table.rows), separator, known)
