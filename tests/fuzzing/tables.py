@@ -62,7 +62,7 @@ def _styled(labels: Any, style: int) -> Any:
 
 def _rows(rng: Random) -> list[dict[str, Any]]:
     names = {role: rng.choice(known) for role, known in _ROLES.items()}
-    style, present = rng.randrange(4), {role for role in _ROLES if role in ("id", "labels") or rng.random() < 0.5}
+    style, present = rng.randrange(4), {role for role in _ROLES if role in ("id", "labels") or rng.random() < 0.4}
     rows = []
     for at in range(ROWS):
         cells = {
@@ -71,11 +71,11 @@ def _rows(rng: Random) -> list[dict[str, Any]]:
             "title": f"Title {at}",
             "image": f"{at}.jpg",
             "type": "TV",
-            "group": f"g{at // 3}",
+            "group": f"g{at // 2}",
             "unused": rng.choice(mutate.TEXTS),
         }
         rows.append({names[role]: cell for role, cell in cells.items() if role in present})
-    for _ in range(rng.randrange(4)):  # cells no row should have
+    for _ in range(rng.choice((0, 0, 1, 3))):  # cells no row should have
         row = rng.choice(rows)
         row[rng.choice(list(row))] = mutate.value(rng)
     return rows
@@ -122,13 +122,13 @@ def prepare_texts(folder: Path) -> Callable[[Random], object]:
     def attempt(rng: Random) -> None:
         suffix = rng.choice(_SUFFIXES)
         content = _written(rng, _rows(rng), suffix)
-        if rng.random() < 0.7:
+        if rng.random() < 0.4:
             content = mutate.bytes_of(rng, content, most=2, header=60)
         content, name = _packed(rng, content, f"t{suffix}")
         if rng.random() < 0.2:
             content = mutate.bytes_of(rng, content)
         (folder / name).write_bytes(content)
-        column = rng.choice((None, None, None, "poster", "file_name"))
+        column = rng.choice((*[None] * 9, "poster", "file_name"))
         read(folder / name, images if rng.random() < 0.3 else None, rng, column)
 
     return attempt
@@ -137,9 +137,8 @@ def prepare_texts(folder: Path) -> Callable[[Random], object]:
 def _images(folder: Path) -> Path:
     images = folder / "images"
     images.mkdir()
-    rng = Random(0)
     for at in range(ROWS):
-        (images / f"{at}.jpg").write_bytes(drawn(rng, "JPEG"))
+        (images / f"{at}.jpg").write_bytes(drawn(Random(at), "JPEG"))
     return images
 
 
