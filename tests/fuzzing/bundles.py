@@ -139,7 +139,10 @@ def prepare(folder: Path) -> Callable[[Random], object]:
         predictor = Predictor.load(bundle, graph=use_graph)
         predicted = predictor.predict([poster])
         cuts = dict(zip(predictor.description.label_names, predictor.description.thresholds, strict=True))
-        told = [answer and (answer.labels, answer.probabilities, answer.sure(cuts)) for answer in predictor.answers(predicted)]
+        told = [
+            answer and (answer.labels, answer.probabilities, answer.sure(cuts))
+            for answer in predictor.answers(predicted)
+        ]
         json.dumps(told, allow_nan=False)
         repr(predictor)
 

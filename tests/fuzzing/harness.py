@@ -136,8 +136,10 @@ def judge(attempt: Callable[[], object]) -> dict[str, str]:
 def _is_one_sentence(text: str, error: Exception) -> bool:
     first, *others = text.split("\n")
     listed = isinstance(error, SpaceError) and all(line.startswith("  ") for line in others)
-    return bool(first.strip()) and all(len(line) <= MOST_CHARACTERS for line in (first, *others)) and (
-        not others or listed
+    return (
+        bool(first.strip())
+        and all(len(line) <= MOST_CHARACTERS for line in (first, *others))
+        and (not others or listed)
     )
 
 

@@ -12,7 +12,22 @@ TEXTS = (
     *("", " ", "\n", "\t", "a\nb", "\x00", "\x1b[2J", "\u202e", "\ufeff", "字", "é" * 40, "\U0001f600", "'", '"', "\\"),
     *("a" * 300, "[" * 200, "{" * 200, "[[['a']]]", "{'name': 'Drama'}", '{"name": "Drama"}', "[object Object]"),
     *("../../x", "/", "/dev/null", "C:\\x.jpg", "~", ".", "..", "http://[", "https://x.test/a.jpg", "file:///x"),
-    *("NaN", "null", "None", "inf", "-inf", "1e999", "0x10", "1_000", "0b1", "true", "no", "2020-13-45", "%s%n", "${x}"),
+    *(
+        "NaN",
+        "null",
+        "None",
+        "inf",
+        "-inf",
+        "1e999",
+        "0x10",
+        "1_000",
+        "0b1",
+        "true",
+        "no",
+        "2020-13-45",
+        "%s%n",
+        "${x}",
+    ),
     *("Drama", "Action, Drama", "Action|Comedy", "('Drama',)", "b'Drama'", "np.str_('x')", "<a><b>", "#a #b", "-" * 99),
 )
 _BYTES = (b"\x00", b"\xff", b"\xff\xda", b"\xc3", b"\xed\xa0\x80", b"\n", b"\r", b'"', b",", b"\\", b"{", b"[", b"\x7f")
