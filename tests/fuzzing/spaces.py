@@ -67,7 +67,7 @@ _WORDS = (
 
 def _lines(rng: Random, text: str) -> str:
     lines = text.split("\n")
-    for _ in range(rng.randint(1, 5)):
+    for _ in range(rng.choice((1, 1, 1, 2, 5))):
         at = rng.randrange(len(lines))
         key, colon, _ = lines[at].partition(":")
         changes: tuple[list[str], ...] = (
@@ -105,9 +105,10 @@ def _parameter(rng: Random) -> Any:
 def _grammar(rng: Random) -> str:
     names = list(Hyperparameters.model_fields)
     document: dict[Any, Any] = {}
-    if rng.random() < 0.7:
-        document["include"] = rng.choice(("default", "fine_tune", ["default", "default"], "space.yaml", *mutate.TEXTS))
-    document["parameters"] = {rng.choice((*names, rng.choice(mutate.TEXTS))): _parameter(rng) for _ in range(3)}
+    if rng.random() < 0.9:
+        document["include"] = rng.choice((*["default"] * 9, ["default", "fine_tune"], "space.yaml", rng.choice(mutate.TEXTS)))
+    words = (*names, rng.choice(mutate.TEXTS))
+    document["parameters"] = {rng.choice(words): _parameter(rng) for _ in range(rng.choice((1, 1, 3)))}
     if rng.random() < 0.5:
         document["recipes"] = {
             rng.choice(("a", *mutate.TEXTS)): rng.choice((None, {rng.choice(names): mutate.value(rng)}))

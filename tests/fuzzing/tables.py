@@ -33,7 +33,7 @@ _ROLES = {
     "image": ("poster", "file_name", "image url", "pic"),
     "type": ("Type",),
     "group": ("franchise",),
-    "unused": ("synopsis", "x", "", "Drama"),
+    "unused": ("synopsis", "x", "Drama", "字"),
 }
 
 
@@ -42,11 +42,11 @@ def read(path: Path, images: Path | None, rng: Random, image_column: str | None 
     rules = CatalogueRules(
         label_separator=rng.choice((*[None] * 9, ",", "|", "", "\n", "[")),
         image_column=image_column,
-        top_labels=rng.choice((2, 3, 10, 100_000)),
+        top_labels=rng.choice((2, 2, 3, 10, 100_000)),
         types=rng.choice((None, ("TV", "Movie"))),
         keep_adult=rng.random() < 0.5,
     )
-    size = rng.choice((0.2, 5, 0.3, 0.49))
+    size = rng.choice((0.2, 0.3, 0.3, 8))
     options = DataOptions(csv=path, images=images, rules=rules, val_size=size, test_size=size, seed=rng.randrange(9))
     data = prepare_data(options, path.parent / "cache", lambda *_: nullcontext(lambda _: None))
     json.dumps(account_of(data), ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
