@@ -106,7 +106,8 @@ def _grammar(rng: Random) -> str:
     names = list(Hyperparameters.model_fields)
     document: dict[Any, Any] = {}
     if rng.random() < 0.9:
-        document["include"] = rng.choice((*["default"] * 9, ["default", "fine_tune"], "space.yaml", rng.choice(mutate.TEXTS)))
+        odd = rng.choice(mutate.TEXTS)
+        document["include"] = rng.choice((*["default"] * 9, ["default", "fine_tune"], "space.yaml", odd))
     words = (*names, rng.choice(mutate.TEXTS))
     document["parameters"] = {rng.choice(words): _parameter(rng) for _ in range(rng.choice((1, 1, 3)))}
     if rng.random() < 0.5:
