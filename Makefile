@@ -53,6 +53,7 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.efficiency
+	$(BIN)/python -m benchmarks.fuzz
 	$(BIN)/python -m benchmarks.peers.run
 
 # What `make bench` measures hpo beside: an environment each, 8 GB in all. Without them it passes that over.

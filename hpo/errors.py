@@ -20,12 +20,21 @@ import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from hpo.printable import one_line
+
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of an OSError: a disk that takes nothing
 _MOST_CHARACTERS = 100  # of a word that is compared with known ones
 
 
 class HpoError(Exception):
-    """The root: a mistake or a circumstance that the user can mend."""
+    """The root: a mistake or a circumstance that the user can mend.
+
+    Its arguments are the sentence and the lines that follow it. Words of others in these, such as names of files, may
+    hold ends of lines and what commands a terminal: the text has escapes in their place.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(one_line(str(line)) for line in self.args)
 
 
 class DataError(HpoError):

@@ -6,6 +6,7 @@ validation posters, so these count as well as those of training.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,9 +48,10 @@ def read_digests(folder: Path) -> Digests | None:
             content = stream.read()
         if dtype != np.dtype("<u8") or len(shape) != 1 or len(content) != 8 * shape[0]:
             raise ValueError(f"{shape} of {dtype}")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy reads the header as Python, with all that Python says of what is none
+        why = textwrap.shorten(str(error) or type(error).__name__, 160)
         raise BundleError(
-            f"Expected digests of the training posters in {file}, got something else ({error}): export the bundle "
+            f"Expected digests of the training posters in {file}, got something else ({why}): export the bundle "
             "again, or remove that file."
         ) from error
     return np.sort(np.frombuffer(content, "<u8").astype(np.uint64))

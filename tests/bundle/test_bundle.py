@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from hpo.bundle.bundle import load_classifier, made_of, save_bundle
 from hpo.bundle.description import Description, load_description, write_description
 from hpo.bundle.predictor import Predictor
+from hpo.bundle.trained_on import TRAINED_ON_FILE, read_digests, write_digests
 from hpo.data.decoding import Framing, decode
 from hpo.errors import BundleError
 from hpo.model.ensemble import Ensemble
@@ -420,3 +421,13 @@ def test_a_bundle_that_cannot_be_replaced_is_still_there(bundle, result, descrip
         save_bundle(bundle, description, result.network, "# Another")
     assert (bundle / WEIGHTS).read_bytes() == before
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<u8', (", "{'descr': '<u8'\n  'x'", "((((", "\x00" * 9, "'''", "\\"])
+def test_a_header_of_digests_that_is_no_python_is_one_sentence(tmp_path, header):
+    """Found by fuzzing: NumPy reads the header as Python, and errors of its tokenizer escaped."""
+    write_digests(tmp_path, np.arange(5, dtype=np.uint64))
+    text = header.encode()
+    (tmp_path / TRAINED_ON_FILE).write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text)
+    with pytest.raises(BundleError, match="Expected digests of the training posters"):
+        read_digests(tmp_path)

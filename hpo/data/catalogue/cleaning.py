@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hpo.data.catalogue.image_files import (
     LEADS_OUT,
@@ -99,7 +99,12 @@ class Cleaning:
 
 
 def label_cells_of(table: Table, separator: str | None, known: Sequence[str] = ()) -> LabelCells:
-    """Learn how a table writes its labels, each column of a one-hot table being one; `known` are names to keep to."""
+    """Learn how a table writes its labels, each column of a one-hot table being one; `known` are names to keep to.
+
+    Raises DataError for an empty separator.
+    """
+    if separator == "":
+        raise DataError("--label-separator expects what stands between labels, got an empty text: leave it out.")
     if table.one_hot:
         return LabelCells.learn(table.one_hot, _NO_SEPARATOR, known)
     return LabelCells.learn((row.labels for row in table.rows), separator, known)
@@ -212,8 +217,7 @@ def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[T
     match = _match_by_id if cleaning.table.columns["image"] is None else _match_by_column
     matched = match(cleaning, titles, images)
     if not any(title.images for title in matched) and any(title.row.file for title in titles):
-        named = [title._replace(row=title.row._replace(image=title.row.file)) for title in titles]
-        by_file = _match_by_column(cleaning, named, images)
+        by_file = _match_by_column(cleaning, titles, images, "file")
         if any(title.images for title in by_file):
             cleaning.notes.append(
                 f"No image is called by its id, so the column {cleaning.table.columns['file']!r} names them."
@@ -272,14 +276,16 @@ def _match_by_id(cleaning: Cleaning, titles: list[Title], images: ImageFiles) ->
     return [_with_images(title, images, owned.files.get(title.id, []), owned.refused.get(title.id)) for title in titles]
 
 
-def _match_by_column(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+def _match_by_column(
+    cleaning: Cleaning, titles: list[Title], images: ImageFiles, column: Literal["image", "file"] = "image"
+) -> list[Title]:
     usable = frozenset(images.usable)
     ids_of: defaultdict[str, set[str]] = defaultdict(set)  # what a cell names -> its rows, also those that were dropped
     for row in cleaning.table.rows:
-        for item in _named_in(row.image, usable):
+        for item in _named_in(getattr(row, column), usable):
             ids_of[item].add(row.id)
     found = WrittenNames(images.folder.name, images.usable).find_all(ids_of)
-    matched = [_match_cell(title, images, usable, found) for title in titles]
+    matched = [_match_cell(title, images, _named_in(getattr(title.row, column), usable), found) for title in titles]
     cleaning.found_by = {images.path(path): how for path, how in found.values() if path is not None and how}
     cleaning.several = {title.id: _CELLS for title in matched if len(title.images) > 1}
     n_images = Counter(title.id for title in matched if title.images)
@@ -296,9 +302,8 @@ def _named_in(cell: str, usable: frozenset[str]) -> list[str]:
 
 
 def _match_cell(
-    title: Title, images: ImageFiles, usable: frozenset[str], found: Mapping[str, tuple[str | None, str]]
+    title: Title, images: ImageFiles, items: list[str], found: Mapping[str, tuple[str | None, str]]
 ) -> Title:
-    items = _named_in(title.row.image, usable)
     files = [path for path in dict.fromkeys(found[item][0] for item in items) if path is not None]
     missing = [item for item in items if found[item][0] is None]
     return _with_images(title, images, files, next(filter(None, (_why(item, images, found) for item in missing)), None))

@@ -79,26 +79,28 @@ def _suffix(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file, or what is compressed in it."""
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path, "rb") as packed:
-            yield cast(IO[bytes], packed)
-    elif path.suffix.lower() == ".zip":
-        try:
-            archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
-            raise DataError(
-                f"{path} cannot be read as a ZIP archive ({error}): check the path given to --data"
-            ) from error
-        with archive:
-            names = [name for name in archive.namelist() if not name.startswith("__MACOSX") and not name.endswith("/")]
-            if len(names) != 1:
-                raise DataError(f"expected one table in {path}, got {len(names)} files: unpack it and name the table")
-            with archive.open(names[0]) as member:
+    """Open a file, or what is compressed in it. Raises DataError, also for what fails while it is read."""
+    try:
+        if path.suffix.lower() == ".gz":
+            with gzip.open(path, "rb") as packed:
+                yield cast(IO[bytes], packed)
+        elif path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive, archive.open(_only_table(path, archive)) as member:
                 yield member
-    else:
-        with path.open("rb") as file:
-            yield file
+        else:
+            with path.open("rb") as file:
+                yield file
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        kind = "ZIP archive" if isinstance(error, zipfile.BadZipFile) else "CSV"
+        raise DataError(f"{path} cannot be read as a {kind} ({reason}): check the path given to --data") from error
+
+
+def _only_table(path: Path, archive: zipfile.ZipFile) -> str:
+    names = [name for name in archive.namelist() if not name.startswith("__MACOSX") and not name.endswith("/")]
+    if len(names) != 1:
+        raise DataError(f"expected one table in {path}, got {len(names)} files: unpack it and name the table")
+    return names[0]
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -117,9 +119,6 @@ def _lines(path: Path) -> Iterator[str]:
         raise DataError(
             f"{path} is not UTF-8 ({error.reason} {error.object[error.start]:#04x}): save it as UTF-8"
         ) from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read as a CSV ({reason}): check the path given to --data") from error
 
 
 def _csv_records(lines: Iterator[str]) -> Iterator[Record]:

@@ -64,8 +64,8 @@ def _build(document: Document) -> SearchSpace:
 
 def _refusal(path: Path, mistakes: list[Mistake]) -> SpaceError:
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    lines = [f"\n  {mistake.told(path)}" for mistake in dict.fromkeys(mistakes[:_MOST_SHOWN])]
-    more = f"\n  and {len(mistakes) - _MOST_SHOWN} more" if len(mistakes) > _MOST_SHOWN else ""
+    lines = [f"  {mistake.told(path)}" for mistake in dict.fromkeys(mistakes[:_MOST_SHOWN])]
+    more = [f"  and {len(mistakes) - _MOST_SHOWN} more"] if len(mistakes) > _MOST_SHOWN else []
     missing = any(mistake.text.startswith("missing (") for mistake in mistakes)
     cure = " (include: default takes over whatever this file does not name)" if missing else ""
-    return SpaceError(f"The search space {path} has {count}; correct and try again{cure}:{''.join(lines)}{more}")
+    return SpaceError(f"The search space {path} has {count}; correct and try again{cure}:", *lines, *more)

@@ -503,3 +503,10 @@ def test_the_report_shows_a_row_as_it_was_read(tmp_path: Path):
         "label_cell": "['Drama' 'Comedy']",
         "labels": ["Comedy", "Drama"],
     }
+
+
+def test_an_empty_separator_of_labels_is_one_sentence(tmp_path: Path):
+    """Found by fuzzing: a ValueError of str.split."""
+    path = write_csv(tmp_path, [("1", "Drama"), ("2", "Comedy")])
+    with pytest.raises(DataError, match="--label-separator expects what stands between labels, got an empty text"):
+        read_catalogue(path, None, CatalogueRules(label_separator=""))

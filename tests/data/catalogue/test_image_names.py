@@ -220,3 +220,15 @@ def test_f16_ids_that_are_file_names_paths_or_addresses(tmp_path: Path):
 def test_f16_the_parts_of_a_name():
     assert parts_of(r"D:\a\.\b\..\1.jpg") == ("a", "1.jpg")
     assert parts_of("http://h/a//1.jpg?x=/2.jpg") == ("a", "1.jpg")
+
+
+def test_a_column_of_file_names_names_the_images_where_no_id_does(tmp_path):
+    """Found by fuzzing: a KeyError for every such table."""
+    poster(tmp_path / "images" / "a.jpg")
+    poster(tmp_path / "images" / "b.jpg")
+    found, report = read(
+        tmp_path, [("1", "Drama", "TV", "a.jpg"), ("2", "Comedy", "TV", "b.jpg"), ("3", "Comedy", "TV", "c.jpg")]
+    )
+    assert found == {"1": "a.jpg", "2": "b.jpg"}
+    assert report.dropped["no image"] == 1
+    assert any("No image is called by its id, so the column 'File' names them" in note for note in report.notes)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,6 @@ def test_f21_json_lines_tell_the_row_that_cannot_be_read(tmp_path: Path):
 
 def test_f21_compressed_tables_are_read(tmp_path: Path):
     import gzip
-    import zipfile
 
     (tmp_path / "any.jsonl.gz").write_bytes(gzip.compress(LINES.encode()))
     assert records_of(tmp_path / "any.jsonl.gz") == READ
@@ -199,3 +199,13 @@ def test_a6_values_that_python_has_not_are_text_or_marked(tmp_path: Path):
     }
     assert second[0] == "2"
     assert second[-2] == "Drama"
+
+
+def test_an_archive_whose_member_is_damaged_is_one_sentence(tmp_path: Path):
+    """Found by fuzzing: the suffix of the member was read outside of what tells of a broken archive."""
+    path = tmp_path / "t.csv.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("t.csv", "id,Genres\n1,Drama\n")
+    path.write_bytes(b"XX" + path.read_bytes()[2:])
+    with pytest.raises(DataError, match=r"cannot be read as a ZIP archive \(Bad magic number for file header\)"):
+        list(read_records(path))
