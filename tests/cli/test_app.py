@@ -78,9 +78,9 @@ def test_every_option_says_what_it_is_for():
     assert silent == []
 
 
-def test_a_mistake_is_one_line_on_stderr_and_exit_1(tmp_path):
+def test_a_wrong_value_is_one_line_on_stderr_and_exit_2(tmp_path):
     done = run("-m", "hpo", "search", "--timeout", "soon", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "hpo: --timeout expects a duration such as 90s, 30m or 2h, got 'soon'.\n"
     assert list(tmp_path.iterdir()) == []
 
