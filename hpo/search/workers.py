@@ -45,11 +45,13 @@ def parse_workers(text: str) -> int:
     """Read ``--workers``: a number, or ``auto`` for as many as cores, memory and GPUs are good for."""
     if text == "auto":
         return max(1, len(visible_gpus()) or min(n_cores(), int(_free_gibibytes() / _GIBIBYTES_A_WORKER)))
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise UsageError(f"--workers expects a number from 1 on, or auto, got {shortened(text)!r}.")
     most = _MOST_WORKERS_A_CORE * n_cores()
-    if not re.fullmatch(r"\d{1,9}", text) or not 1 <= int(text) <= most:
+    if int(text) > most:
         raise UsageError(
-            f"--workers expects a number from 1 to {most} ({_MOST_WORKERS_A_CORE} for each core), or auto, "
-            f"got {shortened(text)!r}: type --workers auto."
+            f"--workers expects at most {most} here ({_MOST_WORKERS_A_CORE} for each core), got {text}: "
+            "type --workers auto."
         )
     return int(text)
 
