@@ -124,6 +124,14 @@ def test_f11_a_name_too_long_for_files_is_one_sentence(tmp_path):
             open_study(f"sqlite:///{tmp_path}/optuna.db", name, tmp_path, 0, create=True)
 
 
+def test_u1_a_backend_of_a_notebook_is_not_asked_for(tmp_path):
+    code = "import sys; sys.argv = ['hpo', '--version']; from hpo.cli.app import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nimport matplotlib.pyplot as plt; plt.figure()"
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("module", ["hpo", "hpo.cli.app"])
 def test_importing_is_light(tmp_path, module):
     code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
