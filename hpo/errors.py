@@ -1,6 +1,7 @@
 """Every error that a user can cause, as one tree.
 
 HpoError
+├── UsageError       the value of an option or argument that it cannot take
 ├── DataError        the CSV, the images, the labels, the splits
 ├── SpaceError       a search-space file, all of its mistakes at once
 ├── BackboneError    an unknown timm model, or weights that cannot be had
@@ -10,8 +11,8 @@ HpoError
 └── BundleError      a bundle that is incomplete, altered or of another format
 
 The text is one sentence that says what was expected, what was got, where, and what to type next (a space file's
-mistakes follow it, a line each). The command line prints it and exits with 1; anything else that escapes is a bug and
-shows its traceback.
+mistakes follow it, a line each). The command line prints it and exits with 1, or 2 after a UsageError; anything else
+that escapes is a bug and shows its traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 from hpo.printable import one_line
 
@@ -35,6 +37,14 @@ class HpoError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(one_line(str(line)) for line in self.args)
+
+    exit_code: ClassVar[int] = 1  # of the command line
+
+
+class UsageError(HpoError):
+    """An option or argument has a value that it cannot take, whatever the data are."""
+
+    exit_code = 2
 
 
 class DataError(HpoError):

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSeparator
-from hpo.errors import DataError
-from hpo.printable import one_line, to_json
+from hpo.errors import DataError, UsageError
+from hpo.printable import one_line, shortened, to_json
 
 if TYPE_CHECKING:
     from hpo.report.annotate import Annotation
 
 _SHOWN = 10  # doubtful entries, unless --doubtful says how many
+_MOST_DIGITS = 9
 
 
 def annotate(
@@ -99,10 +100,12 @@ def _parse_doubtful(text: str | None) -> tuple[int, Path | None]:
     """Return how many doubtful entries are shown, and the file that all of them are written to."""
     if text is None:
         return _SHOWN, None
-    if text.isdecimal():
+    if text.isdecimal() and len(text) <= _MOST_DIGITS:
         return int(text), None
     if Path(text).suffix.lower() != ".csv":
-        raise DataError(f"Expected a number or a .csv file for --doubtful, got {text!r}: type --doubtful doubtful.csv.")
+        raise UsageError(
+            f"Expected a number or a .csv file for --doubtful, got {shortened(text)!r}: type --doubtful doubtful.csv."
+        )
     return _SHOWN, Path(text)
 
 

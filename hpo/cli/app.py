@@ -1,7 +1,8 @@
 """The command line: parse → call → print.
 
 Commands import what they need when they run, so that ``hpo --help`` answers at once. An HpoError is printed on
-stderr as the one sentence that it is, with exit code 1; anything else is a bug and keeps its traceback.
+stderr as the one sentence that it is, with exit code 1, or 2 where an option has a wrong value; anything else is a bug
+and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def main() -> None:
             sys.stdout.flush()
     except HpoError as error:
         print(f"hpo: {printable(str(error))}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        sys.exit(error.exit_code)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise

@@ -30,7 +30,7 @@ def evaluate(
     image_column: ImageColumn = None,
     label_separator: LabelSeparator = None,
     min_labels: Annotated[
-        int | None, typer.Option(min=0, help="As in hpo export-best. Default: what the bundle says.")
+        int | None, typer.Option(min=0, max=100_000, help="As in hpo export-best. Default: what the bundle says.")
     ] = None,
 ) -> None:
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""

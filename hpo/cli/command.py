@@ -11,12 +11,13 @@ from typing import Any
 from typer.core import TyperCommand
 
 from hpo import commands
-from hpo.errors import HpoError, did_you_mean
+from hpo.errors import UsageError, did_you_mean
 from hpo.printable import shortened
 
 _MOST_BYTES_OF_A_NAME = 255  # of file systems
 _MOST_BYTES_OF_A_PATH = 4095  # of Linux
 _READ_WHOLE = ("data", "csv", "split", "space", "files")  # a device or a pipe may have no end
+_IN_DATABASES = ("study", "warm_start", "storage", "tracking_uri")  # which take UTF-8 alone
 _MOST_BYTES_OF_A_STUDY = 200  # files and folders are named after it, and MLflow's models, with up to 255
 
 
@@ -32,7 +33,7 @@ class Command(TyperCommand):
             parameter, message = getattr(error, "param", None), getattr(error, "message", None)
             if parameter is None or message is None:
                 raise
-            raise HpoError(_refusal(parameter, str(message), typed)) from error
+            raise UsageError(_refusal(parameter, str(message), typed)) from error
 
     def invoke(self, ctx: Any) -> Any:
         """Check and note what was given, then run."""
@@ -45,6 +46,8 @@ class Command(TyperCommand):
 
 def _refusal(parameter: Any, message: str, typed: list[str]) -> str:
     name, value = _name(parameter), _value_in(typed, parameter.opts)
+    if not message:
+        return f"{name} is missing: add it, or type --help to see what the command takes."
     got = "" if value is None else f", got {shortened(value)!r}"
     choices = re.findall("'([^']*)'", message.partition(" is not one of ")[2])
     if choices:
@@ -101,22 +104,29 @@ def _name(parameter: Any) -> str:
 
 
 def _check(parameter: Any, value: Any) -> None:
-    """Refuse names that no file system takes. Raises HpoError."""
+    """Refuse names that no file system takes. Raises UsageError."""
     name = _name(parameter)
     if isinstance(value, Path):
         longest = max((len(os.fsencode(part)) for part in value.parts), default=0)
         if longest > _MOST_BYTES_OF_A_NAME or len(os.fsencode(value)) > _MOST_BYTES_OF_A_PATH:
-            raise HpoError(
+            raise UsageError(
                 f"{name} expects a path with names of at most {_MOST_BYTES_OF_A_NAME} bytes, and of "
                 f"{_MOST_BYTES_OF_A_PATH:,} in all, got {shortened(str(value))!r}: choose a shorter one."
             )
         if parameter.name in _READ_WHOLE and value.exists() and not value.is_file():
-            raise HpoError(f"{name} expects a file, got {value}, which is none: name another one.")
+            raise UsageError(f"{name} expects a file, got {value}, which is none: name another one.")
+    elif isinstance(value, str) and parameter.name in _IN_DATABASES and not value.isprintable():
+        raise UsageError(
+            f"{name} expects text that can be printed, got {shortened(value)!r}: leave out control characters "
+            "and bytes that are not UTF-8."
+        )
     elif isinstance(value, str) and parameter.name in ("study", "warm_start"):
         if len(value.encode(errors="surrogateescape")) > _MOST_BYTES_OF_A_STUDY:
-            raise HpoError(
+            raise UsageError(
                 f"{name} expects a study's name of at most {_MOST_BYTES_OF_A_STUDY} bytes, got {shortened(value)!r}: "
                 "choose a shorter one."
             )
     elif isinstance(value, str) and len(value) > _MOST_BYTES_OF_A_PATH:
-        raise HpoError(f"{name} expects at most {_MOST_BYTES_OF_A_PATH:,} characters, got {len(value):,}: shorten it.")
+        raise UsageError(
+            f"{name} expects at most {_MOST_BYTES_OF_A_PATH:,} characters, got {len(value):,}: shorten it."
+        )

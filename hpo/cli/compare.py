@@ -20,7 +20,7 @@ from hpo.cli.options import (
     TrackingUri,
     parse_types,
 )
-from hpo.errors import DataError, StudyError
+from hpo.errors import StudyError, UsageError
 from hpo.printable import to_json
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def compare(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of the posters.")] = None,
     study: StudyName = None,
-    top: Annotated[int, typer.Option(min=0, help="List so many posters that the two see most differently.")] = 10,
+    top: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="List so many posters that the two see most differently.")
+    ] = 10,
     as_json: AsJson = False,
     types: Annotated[str | None, typer.Option(help="As in hpo search. Default: as in the search that made A.")] = None,
     id_column: IdColumn = None,
@@ -57,7 +59,7 @@ def compare(
 ) -> None:
     """Compare two models pairwise: every average with the interval of its difference, labels, and posters."""
     if (data is None) != (images is None):
-        raise DataError("Expected --data and --images together, got one of them: name both, or neither.")
+        raise UsageError("Expected --data and --images together, got one of them: name both, or neither.")
     columns = {
         "id_column": id_column,
         "labels_column": labels_column,
@@ -75,7 +77,7 @@ def compare(
 
     def read(described: Description) -> Labelled:
         if data is None or images is None:
-            raise DataError("Expected --data and --images, got neither.")
+            raise UsageError("Expected --data and --images, got neither.")
         return Labelled.read(data, images, rules_for(described, types, columns))
 
     places = Places.of(storage, tracking_uri, cache_dir)

@@ -26,7 +26,9 @@ def fetch(
     csv: Annotated[
         Path | None, typer.Option(help="A catalogue with a column of addresses. Default: the one on Kaggle.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many posters of the catalogue.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000_000, help="Only the first so many posters of the catalogue.")
+    ] = None,
     types: Types = DEFAULT_TYPES,
     adult: Adult = False,
     id_column: IdColumn = None,
@@ -35,7 +37,7 @@ def fetch(
         str | None, typer.Option(help="The column of poster addresses. Default: found by name.", metavar="COLUMN")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at once.")] = 8,
-    rate: Annotated[float, typer.Option(min=0, help="Requests a second to one host; 0 is no limit.")] = 3.0,
+    rate: Annotated[float, typer.Option(min=0, max=1_000, help="Requests a second to one host; 0 is no limit.")] = 3.0,
     retry_failed: Annotated[
         bool, typer.Option(_RETRY_FAILED, help="Ask again for what is known to be missing for good.")
     ] = False,

@@ -103,7 +103,10 @@ MaxMembers = Annotated[int, typer.Option(min=1, max=1_000, help="Average at most
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        min=0, help="Let the ensemble cost at most so many forward passes of the best trial.", show_default=False
+        min=0,
+        max=1_000_000,
+        help="Let the ensemble cost at most so many forward passes of the best trial.",
+        show_default=False,
     ),
 ]
 MinLabels = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hpo.cli.options import AsJson
-from hpo.errors import HpoError
+from hpo.errors import UsageError
 from hpo.printable import one_line, to_json
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def predict(
 ) -> None:
     """Predict the labels of posters. Broken ones are reported and skipped, with exit code 2."""
     if as_json + as_lines + as_csv > 1:
-        raise HpoError("Expected one of --json, --jsonl and --csv, got several: choose one.")
+        raise UsageError("Expected one of --json, --jsonl and --csv, got several: choose one.")
     if gallery is None and (against or data or explain or force):
-        raise HpoError(
+        raise UsageError(
             "--against, --data, --explain and --force are for the --gallery, which was not asked for: add it."
         )
     from hpo.bundle.predictor import Predictor

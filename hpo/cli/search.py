@@ -33,7 +33,7 @@ from hpo.cli.options import (
     ValSize,
     parse_types,
 )
-from hpo.errors import DataError, HpoError
+from hpo.errors import UsageError
 from hpo.printable import shortened
 from hpo.search.space.documents import SHIPPED_SPACES, find_space
 
@@ -151,24 +151,24 @@ def search(
     n_trials, adds_trials = parse_trials(trials)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
     from hpo.cli.watch import RichWatch, start_heavy_imports
+    from hpo.data.splits.splits import parse_size
+    from hpo.search.places import Places
 
+    sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
+    places = Places.of(storage, tracking_uri, cache_dir)
+    places.check_writable()
     with start_heavy_imports():
         from hpo.data.catalogue.rules import CatalogueRules
         from hpo.data.options import DataOptions
-        from hpo.data.splits.splits import parse_size
         from hpo.model.architectures import check_known
         from hpo.report.tables import print_outcome
         from hpo.search.objective import Objective
         from hpo.search.options import SearchOptions
-        from hpo.search.places import Places
         from hpo.search.search import search as run_search
         from hpo.search.space.space import load_space
         from hpo.search.workers import parse_workers
     n_workers = parse_workers(workers)
     loaded = load_space(space, check_known)
-    places = Places.of(storage, tracking_uri, cache_dir)
-    places.check_writable()
-    sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
     rules = CatalogueRules(
         id_column=id_column,
         labels_column=labels_column,
@@ -228,7 +228,7 @@ def parse_trials(text: str) -> tuple[int, bool]:
     """Read 50 as a budget, +20 as so many more: the number, and whether it is added."""
     match = re.fullmatch(rf"\s*(\+?)\s*(\d{{1,{_MOST_DIGITS}}})\s*", text)
     if match is None or int(match[2]) < 1:
-        raise HpoError(f"--trials expects a number from 1 on, or +20 for 20 more, got {shortened(text)!r}.")
+        raise UsageError(f"--trials expects a number from 1 on, or +20 for 20 more, got {shortened(text)!r}.")
     return int(match[2]), bool(match[1])
 
 
@@ -236,7 +236,7 @@ def parse_duration(text: str) -> float:
     """Read 90s, 30m, 2h or a bare number of seconds as seconds."""
     match = re.fullmatch(rf"\s*(\d{{1,{_MOST_DIGITS}}}(?:\.\d{{1,{_MOST_DIGITS}}})?)\s*([smhd]?)\s*", text)
     if match is None or float(match[1]) == 0:
-        raise HpoError(f"--timeout expects a duration such as 90s, 30m or 2h, got {shortened(text)!r}.")
+        raise UsageError(f"--timeout expects a duration such as 90s, 30m or 2h, got {shortened(text)!r}.")
     return float(match[1]) * _UNITS_SECONDS[match[2]]
 
 
@@ -245,7 +245,7 @@ def _posters(data: Path | None, images: Path | None, places: Places, watch: Rich
     if data is not None:
         return data, images or data.parent / "images"
     if images is not None:
-        raise DataError("--images was given without a CSV of its posters: name one with --data.")
+        raise UsageError("--images was given without a CSV of its posters: name one with --data.")
     from hpo.data.sample import DEFAULT_POSTERS, VERSION, write_sample
 
     watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")

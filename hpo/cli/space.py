@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hpo.cli.options import MOST_SEED, AsJson
-from hpo.errors import SpaceError
+from hpo.errors import UsageError
 
 
 def space(
@@ -29,7 +29,7 @@ def space(
     names = files or [Path("default")]
     if len(names) != 1 + diff:
         expected = "two files with --diff" if diff else "one file (two are compared with --diff)"
-        raise SpaceError(f"hpo space expects {expected}, got {len(names)}: {', '.join(map(str, names))}.")
+        raise UsageError(f"hpo space expects {expected}, got {len(names)}: {', '.join(map(str, names))}.")
     if diff:
         _compare(names[0], names[1], as_json)
     else:

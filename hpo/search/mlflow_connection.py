@@ -120,7 +120,9 @@ def _follow_folder(url: sqlalchemy.URL, experiment_id: str) -> None:
 def _create_sqlite(file: Path, location: str | None) -> None:
     """Let the schema appear whole: MLflow takes seconds for it, and a kill or a second process spoils it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
+    lock = Path(f"{file}.lock")
+    lock.touch()  # raises where no file can be made, in which case FileLock would try without end
+    with FileLock(lock):
         if file.exists() and file.stat().st_size > 0:
             return
         staging = file.with_name(f".{file.name}-being-made")

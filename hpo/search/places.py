@@ -76,7 +76,7 @@ def _sqlite(file: Path) -> str:
 
 
 def _check_writable(file: Path) -> None:
-    existing = next((place for place in (file, *file.parents) if place.exists()), file)
+    existing = next((place for place in (file, *file.parents) if os.path.exists(place)), file)  # noqa: PTH110  # a name may be too long
     if not os.access(existing, os.W_OK):
         raise StudyError(
             f"Expected a database for studies at {file}, which cannot be used ({existing} is read-only): "

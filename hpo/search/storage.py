@@ -97,7 +97,9 @@ def _connect_file(url: str) -> optuna.storages.RDBStorage:
         )
     file = Path(database)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{file}.lock"):
+    lock = Path(f"{file}.lock")
+    lock.touch()  # raises where no file can be made, in which case FileLock would try without end
+    with FileLock(lock):
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
         _write_ahead(storage)
     return storage

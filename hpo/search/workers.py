@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -22,7 +23,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hpo.data.images import Progress, n_cores
-from hpo.errors import HpoError, StudyError
+from hpo.errors import HpoError, StudyError, UsageError
+from hpo.printable import shortened
 from hpo.search.options import SearchOptions
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GIBIBYTES_A_WORKER = 2.5  # PyTorch, MLflow and the features of some thousand posters
+_MOST_WORKERS_A_CORE = 16  # beyond which they only wait for each other
 _MOST_DEATHS = 5  # in a row, with no worker that lived longer than
 _SHORT_LIFE_SECONDS = 2.0
 _STOP_SECONDS = 60.0  # for the batch in hand; then it is killed, and its trial is found lost
@@ -42,8 +45,14 @@ def parse_workers(text: str) -> int:
     """Read ``--workers``: a number, or ``auto`` for as many as cores, memory and GPUs are good for."""
     if text == "auto":
         return max(1, len(visible_gpus()) or min(n_cores(), int(_free_gibibytes() / _GIBIBYTES_A_WORKER)))
-    if not text.isdecimal() or int(text) < 1:
-        raise HpoError(f"--workers expects a number from 1 on, or auto, got {text!r}.")
+    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
+        raise UsageError(f"--workers expects a number from 1 on, or auto, got {shortened(text)!r}.")
+    most = _MOST_WORKERS_A_CORE * n_cores()
+    if int(text) > most:
+        raise UsageError(
+            f"--workers expects at most {most} here ({_MOST_WORKERS_A_CORE} for each core), got {text}: "
+            "type --workers auto."
+        )
     return int(text)
 
 

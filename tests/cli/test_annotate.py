@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from hpo.cli.app import app
 from hpo.data.sample import write_sample
-from hpo.errors import DataError, HpoError
+from hpo.errors import DataError, HpoError, UsageError
 
 LABELS = ("Action", "Drama", "Romance", "Comedy")
 
@@ -223,7 +223,7 @@ def test_nothing_is_overwritten_unasked(catalogue: Path, bundle: Path):
         annotated(bundle, catalogue, "--out", "out.csv", "--doubtful", "out.csv", "--force")
     with pytest.raises(DataError, match="got the folder images"):
         annotated(bundle, catalogue, "--out", "images", "--force")
-    with pytest.raises(DataError, match="File name too long"):
+    with pytest.raises(UsageError, match="--out expects a path with names of at most 255 bytes"):
         annotated(bundle, catalogue, "--out", "x" * 300)
     assert (Path("there.csv").read_text(), catalogue.read_bytes()) == ("precious", before)
     annotated(bundle, catalogue, "--out", "anime.csv", "--force")

@@ -78,9 +78,9 @@ def test_every_option_says_what_it_is_for():
     assert silent == []
 
 
-def test_a_mistake_is_one_line_on_stderr_and_exit_1(tmp_path):
+def test_a_wrong_value_is_one_line_on_stderr_and_exit_2(tmp_path):
     done = run("-m", "hpo", "search", "--timeout", "soon", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "hpo: --timeout expects a duration such as 90s, 30m or 2h, got 'soon'.\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -122,6 +122,14 @@ def test_f11_a_name_too_long_for_files_is_one_sentence(tmp_path):
     for name in ("x" * 201, "字" * 70):
         with pytest.raises(StudyError, match="of at most 200 bytes"):
             open_study(f"sqlite:///{tmp_path}/optuna.db", name, tmp_path, 0, create=True)
+
+
+def test_u1_a_backend_of_a_notebook_is_not_asked_for(tmp_path):
+    code = "import sys; sys.argv = ['hpo', '--version']; from hpo.cli.app import main\n"
+    code += "try: main()\nexcept SystemExit: pass\nimport matplotlib.pyplot as plt; plt.figure()"
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("module", ["hpo", "hpo.cli.app"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -106,6 +108,25 @@ def test_it_serves_this_machine_alone_until_ctrl_c(ui, places, study):
     ui.send_signal(signal.SIGINT)
     assert ui.wait(timeout=120) == 0
     assert started & living().keys() == set()
+
+
+def test_a19_a_terminal_that_closes_leaves_no_server(ui):
+    while "Ctrl-C" not in ui.stdout.readline():
+        assert ui.poll() is None
+    servers = [os.pidfd_open(pid) for pid in descendants(ui.pid)]
+    assert servers
+    ui.send_signal(signal.SIGHUP)
+    ui.wait(timeout=120)
+    for server in servers:  # can be read from once the process has ended
+        assert select.select([server], [], [], 120)[0]
+        os.close(server)
+
+
+def test_u4_a_port_that_is_taken_is_refused(places, study):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(TrackingError, match=rf"port {port} is taken: choose another --port"):
+            serve(places, study, port, lambda _: None)
 
 
 @pytest.mark.parametrize("there_is_a_browser", [True, False])

@@ -223,6 +223,25 @@ def test_a_key_that_is_written_twice_is_refused(tmp_path):
         load_space(tmp_path / "mine.yaml")
 
 
+HOSTILE = {
+    "a tag": RIGHT.replace("epochs: 20", "epochs: !!int x"),
+    "a date's tag": RIGHT.replace("epochs: 20", "epochs: !!timestamp x"),
+    "an empty hexadecimal": RIGHT.replace("epochs: 20", "epochs: 0x"),
+    "nesting": "parameters: " + "[" * 3000 + "]" * 3000,
+    "digits": RIGHT.replace("epochs: 20", f"epochs: {'9' * 5000}"),
+    "aliases": "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(12)),
+    "choices": with_line("width", f"{{type: categorical, choices: [{', '.join(map(str, range(1_000_000)))}]}}"),
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a4_a_hostile_space_is_refused(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(SpaceError) as raised:
+        load_space(tmp_path / "mine.yaml")
+    assert len(str(raised.value)) < 3000
+
+
 # Includes
 
 

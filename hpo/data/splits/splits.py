@@ -19,11 +19,13 @@ from hpo.data.catalogue.catalogue import MIN_POSTERS_PER_LABEL, Catalogue
 from hpo.data.catalogue.table import shown
 from hpo.data.splits.leakage import Groups, group_posters
 from hpo.data.splits.stratify import Assignment, Rows
-from hpo.errors import DataError
+from hpo.errors import DataError, UsageError
+from hpo.printable import shortened
 
 Size = int | float  # a whole number is that many posters, a fraction between 0 and 1 a share of all of them
 
 PARTS = ("train", "val", "test")
+_MOST_POSTERS = 10**9
 _ATTEMPTS = 8  # a deal can end in a corner, with a label missing from a part or sizes off; another often does not
 
 
@@ -31,17 +33,17 @@ def parse_size(text: str | Size, option: str = "--val-size") -> Size:
     """Read "1000" or 1000 as that many posters, "0.1" or 0.1 as a share of all of them.
 
     Raises:
-        DataError: `text` is neither a whole number of at least 1 nor a fraction between 0 and 1.
+        UsageError: `text` is neither a whole number of at least 1 nor a fraction between 0 and 1.
     """
     try:
         size = int(text) if str(text).strip().isdecimal() else float(text)
-    except ValueError:
+    except ValueError:  # no number, or one of more digits than Python reads
         size = 0
-    if (isinstance(size, int) and size >= 1) or 0 < size < 1:
+    if (isinstance(size, int) and 1 <= size <= _MOST_POSTERS) or 0 < size < 1:
         return size
-    raise DataError(
+    raise UsageError(
         f"{option} expects a number of posters such as 1000 or a fraction between 0 and 1 such as 0.1, "
-        f"but got {str(text)!r}: try {option} 0.1"
+        f"but got {shortened(str(text))!r}: try {option} 0.1"
     )
 
 

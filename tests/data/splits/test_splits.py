@@ -12,7 +12,7 @@ from hpo.data.catalogue.catalogue import Catalogue, read_catalogue
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.splits.leakage import Groups, Links, group_posters, linked_by_value
 from hpo.data.splits.splits import PARTS, Split, deal_folds, distribution, n_posters_of, parse_size, split_posters
-from hpo.errors import DataError
+from hpo.errors import DataError, UsageError
 
 
 def drawn(n_posters: int, shares: np.ndarray, seed: int = 0) -> Catalogue:
@@ -195,7 +195,7 @@ def test_sizes_are_read_as_posters_or_as_a_share(text: str | float, size: float)
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "1.0", "1.5", "10%", "nan", "inf", "many", 0, 0.0, 1.0])
 def test_other_sizes_are_refused_with_the_option(text: str | float):
-    with pytest.raises(DataError, match=r"--test-size expects .* try --test-size 0\.1"):
+    with pytest.raises(UsageError, match=r"--test-size expects .* try --test-size 0\.1"):
         parse_size(text, "--test-size")
 
 
