@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from hpo.data.catalogue.image_files import (
     LEADS_OUT,
@@ -24,7 +24,7 @@ from hpo.data.catalogue.image_files import (
     canonical_id,
     list_images,
 )
-from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like
+from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like, stem_of
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in
 from hpo.data.catalogue.placeholders import is_placeholder_address
 from hpo.data.catalogue.rules import CatalogueRules
@@ -213,7 +213,7 @@ def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[T
     matched = match(cleaning, titles, images)
     if not any(title.images for title in matched) and any(title.row.file for title in titles):
         named = [title._replace(row=title.row._replace(image=title.row.file)) for title in titles]
-        by_file = _match_by_column(cleaning, named, images)
+        by_file = _match_by_column(cleaning, named, images, "file")
         if any(title.images for title in by_file):
             cleaning.notes.append(
                 f"No image is called by its id, so the column {cleaning.table.columns['file']!r} names them."
@@ -247,8 +247,9 @@ def _note_near_misses(cleaning: Cleaning, titles: Sequence[Title], kept: Sequenc
 
 def near_miss(ids: Sequence[str], files: Sequence[str]) -> str | None:
     """Say how many ids are the names of files but for leading zeros or case; None where none is."""
-    for what, plain in (("leading zeros", _without_zeros), ("the case of letters", str.casefold)):
-        stems = {plain(PurePosixPath(file).stem): file for file in files}
+    ways = (("leading zeros", _without_zeros), ("the case of letters", str.casefold), ("IMDb's tt", _imdb_number))
+    for what, plain in ways:
+        stems = {plain(stem_of(PurePosixPath(file).name)): file for file in files}
         near = [name for name in ids if plain(name) in stems]
         if near:
             file = stems[plain(near[0])]
@@ -259,6 +260,10 @@ def near_miss(ids: Sequence[str], files: Sequence[str]) -> str | None:
 
 def _without_zeros(text: str) -> str:
     return re.sub(r"^(\D*)0+(?=\d)", r"\1", text)
+
+
+def _imdb_number(text: str) -> str:
+    return re.sub(r"^tt0*(?=\d)|^0+(?=\d)", "", text)
 
 
 def _lacks_not_for(reason: str) -> Callable[[Title], bool]:
@@ -272,11 +277,13 @@ def _match_by_id(cleaning: Cleaning, titles: list[Title], images: ImageFiles) ->
     return [_with_images(title, images, owned.files.get(title.id, []), owned.refused.get(title.id)) for title in titles]
 
 
-def _match_by_column(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+def _match_by_column(
+    cleaning: Cleaning, titles: list[Title], images: ImageFiles, field: Literal["image", "file"] = "image"
+) -> list[Title]:
     usable = frozenset(images.usable)
     ids_of: defaultdict[str, set[str]] = defaultdict(set)  # what a cell names -> its rows, also those that were dropped
     for row in cleaning.table.rows:
-        for item in _named_in(row.image, usable):
+        for item in _named_in(row.file if field == "file" else row.image, usable):
             ids_of[item].add(row.id)
     found = WrittenNames(images.folder.name, images.usable).find_all(ids_of)
     matched = [_match_cell(title, images, usable, found) for title in titles]
