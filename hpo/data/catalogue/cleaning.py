@@ -22,7 +22,6 @@ from hpo.data.catalogue.image_files import (
     ImageFiles,
     assign_to_ids,
     canonical_id,
-    list_images,
 )
 from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like, stem_of
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in
@@ -206,9 +205,8 @@ def _has_real_address(title: Title) -> bool:
     return not is_placeholder_address(title.row.image_url)
 
 
-def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[Title]:
-    """Return the titles that have an image in `folder`, with it. Raises DataError when none has."""
-    images = list_images(folder)
+def find_images(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+    """Return the titles that have one of the `images`, with it. Raises DataError when none has."""
     match = _match_by_id if cleaning.table.columns["image"] is None else _match_by_column
     matched = match(cleaning, titles, images)
     if not any(title.images for title in matched) and any(title.row.file for title in titles):
