@@ -17,7 +17,7 @@ from hpo.data.catalogue.columns import shown
 from hpo.data.catalogue.image_files import ImageFiles, list_images
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, real_text
 from hpo.data.catalogue.placeholders import SHARED_BY, is_placeholder_address
-from hpo.data.catalogue.records import is_plain_csv
+from hpo.data.catalogue.records import is_plain_csv, is_utf8
 from hpo.data.catalogue.rules import ColumnNames
 from hpo.data.catalogue.table import Table, read_table
 from hpo.data.field_spans import RawRecord
@@ -68,9 +68,15 @@ def read_listing(
     if not is_plain_csv(path):
         kind = "Parquet" if path.suffix.lower() in (".parquet", ".pq") else f"a {path.suffix} file"
         raise DataError(f"expected a CSV, whose bytes can be kept, got {kind} in {path}: save it as CSV first")
+    if not is_utf8(path):
+        raise DataError(
+            f"expected a CSV in UTF-8, whose bytes can be kept, got UTF-16 or UTF-32 in {path}: save it as UTF-8"
+        )
     stamp = _stamp(path)
     found = list_images(images)
     table = read_table(path, names, found)
+    if table.padded:
+        raise DataError(f"expected rows as wide as the header of {path}, got a delimiter at their end: save it again")
     header = _header(path)
     cells = label_cells_of(table, separator)
     titles = titles_in(table, cells)

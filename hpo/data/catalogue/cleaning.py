@@ -26,8 +26,10 @@ from hpo.data.catalogue.image_files import (
 from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like, stem_of
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in
 from hpo.data.catalogue.placeholders import is_placeholder_address
+from hpo.data.catalogue.records import PARQUET_SUFFIXES
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.catalogue.table import Row, Table
+from hpo.data.catalogue.typed_records import image_bytes_column
 from hpo.errors import DataError
 
 _ADULT_LABELS = frozenset({"hentai", "erotica", "adult"})  # Ecchi is no more than suggestive
@@ -327,6 +329,13 @@ def _nothing_matches(
     example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp, gif, avif, bmp or tiff file"
     refused = ", ".join(f"{count:,} × {reason}" for reason, count in cleaning.refused.items())
     told = f" (not used: {refused})" if refused else ""
+    packed = image_bytes_column(cleaning.table.path) if cleaning.table.path.suffix.lower() in PARQUET_SUFFIXES else None
+    if packed is not None:
+        return DataError(
+            f"no image in {images.folder} matches any of the {n_titles} posters of {cleaning.table.path}, which holds its "
+            f"images as bytes in column {packed!r}: write those of each row into {images.folder} as a file that is "
+            f"named by the row's id, such as {looked_for if is_path_like(looked_for) else looked_for + '.jpg'}"
+        )
     cure = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
     return DataError(
         f"no image in {images.folder} matches any of the {n_titles} posters left of {cleaning.table.path}: "

@@ -67,7 +67,9 @@ def _one_hot(table: Table) -> str | None:
 
 def _spellings(cells: LabelCells) -> list[str]:
     pairs = [f"{', '.join(map(repr, others))} as {name!r}" for name, others in cells.spellings.items()]
-    return [f"Labels that differ in case alone are one: {shown(pairs, 5)}."] if pairs else []
+    return (
+        [f"Labels that differ in case or in the form of a character alone are one: {shown(pairs, 5)}."] if pairs else []
+    )
 
 
 def _unparsed(cells: LabelCells, titles: Sequence[Title]) -> str | None:

@@ -27,7 +27,7 @@ from hpo.data.catalogue.columns import (
 from hpo.data.catalogue.id_column import find_id
 from hpo.data.catalogue.image_files import ImageFiles
 from hpo.data.catalogue.labels import tidy
-from hpo.data.catalogue.records import UNREADABLE, Record, read_records
+from hpo.data.catalogue.records import UNREADABLE, Record, fitted, read_records
 from hpo.data.catalogue.rules import ColumnNames
 from hpo.errors import DataError
 
@@ -98,6 +98,7 @@ class Table:
     broken_lines: list[int]
     flags: tuple[str, ...] = ()  # columns of yes and no that were not taken for labels
     note: str = ""  # what a person should know of the column of ids
+    padded: bool = False  # rows end in delimiters that the header lacks
 
     @cached_property
     def one_hot(self) -> tuple[str, ...]:
@@ -114,17 +115,24 @@ def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None)
     columns = _Columns.find(path, header, names, images)
     rows: list[Row] = []
     broken_lines: list[int] = []
-    for line, cells in records:
-        if cells is None or len(cells) != len(header) or columns.has_unreadable(cells):
+    padded, other_width = False, ""
+    for line, record in records:
+        cells = None if record is None else fitted(record, len(header))
+        padded = padded or (cells is not None and cells is not record)
+        if cells is None or columns.has_unreadable(cells):
             broken_lines.append(line)
+            if record is not None and cells is None:
+                other_width = other_width or f", line {line} of {len(record)} cells under a header of {len(header)}"
         else:  # the rest of a row, most of it synopsis, is let go at once
             rows.append(columns.row(cells))
     if not rows:
         broken = f" among {len(broken_lines)} broken ones" if broken_lines else ""
-        raise DataError(f"{path} has no usable row{broken}: expected a table with a header and one poster a row")
+        raise DataError(
+            f"{path} has no usable row{broken}{other_width}: expected a table with a header and one poster a row"
+        )
     named = columns.named(header)
     rows, named = _told_apart(rows, named)
-    return Table(path, named, rows, broken_lines, columns.flags, columns.note)
+    return Table(path, named, rows, broken_lines, columns.flags, columns.note, padded)
 
 
 def _told_apart(rows: list[Row], columns: dict[str, str | None]) -> tuple[list[Row], dict[str, str | None]]:
@@ -146,7 +154,8 @@ def _open(path: Path) -> tuple[list[str], Records]:
 
 def _whole_rows(path: Path, header: list[str]) -> Iterator[list[str]]:
     _, records = _open(path)
-    return (cells for _, cells in records if cells is not None and len(cells) == len(header))
+    fit = (fitted(cells, len(header)) for _, cells in records if cells is not None)
+    return (cells for cells in fit if cells is not None)
 
 
 @dataclass(frozen=True)

@@ -326,7 +326,7 @@ def test_a_csv_that_cannot_be_read(tmp_path: Path):
     for content in (b"", b"id,Genres\n", b"\xef\xbb\xbf"):
         path.write_bytes(content)
         assert "no usable row" in refusal(path)
-    path.write_bytes("id,Genres\n1,Comédie\n".encode("utf-16"))
+    path.write_bytes("id,Genres\n1,Comédie\n".encode("latin-1"))
     assert "not UTF-8" in refusal(path)
 
 
