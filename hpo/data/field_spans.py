@@ -92,15 +92,14 @@ def _pieces(path: Path, lines: Iterable[bytes], *, returns: bool) -> Iterator[Ra
             yield RawRecord(skipped)
         line = begins_at
         if cells is not None:
-            n_lines = 1 + sum(cell.count("\n") for cell in cells)
-            yield _located(path, begins_at, b"".join(islice(file, n_lines)), cells, returns=returns)
+            n_lines = 1 + sum(cell.count("\r" if returns else "\n") for cell in cells)
+            yield _located(path, begins_at, b"".join(islice(file, n_lines)), cells)
             line += n_lines
     for skipped in file:
         yield RawRecord(skipped)
 
 
-def _located(path: Path, line: int, as_written: bytes, cells: list[str], *, returns: bool) -> RawRecord:
-    raw = as_written.replace(b"\r", b"\n") if returns else as_written  # as the cells have it
+def _located(path: Path, line: int, raw: bytes, cells: list[str]) -> RawRecord:
     at = len(codecs.BOM_UTF8) if line == 1 and raw.startswith(codecs.BOM_UTF8) else 0
     spans = []
     for cell in cells:
@@ -115,7 +114,7 @@ def _located(path: Path, line: int, as_written: bytes, cells: list[str], *, retu
             raise changed_meanwhile(path)
         spans.append((at, at + len(field)))
         at += len(field) + 1  # and the delimiter
-    return RawRecord(as_written, cells, tuple(spans))
+    return RawRecord(raw, cells, tuple(spans))
 
 
 def changed_meanwhile(path: Path) -> DataError:

@@ -332,8 +332,8 @@ def _nothing_matches(
     packed = image_bytes_column(cleaning.table.path) if cleaning.table.path.suffix.lower() in PARQUET_SUFFIXES else None
     if packed is not None:
         return DataError(
-            f"no image in {images.folder} matches any of the {n_titles} posters of {cleaning.table.path}, which holds its "
-            f"images as bytes in column {packed!r}: write those of each row into {images.folder} as a file that is "
+            f"no image in {images.folder} matches any of the {n_titles} posters of {cleaning.table.path}, which holds "
+            f"its images as bytes in column {packed!r}: write those of each row into {images.folder} as a file that is "
             f"named by the row's id, such as {looked_for if is_path_like(looked_for) else looked_for + '.jpg'}"
         )
     cure = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""

@@ -189,7 +189,7 @@ def _lines(path: Path) -> Iterator[str]:
                     text = decode(block)
                 *lines, rest = (rest + text).split(end)
                 for line in lines:
-                    yield line + "\n"
+                    yield line + end
             if rest:
                 yield rest
     except UnicodeDecodeError as error:
