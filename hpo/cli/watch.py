@@ -90,7 +90,7 @@ class RichWatch:
         from hpo.report.tables import split_table
 
         for line in (*cleaning_lines(data), kept_together(data)):
-            self.notice(line)
+            self._progress.console.print(line, highlight=False, markup=False)  # a label may hold brackets
         self._progress.console.print(split_table(data))
         self._trials = self._progress.add_task("trials", total=budget, completed=finished, note="")
 

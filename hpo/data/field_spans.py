@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from hpo.data.catalogue.records import read_records
+from hpo.data.catalogue.records import BYTES_AT_ONCE, ends_in_returns, read_records
 from hpo.errors import DataError
 
 _QUOTE = b'"'
@@ -70,19 +70,29 @@ def raw_records(path: Path) -> Iterator[RawRecord]:
     """
     try:
         with path.open("rb") as file:
-            yield from _pieces(path, file)
+            returns = ends_in_returns(file.read(BYTES_AT_ONCE))
+            file.seek(0)
+            yield from _pieces(path, _lines_to_returns(file) if returns else file, returns=returns)
     except OSError as error:
         raise DataError(f"{path} cannot be read as a CSV ({error.strerror}): check the path") from error
 
 
-def _pieces(path: Path, file: IO[bytes]) -> Iterator[RawRecord]:
+def _lines_to_returns(file: IO[bytes]) -> Iterator[bytes]:
+    *lines, rest = file.read().split(b"\r")
+    yield from (line + b"\r" for line in lines)
+    if rest:
+        yield rest
+
+
+def _pieces(path: Path, lines: Iterable[bytes], *, returns: bool) -> Iterator[RawRecord]:
+    file = iter(lines)
     line = 1
     for begins_at, cells in read_records(path):
         for skipped in islice(file, begins_at - line):
             yield RawRecord(skipped)
         line = begins_at
         if cells is not None:
-            n_lines = 1 + sum(cell.count("\n") for cell in cells)
+            n_lines = 1 + sum(cell.count("\r" if returns else "\n") for cell in cells)
             yield _located(path, begins_at, b"".join(islice(file, n_lines)), cells)
             line += n_lines
     for skipped in file:
@@ -94,6 +104,8 @@ def _located(path: Path, line: int, raw: bytes, cells: list[str]) -> RawRecord:
     spans = []
     for cell in cells:
         field = cell.encode()
+        if not cell.startswith(" "):  # behind a delimiter, where all of a table have one
+            at += len(raw[at:]) - len(raw[at:].lstrip(b" "))
         if raw.startswith(_QUOTE, at):
             field = quoted(cell)
             if not raw.startswith(field, at) and (found := _BACKSLASHED.match(raw, at)):

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hpo.data.catalogue.cleaning import Cleaning, Title, find_images, label_cells_of, titles_in
+from hpo.data.catalogue.columns import shown
+from hpo.data.catalogue.image_files import ImageFiles, list_images
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, real_text
 from hpo.data.catalogue.placeholders import SHARED_BY, is_placeholder_address
-from hpo.data.catalogue.records import is_plain_csv
+from hpo.data.catalogue.records import is_plain_csv, is_utf8
 from hpo.data.catalogue.rules import ColumnNames
-from hpo.data.catalogue.table import Table, read_table, shown
+from hpo.data.catalogue.table import Table, read_table
 from hpo.data.field_spans import RawRecord
 from hpo.data.images import read_posters
 from hpo.data.label_columns import FlagColumns, ListColumn, whole_records
@@ -66,15 +68,22 @@ def read_listing(
     if not is_plain_csv(path):
         kind = "Parquet" if path.suffix.lower() in (".parquet", ".pq") else f"a {path.suffix} file"
         raise DataError(f"expected a CSV, whose bytes can be kept, got {kind} in {path}: save it as CSV first")
+    if not is_utf8(path):
+        raise DataError(
+            f"expected a CSV in UTF-8, whose bytes can be kept, got UTF-16 or UTF-32 in {path}: save it as UTF-8"
+        )
     stamp = _stamp(path)
-    table = read_table(path, names)
+    found = list_images(images)
+    table = read_table(path, names, found)
+    if table.padded:
+        raise DataError(f"expected rows as wide as the header of {path}, got a delimiter at their end: save it again")
     header = _header(path)
     cells = label_cells_of(table, separator)
     titles = titles_in(table, cells)
     flags = _flag_columns(path, header, table)
     written = _marked_labels(titles) if flags else _labels_in_order(titles, cells)
     _check_labels(path, label_names, flags or {label for labels in written for label in labels})
-    posters = _posters(table, titles, images)
+    posters = _posters(table, titles, found)
     entries = tuple(
         Entry(title.id, real_text(title.row.title), labels, posters.get(at, ()))
         for at, (title, labels) in enumerate(zip(titles, written, strict=True))
@@ -145,7 +154,7 @@ def _check_labels(path: Path, label_names: Sequence[str], found: Iterable[str]) 
         )
 
 
-def _posters(table: Table, titles: Sequence[Title], folder: Path) -> dict[int, tuple[Path, ...]]:
+def _posters(table: Table, titles: Sequence[Title], images: ImageFiles) -> dict[int, tuple[Path, ...]]:
     """Return the posters of each entry that has any; pictures that stand where a poster is missing are none."""
     eligible = [title for title in titles if _may_have_poster(title)]
     if not eligible:
@@ -154,7 +163,7 @@ def _posters(table: Table, titles: Sequence[Title], folder: Path) -> dict[int, t
             "are empty or stand beside placeholder addresses"
         )
     row_of = {id(title.row): at for at, title in enumerate(titles)}
-    found = {row_of[id(title.row)]: title.images for title in find_images(Cleaning(table), eligible, folder)}
+    found = {row_of[id(title.row)]: title.images for title in find_images(Cleaning(table), eligible, images)}
     placeholders = _placeholders([(titles[at].id, path) for at, images in found.items() for path in images])
     real = {at: tuple(path for path in images if path not in placeholders) for at, images in found.items()}
     return {at: images for at, images in real.items() if images}

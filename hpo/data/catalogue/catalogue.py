@@ -19,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.data.catalogue.cleaning import Cleaning, Title, drop_unusable, find_images, label_cells_of, titles_in
+from hpo.data.catalogue.columns import shown
+from hpo.data.catalogue.image_files import list_images
 from hpo.data.catalogue.known import check_shared_labels
 from hpo.data.catalogue.labels import real_text
 from hpo.data.catalogue.reading import Sample, group_name, reading_notes, sample_of
 from hpo.data.catalogue.rules import DEFAULT_RULES, CatalogueRules
-from hpo.data.catalogue.table import Table, read_table, shown
+from hpo.data.catalogue.table import Table, read_table
 from hpo.errors import DataError
 
 T = TypeVar("T")
@@ -122,12 +124,13 @@ def read_catalogue(
         DataError: the table or the folder cannot be read, a column is missing, no image matches any id, or no
             poster or fewer than two labels are left.
     """
-    table = read_table(csv_path, rules.column_names)
+    found = None if images is None else list_images(images)
+    table = read_table(csv_path, rules.column_names, found)
     cleaning = Cleaning(table)
     cells = label_cells_of(table, rules.label_separator, rules.label_names or ())
     titles = drop_unusable(cleaning, titles_in(table, cells), rules)
-    if images is not None:
-        titles = find_images(cleaning, titles, images)
+    if found is not None:
+        titles = find_images(cleaning, titles, found)
     if rules.label_names:
         check_shared_labels(csv_path, rules.label_names, {label for title in titles for label in title.labels})
     label_names = rules.label_names or _commonest_labels(titles, rules.top_labels, table)

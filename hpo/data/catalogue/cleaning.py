@@ -22,13 +22,14 @@ from hpo.data.catalogue.image_files import (
     ImageFiles,
     assign_to_ids,
     canonical_id,
-    list_images,
 )
-from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like
+from hpo.data.catalogue.image_names import AMBIGUOUS, WrittenNames, is_path_like, stem_of
 from hpo.data.catalogue.labels import MISSING_WORDS, LabelCells, items_in
 from hpo.data.catalogue.placeholders import is_placeholder_address
+from hpo.data.catalogue.records import PARQUET_SUFFIXES
 from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.catalogue.table import Row, Table
+from hpo.data.catalogue.typed_records import image_bytes_column
 from hpo.errors import DataError
 
 _ADULT_LABELS = frozenset({"hentai", "erotica", "adult"})  # Ecchi is no more than suggestive
@@ -211,9 +212,8 @@ def _has_real_address(title: Title) -> bool:
     return not is_placeholder_address(title.row.image_url)
 
 
-def find_images(cleaning: Cleaning, titles: list[Title], folder: Path) -> list[Title]:
-    """Return the titles that have an image in `folder`, with it. Raises DataError when none has."""
-    images = list_images(folder)
+def find_images(cleaning: Cleaning, titles: list[Title], images: ImageFiles) -> list[Title]:
+    """Return the titles that have one of the `images`, with it. Raises DataError when none has."""
     match = _match_by_id if cleaning.table.columns["image"] is None else _match_by_column
     matched = match(cleaning, titles, images)
     if not any(title.images for title in matched) and any(title.row.file for title in titles):
@@ -251,8 +251,9 @@ def _note_near_misses(cleaning: Cleaning, titles: Sequence[Title], kept: Sequenc
 
 def near_miss(ids: Sequence[str], files: Sequence[str]) -> str | None:
     """Say how many ids are the names of files but for leading zeros or case; None where none is."""
-    for what, plain in (("leading zeros", _without_zeros), ("the case of letters", str.casefold)):
-        stems = {plain(PurePosixPath(file).stem): file for file in files}
+    ways = (("leading zeros", _without_zeros), ("the case of letters", str.casefold), ("IMDb's tt", _imdb_number))
+    for what, plain in ways:
+        stems = {plain(stem_of(PurePosixPath(file).name)): file for file in files}
         near = [name for name in ids if plain(name) in stems]
         if near:
             file = stems[plain(near[0])]
@@ -263,6 +264,10 @@ def near_miss(ids: Sequence[str], files: Sequence[str]) -> str | None:
 
 def _without_zeros(text: str) -> str:
     return re.sub(r"^(\D*)0+(?=\d)", r"\1", text)
+
+
+def _imdb_number(text: str) -> str:
+    return re.sub(r"^tt0*(?=\d)|^0+(?=\d)", "", text)
 
 
 def _lacks_not_for(reason: str) -> Callable[[Title], bool]:
@@ -327,6 +332,13 @@ def _nothing_matches(
     example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp, gif, avif, bmp or tiff file"
     refused = ", ".join(f"{count:,} × {reason}" for reason, count in cleaning.refused.items())
     told = f" (not used: {refused})" if refused else ""
+    packed = image_bytes_column(cleaning.table.path) if cleaning.table.path.suffix.lower() in PARQUET_SUFFIXES else None
+    if packed is not None:
+        return DataError(
+            f"no image in {images.folder} matches any of the {n_titles} posters of {cleaning.table.path}, which holds "
+            f"its images as bytes in column {packed!r}: write those of each row into {images.folder} as a file that is "
+            f"named by the row's id, such as {looked_for if is_path_like(looked_for) else looked_for + '.jpg'}"
+        )
     cure = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
     return DataError(
         f"no image in {images.folder} matches any of the {n_titles} posters left of {cleaning.table.path}: "

@@ -24,8 +24,10 @@ _WRAPPED = re.compile(  # array(['A'], dtype=object), frozenset({'A'}), c("A"), 
 _NUMPY_STRING = re.compile(r"\bnp\.str_\(('[^']*'|\"[^\"]*\")\)")  # in a list that NumPy 2 prints
 _STRING = r"""[uUbB]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _STRINGS = re.compile(rf"\s*{_STRING}(?:(?:\s*,\s*|\s+|\s*\.\.\.\s*){_STRING})*\s*,?\s*")
-_TAGS = re.compile(r"(?:<[^<>/]+>\s*){2,}|<[^<>/\s]+>")
-_HASHTAGS = re.compile(r"(?:#[^\s#,;|]+[\s,;|]*)+")
+_TAGS = re.compile(r"(?:<[^<>/=]+>\s*)+")
+_ELEMENTS = re.compile(r"(?:\s*<(\w+)>[^<>]*</\1>\s*)+")  # <genre>Action</genre><genre>Drama</genre>
+_HASHTAGS = re.compile(r"(?:#[^#,;|]+[,;|]?\s*)+")
+_SERIES = re.compile(r"(?:\d+[ \t]+[^\n]+\n)+(?:Name: [^\n]*)?dtype: \w+")  # what pandas prints
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _NAME_KEYS = ("name", "label", "title", "genre", "tag", "description", "value", "text", "english", "en")
 _STARTS = frozenset("[({\"'<#")
@@ -36,6 +38,8 @@ _MOST_CHARACTERS = 50_000  # a cell beyond this is no list of labels
 def container_items(text: str) -> list[Any] | None:
     """Return the items of a container as it stands in a cell, text or objects; None where the cell is plain text."""
     text = text.strip()
+    if text[:1].isdigit() and "dtype:" in text and _SERIES.fullmatch(text):
+        return [line.split(maxsplit=1)[1].strip() for line in text.splitlines() if line[:1].isdigit()]
     if not text or len(text) > _MOST_CHARACTERS or (text[0] not in _STARTS and text[-1] != ")"):
         return None
     text = _NUMPY_STRING.sub(r"\1", text) if "np.str_(" in text else text
@@ -46,8 +50,10 @@ def container_items(text: str) -> list[Any] | None:
         return [] if not inner else _of_brackets(inner if inner[0] in "[{(" else f"[{inner}]")
     if text[0] == "<" and _TAGS.fullmatch(text):
         return re.findall(r"<([^<>]+)>", text)
+    if text[0] == "<" and _ELEMENTS.fullmatch(text):
+        return re.findall(r">([^<>]+)</", text)
     if text[0] == "#" and _HASHTAGS.fullmatch(text):
-        return re.findall(r"#([^\s#,;|]+)", text)
+        return [item.strip() for item in re.findall(r"#([^#,;|]+)", text)]
     return None
 
 
@@ -147,7 +153,7 @@ def _bare(text: str) -> list[Any] | None:
     if opened == "(" and mark is None:  # "(no genres listed)" is text
         return None
     if mark is None:
-        return [inner.strip()]
+        return [unquoted(inner.strip())]
     how = {"escapechar": "\\", "skipinitialspace": True}
     items = next(csv.reader([inner.replace("\n", " ")], delimiter=mark, **how), [])  # type: ignore[arg-type]
     return [unquoted(item.strip()) for item in items]

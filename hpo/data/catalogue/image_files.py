@@ -38,6 +38,7 @@ _LINKED = "linked folder outside the folder"
 COUNTER, FOLDER = "numbered file names", "a folder named by the id"  # why a title has several images
 
 _UNFINISHED_SUFFIXES = (".part", ".partial", ".tmp", ".download", ".crdownload", ".bak")
+_ODD_SUFFIX = re.compile(r"\.(?:dat|img|image|file|bin|(?:jpe?g|png|webp)[_:!-]\w+)", re.IGNORECASE)
 _COUNTER = re.compile(r"(?:[_-]\d{1,2}|[ _-]?\(\d{1,2}\))$")  # more digits are a year or a number of its own
 
 
@@ -245,8 +246,16 @@ def _spelled(relative: str) -> Iterator[tuple[str, str]]:
     yield path.name, ""
     yield stem, ""
     yield canonical_id(stem), ""
+    yield stem_of(stem), ""  # of 26.jpg.jpg
     yield _COUNTER.sub("", canonical_id(stem)), COUNTER
     yield canonical_id(path.parent.name), FOLDER
+    if _ODD_SUFFIX.fullmatch(path.suffix):  # what other programs call an image: 26.jpg_large, 26.img
+        yield canonical_id(path.stem), ""
+
+
+def spellings_of(relative: str) -> frozenset[str]:
+    """Return all that a file's name, or its folder's name, may spell."""
+    return frozenset(name for name, _ in _spelled(relative))
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

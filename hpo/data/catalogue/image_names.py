@@ -42,6 +42,11 @@ def is_image_content(path: str) -> bool:
             first = file.read(16)
     except OSError:
         return False
+    return is_start_of_image(first)
+
+
+def is_start_of_image(first: bytes) -> bool:
+    """Tell whether bytes begin as an image does."""
     return (
         first.startswith(_FIRST_BYTES)
         or (first.startswith(b"RIFF") and first[8:12] == b"WEBP")

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpo.data.catalogue.cleaning import Title, label_cells_of, titles_in
+from hpo.data.catalogue.columns import shown
 from hpo.data.catalogue.image_files import owner_of
 from hpo.data.catalogue.labels import real_text
 from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.catalogue.table import read_table, shown
+from hpo.data.catalogue.table import read_table
 from hpo.errors import DataError
 
 

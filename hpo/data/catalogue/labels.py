@@ -1,7 +1,8 @@
 """A column of label cells → the labels of each cell, named alike: `Action, Drama`, `['Action' 'Drama']`, `{Action}`.
 
 What a program wrote is read as it was written (`containers.py`), text is split by what the whole column holds
-(`separators.py`), and labels that differ in case alone are one label, named as most rows name it.
+(`separators.py`), and labels that differ in case or in the form of a character
+alone are one label, named as most rows name it.
 """
 
 from __future__ import annotations
@@ -19,12 +20,25 @@ from hpo.data.catalogue.separators import Splitting, learn_splitting
 
 MISSING_WORDS = frozenset(
     {"", "unknown", "n/a", "na", "nan", "none", "null", "not available", "-", "?", "\\n", "<na>", "#n/a", "undefined"}
+    | {"n.a.", "tba", "tbd", "--", "---", "—", "–", "not specified", "unspecified", "none listed", "no data", "missing"}
 )
 
-_NO_LABELS = MISSING_WORDS | {"award winning", "(no genres listed)", "no genres listed"}  # the first is an honour
+_NO_LABELS = MISSING_WORDS | {
+    "award winning",
+    "(no genres listed)",
+    "no genres listed",
+    "no genres",
+    "no genre",
+    "no_genres_listed",
+}  # the first is an honour
 _ENTITY = re.compile(r"&(#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|\w{2,31});")
 _LINE_BREAK = re.compile(r"\r\n?|<br\s*/?>", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u200b\u200e\u200f\u2060\ufeff]")
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u2060\ufeff]")
+_PREFIX = re.compile(r"(?:genre|label|tag|categorie)s?\s*:\s*", re.IGNORECASE)  # "Genres: Action, Drama"
+_BULLET = re.compile(r"^(?:[-*•‣▪]\s+|\d{1,2}[.)]\s+|#(?=\w))(?=\S)")  # of a list of lines, or a tag
+_LOOKALIKES = str.maketrans(
+    {**dict.fromkeys("\u2010\u2011\u2012\u2013\u2212", "-"), **dict.fromkeys("\u2018\u2019\u02bc", "'")}
+)
 _UNPARSED = re.compile(r"[\[\]{}<>\"|;\\\n\t]|::|、|，|；|،|, ")
 _MAYBE_SEVERAL = re.compile(r"[/,・･+:&_]|\s[-–]\s|\sand\s")
 
@@ -64,7 +78,7 @@ class LabelCells:
         texts: Counter[str] = Counter()
         listed: list[str] = []
         for cell, n in counts.items():
-            written = tidy(cell)
+            written = _unprefixed(tidy(cell))
             items = container_items(written)
             if items is None:
                 texts[written] += n if written.casefold() not in _NO_LABELS else 0
@@ -83,10 +97,10 @@ class LabelCells:
         labels = self.seen.get(cell)
         if labels is None:
             labels = self.seen[cell] = self._labels(cell)
-        return list(dict.fromkeys(self.names.get(label.casefold(), label) for label in labels))
+        return list(dict.fromkeys(self.names.get(_key(label), label) for label in labels))
 
     def _labels(self, cell: str) -> list[str]:
-        text = tidy(cell)
+        text = _unprefixed(tidy(cell))
         items = container_items(text)
         names = self._split(text) if items is None else [tidy(name_of(item)) for item in items]
         if items is not None and len(names) == 1:
@@ -98,8 +112,21 @@ class LabelCells:
         return real_labels(self.in_order(cell))
 
     def _split(self, text: str) -> list[str]:
-        whole = text.casefold()
-        return [text] if whole in _NO_LABELS else [unquoted(item) for item in self.splitting.items(text)]
+        if text.casefold() in _NO_LABELS:
+            return [text]
+        return [_BULLET.sub("", unquoted(item), count=1) for item in self.splitting.items(text)]
+
+
+def _unprefixed(text: str) -> str:
+    found = _PREFIX.match(text)
+    return text[found.end() :] if found else text
+
+
+def _key(label: str) -> str:
+    """Return a label without case, width of letters, kind of hyphen or apostrophe, and full stop at its end."""
+    if label.isascii():
+        return label.casefold().rstrip(".") or label
+    return unicodedata.normalize("NFKC", label).translate(_LOOKALIKES).casefold().rstrip(".") or label
 
 
 def items_in(text: str, separator: str) -> list[str]:
@@ -131,10 +158,11 @@ def _one_name_each(
     """Return the name for each label in lower case, and the spellings that it replaces."""
     by_key: defaultdict[str, list[str]] = defaultdict(list)
     for label in labels:
-        by_key[label.casefold()].append(label)
-    asked = {name.casefold(): name for name in reversed(known)}
+        by_key[_key(label)].append(label)
+    asked = {_key(name): name for name in reversed(known)}
     names = {
-        key: asked.get(key) or max(spelled, key=lambda label: (labels[label], not label.isupper(), label))
+        key: asked.get(key)
+        or max(spelled, key=lambda label: (not label.endswith("."), labels[label], not label.isupper(), label))
         for key, spelled in by_key.items()
     }
     others = {names[key]: tuple(sorted(set(spelled) - {names[key]})) for key, spelled in by_key.items()}

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hpo.data.catalogue.cleaning import Title
+from hpo.data.catalogue.columns import shown
 from hpo.data.catalogue.labels import LabelCells, looks_unparsed, real_text
-from hpo.data.catalogue.table import Table, shown
+from hpo.data.catalogue.table import Table
 
 _FILLERS = frozenset(
     {"standalone", "stand-alone", "other", "others", "misc", "single", "no franchise", "no collection", "0", "-1"}
@@ -53,7 +54,7 @@ def cell_shown(title: Title) -> str:
 def reading_notes(table: Table, cells: LabelCells, titles: Sequence[Title]) -> list[str]:
     """Return a sentence for whatever may have been read in another sense than was meant."""
     notes = [_one_hot(table), *_spellings(cells), _unparsed(cells, titles), _title(table), _groups(table, titles)]
-    return [note for note in [*notes, _ids(table)] if note]
+    return [note for note in [*notes, _ids(table), table.note] if note]
 
 
 def _one_hot(table: Table) -> str | None:
@@ -66,7 +67,9 @@ def _one_hot(table: Table) -> str | None:
 
 def _spellings(cells: LabelCells) -> list[str]:
     pairs = [f"{', '.join(map(repr, others))} as {name!r}" for name, others in cells.spellings.items()]
-    return [f"Labels that differ in case alone are one: {shown(pairs, 5)}."] if pairs else []
+    return (
+        [f"Labels that differ in case or in the form of a character alone are one: {shown(pairs, 5)}."] if pairs else []
+    )
 
 
 def _unparsed(cells: LabelCells, titles: Sequence[Title]) -> str | None:

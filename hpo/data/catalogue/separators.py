@@ -7,6 +7,7 @@ does (`/`, ` & `, a space) separates only where the parts are seen apart as well
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,14 @@ _WEAK = {  # mark -> the share of its parts that must be seen apart
     " > ": 0.6,
     "\\": 0.6,
     "~": 0.6,
+    " — ": 0.6,
+    " → ": 0.6,
+    " -> ": 0.6,
+    "#": 0.6,
+    "$": 0.6,
+    "*": 0.6,
+    "=": 0.7,
+    "!": 0.7,
     ":": 0.7,
     " & ": 0.85,
     "&": 0.85,
@@ -41,9 +50,13 @@ _WEAK = {  # mark -> the share of its parts that must be seen apart
 _WORD_MARKS = (" ", "-", "_", ".")  # these stand within labels: what never parts is joined again
 _BESIDE_ANOTHER = ("/", "／", "・", "･", " - ", "+")  # weak marks that single cells of a column may use
 _ANY_STRONG = re.compile("|".join(map(re.escape, STRONG)))
+_QUOTED_PART = re.compile(r'(?:^|[,;|]\s*)"[^"\n]+"\s*(?:$|[,;|])')
+_CONJUNCTIONS = (" and ", " & ", " und ", " et ", " y ", " e ")
+_MOSTLY = 0.8
 _LEARNT_FROM = 5_000  # different cells, the commonest: more tell nothing new
 _MOST_CHARACTERS = 2_000  # longer cells tell nothing of how labels are separated
 _SIMILAR = 0.8
+_MOST_KNOWN = 0.6  # of three or more parts
 _STUCK = 2  # neighbours that were seen so often, and never apart, are one label
 
 
@@ -57,15 +70,23 @@ class Splitting:
     together: frozenset[str]  # what stands beside the separator in some cell
     odd: frozenset[str]  # the weak marks that some cells use in place of the separator
     stuck: frozenset[tuple[str, str]] = frozenset()  # neighbours that are one label
+    conjunction: str | None = None  # what stands before the last label of most cells: "Action, Drama and Comedy"
 
     def items(self, text: str) -> list[str]:
         """Return the labels of a cell, without the spaces around them."""
         if self.separator is None:
             return [text.strip()]
         items = split(text, self.separator, self.stuck)
+        if self.conjunction is not None:
+            items = [*items[:-1], *self._before_and_behind(items[-1], several=len(items) > 1)]
         if self.asked or self.separator in _WEAK:
             return items
         return [part for item in items for part in self._split_again(item, alone=len(items) == 1)]
+
+    def _before_and_behind(self, item: str, *, several: bool) -> list[str]:
+        """Split the last item of a cell at the conjunction, unless it stands alone and its parts are no labels."""
+        parts = split(f" {item}", self.conjunction or "")
+        return parts if several or all(part in self.parts for part in parts) else [item]
 
     def _split_again(self, item: str, *, alone: bool) -> list[str]:
         """Split what holds another mark where its parts are labels of the column."""
@@ -84,7 +105,8 @@ class Splitting:
         for mark in self.odd if alone and item not in self.together else ():
             if mark in item:
                 parts = split(item, mark)
-                if self.are_known(parts, item):
+                n_known = sum(self.parts.get(part, 0) > self.parts.get(item, 0) for part in parts)
+                if n_known == len(parts) or (n_known > 1 and n_known >= _MOST_KNOWN * len(parts)):
                     return parts
         return [item]
 
@@ -107,7 +129,8 @@ def learn_splitting(counts: Mapping[str, int], listed: Iterable[str] = (), asked
     counts = dict(common.most_common(_LEARNT_FROM))
     separator = _strong(counts)
     n_strong = sum(n for cell, n in counts.items() if separator is not None and separator in cell)
-    weak, stuck = _weak(counts, 2 * n_strong)
+    conjunction = None if separator is None else _conjunction(counts, separator)
+    weak, stuck = (None, frozenset()) if conjunction else _weak(counts, 2 * n_strong)
     if weak is not None:
         return Splitting(weak, False, {}, frozenset(), frozenset(), stuck)
     if separator is None and not listed:
@@ -116,15 +139,32 @@ def learn_splitting(counts: Mapping[str, int], listed: Iterable[str] = (), asked
     together: set[str] = set()
     for cell, n in counts.items():
         items = split(cell, separator or ",")
+        if conjunction and len(items) > 1:
+            items = [*items[:-1], *split(f" {items[-1]}", conjunction)]
         parts.update(dict.fromkeys(items, n))
         together.update(items if len(items) > 1 else ())
     odd = {mark for mark in _BESIDE_ANOTHER if sum(mark in part for part in parts) > 1}
-    return Splitting(separator or ",", False, parts, frozenset(together), frozenset(odd))
+    return Splitting(separator or ",", False, parts, frozenset(together), frozenset(odd), conjunction=conjunction)
+
+
+def _conjunction(counts: Mapping[str, int], separator: str) -> str | None:
+    """Return the word that stands in the last item of nearly every cell of several, and in no other item."""
+    lists = [split(cell, separator) for cell in counts if separator in cell]
+    several = [items for items in lists if len(items) > 1]
+    for word in _CONJUNCTIONS:
+        n_last = sum(word in f" {items[-1]}" for items in several)
+        n_before = sum(word in f" {item}" for items in several for item in items[:-1])
+        if several and not n_before and n_last >= max(2, _MOSTLY * len(several)):
+            return word
+    return None
 
 
 def split(text: str, mark: str, stuck: frozenset[tuple[str, str]] = frozenset()) -> list[str]:
     """Return the parts of a text, without empty ones unless all are."""
-    parts = [part.strip() for part in text.split(mark)] if mark.strip() or mark in "\n\t" else text.split()
+    if '"' in text and len(mark) == 1 and _QUOTED_PART.search(text):  # Drama, "Crime, true"
+        parts = [part.strip() for part in next(csv.reader([text], delimiter=mark, skipinitialspace=True), [])]
+    else:
+        parts = [part.strip() for part in text.split(mark)] if mark != " " else text.split()
     found: list[str] = []
     last = ""
     for part in parts:

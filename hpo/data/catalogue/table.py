@@ -8,38 +8,40 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from hpo.data.catalogue.labels import tidy
-from hpo.data.catalogue.records import UNREADABLE, Record, read_records
-from hpo.data.catalogue.rules import ColumnNames
-from hpo.errors import DataError, did_you_mean
-
-_ID_COLUMNS = (
-    *("anime_id", "mal_id", "imdb_id", "id", "poster_id", "tconst", "uid", "movie_id", "const", "tmdb_id", "title_id"),
-    *("show_id", "*_id"),
+from hpo.data.catalogue.columns import (
+    FILE_COLUMNS,
+    LABELS_COLUMNS,
+    LAST_LABELS_COLUMNS,
+    MORE_LABELS_COLUMNS,
+    PICTURE_COLUMNS,
+    URL_COLUMNS,
+    first_column,
+    required,
 )
-_LABELS_COLUMNS = ("genres", "genre", "labels", "label", "tags", "tag")
-_MORE_LABELS_COLUMNS = ("genre_names", "genre_name", "genre_list", "genres_list", "categories", "listed_in", "ジャンル")
-_URL_COLUMNS = ("image url", "poster url", "poster_link", "img_url", "image_link", "cover_url", "picture_url")
-_PICTURE_COLUMNS = ("poster", "image", "img", "cover", "cover_image", "main_picture", "picture", "thumbnail")
-_FILE_COLUMNS = ("file_name", "image_path", "img_path", "poster_path", "poster_file", "image_file", "file", "path")
+from hpo.data.catalogue.id_column import find_id
+from hpo.data.catalogue.image_files import ImageFiles
+from hpo.data.catalogue.labels import tidy
+from hpo.data.catalogue.records import UNREADABLE, Record, fitted, read_records
+from hpo.data.catalogue.rules import ColumnNames
+from hpo.errors import DataError
+
 _KNOWN_COLUMNS = {  # these may be absent
     "title": ("name", "title"),
     "other_title": ("english name", "title_english", "english_title", "original_title"),
     "type": ("type",),
     "rating": ("rating",),
     "adult": ("adult", "is_adult", "nsfw"),
-    "image_url": (*_URL_COLUMNS, *_PICTURE_COLUMNS),
-    "file": (*_FILE_COLUMNS, *_PICTURE_COLUMNS),
+    "image_url": (*URL_COLUMNS, *PICTURE_COLUMNS),
+    "file": (*FILE_COLUMNS, *PICTURE_COLUMNS),
     "group": ("franchise", "franchise_id", "collection", "belongs_to_collection"),
 }
 _MORE_TITLES = ("primary_title", "movie_title", "title_romaji", "movie_name", "anime_title")
-_NO_POSTERS_ID = re.compile(r"(genre|label|tag|user|collection|franchise|director|studio|rater|category)s?_?id", re.I)
 _FLAGS = frozenset(
     {"video", "adult", "nsfw", "explicit", "train", "test", "val", "valid", "validation", "split", "dev", "holdout"}
     | {"seen", "watched", "unseen", "liked", "disliked", "favorite", "favourite", "bookmarked", "selected", "checked"}
@@ -47,13 +49,23 @@ _FLAGS = frozenset(
     | {"published", "streaming", "licensed", "available", "missing", "duplicate", "poster", "image", "usable", "flag"}
     | {"sequel", "prequel", "remake", "reboot", "colour", "color", "english", "dubbed", "subbed", "outlier"}
     | {"oscar", "oscars", "award", "awards", "nominated", "winner", "won"}
+    | {"fold", "subset", "partition", "cluster", "season", "spoiler", "favorites", "favourites", "popular", "found"}
+    | {"validated", "labelled", "labeled", "annotated", "reviewed", "downloaded", "corrupt", "clean", "ok", "sample"}
+    | {"include", "included", "exclude", "excluded", "keep", "drop", "use", "used", "rewatched", "blockbuster"}
+    | {"premium", "free", "ongoing", "based_on_book", "book_adaptation", "votes", "bestseller", "trainset", "testset"}
 )
 _AN_ID = re.compile(r"_[iI][dD]$|[a-z]I[dD]$")
-_FLAG = re.compile(r"(?i:is_|is |has_|has |was_|in_)\w+|(is|has|was)[A-Z]\w+")
+_FLAG = re.compile(
+    r"(?i:is_|is |has_|has |was_|in_)\w+|(is|has|was)[A-Z]\w+|(?i:unnamed: ?\d+|top_?\d+|(train|test|val)[/_ ]\w+)"
+    r"|(?i:\w+_(split|set|subset|fold|found|exists|valid|ok|count|flag|votes)|(valid|good|bad)_\w+)"
+)
 _LABEL_PREFIX = re.compile(r"(genres?|labels?|tags?|category|categories)[_.:/ -]+\S", re.I)
 _NUMBERED = re.compile(r"(genre|label|tag|category)s?[_. ]?\d+", re.I)
-_YES = frozenset({"1", "1.0", "true", "yes", "y", "t", "x", "✓", "✔"})
-_NO = frozenset({"", "0", "0.0", "false", "no", "n", "f", "-1", "-1.0", "-"})
+_YES = frozenset({"1", "1.0", "true", "yes", "y", "t", "x", "on", "✓", "✔"})
+_NO = frozenset(
+    {"", "0", "0.0", "false", "no", "n", "f", "-1", "-1.0", "-", "off", "nan", "null", "none", "na", "n/a", "<na>"}
+)
+_MOSTLY_CAPITAL = 0.75  # of the columns of yes and no
 _MIN_ONE_HOT = 2  # a single column of 0 and 1 is some flag
 
 Records: TypeAlias = Iterator[Record]
@@ -85,6 +97,8 @@ class Table:
     rows: list[Row]
     broken_lines: list[int]
     flags: tuple[str, ...] = ()  # columns of yes and no that were not taken for labels
+    note: str = ""  # what a person should know of the column of ids
+    padded: bool = False  # rows end in delimiters that the header lacks
 
     @cached_property
     def one_hot(self) -> tuple[str, ...]:
@@ -92,26 +106,33 @@ class Table:
         return tuple(dict.fromkeys(label for row in self.rows for label in row.marked))
 
 
-def read_table(path: Path, names: ColumnNames) -> Table:
-    """Read the cells that matter of a CSV or Parquet file.
+def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None) -> Table:
+    """Read the cells that matter of a CSV or Parquet file; among several columns of ids, that which names the images.
 
     Raises DataError when the file cannot be read, has no usable row, or lacks a column.
     """
     header, records = _open(path)
-    columns = _Columns.find(path, header, names)
+    columns = _Columns.find(path, header, names, images)
     rows: list[Row] = []
     broken_lines: list[int] = []
-    for line, cells in records:
-        if cells is None or len(cells) != len(header) or columns.has_unreadable(cells):
+    padded, other_width = False, ""
+    for line, record in records:
+        cells = None if record is None else fitted(record, len(header))
+        padded = padded or (cells is not None and cells is not record)
+        if cells is None or columns.has_unreadable(cells):
             broken_lines.append(line)
+            if record is not None and cells is None:
+                other_width = other_width or f", line {line} of {len(record)} cells under a header of {len(header)}"
         else:  # the rest of a row, most of it synopsis, is let go at once
             rows.append(columns.row(cells))
     if not rows:
         broken = f" among {len(broken_lines)} broken ones" if broken_lines else ""
-        raise DataError(f"{path} has no usable row{broken}: expected a table with a header and one poster a row")
+        raise DataError(
+            f"{path} has no usable row{broken}{other_width}: expected a table with a header and one poster a row"
+        )
     named = columns.named(header)
     rows, named = _told_apart(rows, named)
-    return Table(path, named, rows, broken_lines, columns.flags)
+    return Table(path, named, rows, broken_lines, columns.flags, columns.note, padded)
 
 
 def _told_apart(rows: list[Row], columns: dict[str, str | None]) -> tuple[list[Row], dict[str, str | None]]:
@@ -131,6 +152,12 @@ def _open(path: Path) -> tuple[list[str], Records]:
     return [name.strip() for name in header], records
 
 
+def _whole_rows(path: Path, header: list[str]) -> Iterator[list[str]]:
+    _, records = _open(path)
+    fit = (fitted(cells, len(header)) for _, cells in records if cells is not None)
+    return (cells for cells in fit if cells is not None)
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Where each field of `Row` stands in a record; a field without a column stands right behind the last cell."""
@@ -139,23 +166,25 @@ class _Columns:
     one_hot: dict[str, int]  # label -> column
     flags: tuple[str, ...] = ()
     joined: bool = False  # the columns are no flags: each holds a label, as genre1, genre2 ... do
+    note: str = ""  # of the column of ids
 
     @classmethod
-    def find(cls, path: Path, header: list[str], names: ColumnNames) -> _Columns:
-        found: dict[str, int | None] = {field: _first_column(header, known) for field, known in _KNOWN_COLUMNS.items()}
+    def find(cls, path: Path, header: list[str], names: ColumnNames, images: ImageFiles | None) -> _Columns:
+        found: dict[str, int | None] = {field: first_column(header, known) for field, known in _KNOWN_COLUMNS.items()}
         if found["title"] is None:
-            found["title"] = _first_column(header, _MORE_TITLES)
-        found["image"] = _required(path, header, "image", names.image, ()) if names.image else None
+            found["title"] = first_column(header, _MORE_TITLES)
+        found["image"] = required(path, header, "image", names.image, ()) if names.image else None
         if names.group:
-            found["group"] = _required(path, header, "group", names.group, ())
+            found["group"] = required(path, header, "group", names.group, ())
         if names.image_url:
-            found["image_url"] = _required(path, header, "image-url", names.image_url, ())
-        found["id"] = _find_id(path, header, names.id, found)
+            found["image_url"] = required(path, header, "image-url", names.image_url, ())
+        chosen = find_id(path, header, names.id, found["image"], lambda: _whole_rows(path, header), images)
+        found["id"], found["image"] = chosen.at, chosen.image
         labels = _find_labels(path, header, names.labels, found["image"])
         found["labels"] = labels.column
         places = (found[field] for field in Row._fields[:-1])
         at = tuple(len(header) if at is None else at for at in places)
-        return cls(at, labels.one_hot, labels.flags, labels.joined)
+        return cls(at, labels.one_hot, labels.flags, labels.joined, chosen.note)
 
     def has_unreadable(self, cells: list[str]) -> bool:
         """Tell whether a cell that matters could not be read."""
@@ -178,18 +207,6 @@ class _Columns:
         return columns | {"labels": ", ".join(self.one_hot)} if self.one_hot else columns
 
 
-def _find_id(path: Path, header: list[str], asked: str | None, found: dict[str, int | None]) -> int:
-    """Return the column of ids; without one, that of the images' file names, which then is also `image`."""
-    known = _first_column(header, _ID_COLUMNS) if asked is None else None
-    if known is not None:
-        return known
-    if asked is None and found["image"] is None:
-        found["image"] = _first_column(header, _FILE_COLUMNS)
-    if asked is None and found["image"] is not None:
-        return found["image"]
-    return _required(path, header, "id", asked, _ID_COLUMNS)
-
-
 class _LabelColumns(NamedTuple):
     column: int | None  # of lists
     one_hot: dict[str, int] = {}  # noqa: RUF012 - it is never changed
@@ -199,7 +216,7 @@ class _LabelColumns(NamedTuple):
 
 def _find_labels(path: Path, header: list[str], asked: str | None, image: int | None) -> _LabelColumns:
     """Return the column of label lists, or the one-hot columns and the flags among them, or genre1, genre2 ..."""
-    found = _first_column(header, (*_LABELS_COLUMNS, *_MORE_LABELS_COLUMNS) if asked is None else (asked,))
+    found = first_column(header, (*LABELS_COLUMNS, *MORE_LABELS_COLUMNS) if asked is None else (asked,))
     if found is not None and found != image:
         return _LabelColumns(found)
     flags: tuple[str, ...] = ()
@@ -213,7 +230,10 @@ def _find_labels(path: Path, header: list[str], asked: str | None, image: int | 
     numbered = {name: at for at, name in enumerate(header) if _NUMBERED.fullmatch(name)} if asked is None else {}
     if len(numbered) >= _MIN_ONE_HOT:
         return _LabelColumns(None, numbered, joined=True)
-    return _LabelColumns(_required(path, header, "labels", asked, _LABELS_COLUMNS))
+    last = first_column(header, LAST_LABELS_COLUMNS) if asked is None else None
+    if last is not None and last != image:
+        return _LabelColumns(last)
+    return _LabelColumns(required(path, header, "labels", asked, LABELS_COLUMNS))
 
 
 def _without_flags(one_hot: dict[str, int]) -> tuple[dict[str, int], tuple[str, ...]]:
@@ -223,6 +243,9 @@ def _without_flags(one_hot: dict[str, int]) -> tuple[dict[str, int], tuple[str, 
         labels = prefixed
     else:
         labels = {name for name in one_hot if name.casefold() not in _FLAGS and not _FLAG.fullmatch(name)}
+        capital = {name for name in labels if name[:1].isupper()}
+        if len(capital) >= _MOSTLY_CAPITAL * len(labels):  # among Action, Comedy, Drama a column liked_by_me is a flag
+            labels = {name for name in labels if name in capital or not name[:1].islower()}
     return {name: at for name, at in one_hot.items() if name in labels}, tuple(n for n in one_hot if n not in labels)
 
 
@@ -230,10 +253,7 @@ def _one_hot_columns(path: Path, header: list[str]) -> dict[str, int]:
     """Return the columns of a table that hold yes and no alone, and each of them at least once."""
     candidates = set(range(len(header)))
     marked: set[int] = set()
-    _, records = _open(path)
-    for _, cells in records:
-        if cells is None or len(cells) != len(header):
-            continue
+    for cells in _whole_rows(path, header):
         for at in list(candidates):
             cell = cells[at].strip().lower()
             if cell in _YES:
@@ -241,46 +261,3 @@ def _one_hot_columns(path: Path, header: list[str]) -> dict[str, int]:
             elif cell not in _NO:
                 candidates.discard(at)
     return {header[at]: at for at in sorted(candidates & marked)}
-
-
-def _required(path: Path, header: list[str], role: str, asked: str | None, known: Sequence[str]) -> int:
-    found = _first_column(header, known if asked is None else (asked,))
-    if found is None:
-        wanted = f"by a known name ({', '.join(known)})" if asked is None else repr(asked)
-        hint = did_you_mean(asked or known[0], header)
-        raise DataError(
-            f"{path} has no {role} column {wanted}{hint}, only {shown(header)}: name one of these with --{role}-column"
-        )
-    return found
-
-
-def _first_column(header: Iterable[str], known: Iterable[str]) -> int | None:
-    """Return where the earliest of the known names stands, in any case and with any space, hyphen or underscore.
-
-    `*_id` is any name that ends so, or in camel case, unless it is the id of something else than a poster.
-    """
-    names = list(header)
-    exact, plain = [name.casefold() for name in names], [_plain(name) for name in names]
-    for wanted in known:
-        if wanted == "*_id":
-            ids = (
-                at for at, n in enumerate(names) if re.search(r"_id$|[a-z]I[dD]$", n) or n.casefold().endswith("_id")
-            )
-            found = next((at for at in ids if not _NO_POSTERS_ID.fullmatch(names[at])), None)
-            if found is not None:
-                return found
-        elif wanted.casefold() in exact:
-            return exact.index(wanted.casefold())
-        elif _plain(wanted) in plain:
-            return plain.index(_plain(wanted))
-    return None
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.casefold()) or name
-
-
-def shown(words: Sequence[str], most: int = 12) -> str:
-    """Join words for a message, and count those beyond the first ``most``."""
-    more = f" and {len(words) - most} more" if len(words) > most else ""
-    return ", ".join(words[:most]) + more

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from hpo.data.catalogue.image_names import is_start_of_image
 from hpo.errors import DataError
 
 Record: TypeAlias = tuple[int, list[str] | None]  # (the line or row it begins at, its cells), None where it is broken
@@ -40,6 +41,23 @@ def parquet_records(path: Path) -> Iterator[Record]:
         raise DataError(f"{path} cannot be read as Parquet ({reason}): check the path given to --data") from error
 
 
+def image_bytes_column(path: Path) -> str | None:
+    """Return the column of a Parquet file that holds images as bytes, or as structs of bytes and a path."""
+    import pyarrow.types as kinds
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_schema
+
+    def is_bytes(kind: Any) -> bool:
+        if kinds.is_struct(kind):
+            return any(is_bytes(kind.field(at).type) for at in range(kind.num_fields))
+        return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
+
+    try:
+        return next((field.name for field in read_schema(path) if is_bytes(field.type)), None)
+    except (OSError, ArrowException):
+        return None
+
+
 def _leaves(field: Any) -> list[str]:
     """Return what is read of a column: all of it, but of an image's struct no bytes."""
     import pyarrow.types as kinds
@@ -59,6 +77,10 @@ def _column(column: Any) -> list[str]:
         cells = column.to_pylist()
     except Exception:  # of pyarrow, of datetime, of the codec: a date far away, bytes that are no UTF-8
         return [_text_of_scalar(scalar) for scalar in column]
+    if kinds.is_binary(column.type) or kinds.is_large_binary(column.type):
+        cells = ["" if cell is not None and is_start_of_image(cell) else cell for cell in cells]
+    if kinds.is_map(column.type):
+        cells = [None if cell is None else dict(cell) for cell in cells]
     return [text_of((cell or {}).get("path") if pictures else cell) for cell in cells]
 
 
@@ -134,6 +156,8 @@ def _rows_of(path: Path, found: Any) -> list[dict[str, Any] | None]:
             ):
                 return [{name: value[at] for name, value in found.items()} for at in next(iter(found.values()))]
             return [{"id": key, **value} for key, value in found.items()]
+        if len({len(value) for value in found.values() if isinstance(value, list)}) > 1:  # {"26": ["Action", "Drama"]}
+            return [{"id": key, "labels": value} for key, value in found.items()]
         if found and all(isinstance(value, list) for value in found.values()):
             return [dict(zip(found, row, strict=False)) for row in zip(*found.values(), strict=False)]
     raise DataError(f"expected a list of objects in {path}, one for each poster: save the table as CSV or JSON lines")

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hpo.data.catalogue.catalogue import Catalogue
-from hpo.data.catalogue.table import shown
+from hpo.data.catalogue.columns import shown
 from hpo.data.shards import write_whole
 from hpo.data.splits.leakage import Groups, Rows
 from hpo.data.splits.splits import PARTS, Split

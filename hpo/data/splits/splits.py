@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpo.data.catalogue.catalogue import MIN_POSTERS_PER_LABEL, Catalogue
-from hpo.data.catalogue.table import shown
+from hpo.data.catalogue.columns import shown
 from hpo.data.splits.leakage import Groups, group_posters
 from hpo.data.splits.stratify import Assignment, Rows
 from hpo.errors import DataError, UsageError

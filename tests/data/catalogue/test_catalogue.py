@@ -326,7 +326,7 @@ def test_a_csv_that_cannot_be_read(tmp_path: Path):
     for content in (b"", b"id,Genres\n", b"\xef\xbb\xbf"):
         path.write_bytes(content)
         assert "no usable row" in refusal(path)
-    path.write_bytes("id,Genres\n1,Comédie\n".encode("utf-16"))
+    path.write_bytes("id,Genres\n1,Comédie\n".encode("latin-1"))
     assert "not UTF-8" in refusal(path)
 
 
@@ -431,7 +431,9 @@ def test_an_adult_flag_drops_a_title(tmp_path: Path):
     assert (catalogue.ids, report.dropped["adult title"]) == (("1", "3"), 1)
 
 
-@pytest.mark.parametrize(("id_", "file", "what"), [("7", "0007.jpg", "leading zeros"), ("TT07", "tt07.jpg", "case of")])
+@pytest.mark.parametrize(
+    ("id_", "file", "what"), [("7", "0007.jpg", "leading zeros"), ("07", "tt0000007.jpg", "IMDb's tt")]
+)
 def test_f18_ids_that_lost_their_zeros_are_hinted_at(tmp_path: Path, id_: str, file: str, what: str):
     path = write_csv(tmp_path, [(id_, "Drama"), ("x", "Comedy"), ("y", "Drama")])
     with pytest.raises(DataError, match=f"one id differs from the name of a file in .*{what}.*'{id_}' and '{file}'"):

@@ -192,7 +192,7 @@ def test_a6_values_that_python_has_not_are_text_or_marked(tmp_path: Path):
         "duration": UNREADABLE,
         "prices": '["1.50"]',
         "nested": '[{"at": "\ufffd"}]',
-        "map": '[["a", 1]]',
+        "map": '{"a": 1}',
         "kind": "Drama",
         "broken": UNREADABLE,
         "nothing": "",
