@@ -123,6 +123,14 @@ def test_a_study_goes_on_while_mlflow_refuses(house, monkeypatch):
     assert house.agree()
 
 
+def test_a15_a_server_that_is_back_when_the_search_ends_is_asked_again_at_once(house):
+    rename(house.folder, "runs", "runs_elsewhere")
+    house.run(4)
+    rename(house.folder, "runs_elsewhere", "runs")
+    assert house.logbook.sync() == Synced(created=5, uploaded=3)
+    assert house.agree()
+
+
 def test_a_study_goes_on_where_its_experiment_is_deleted(house, monkeypatch):
     monkeypatch.setattr("hpo.search.logbook._AWAY_SECONDS", 0.0)
     client = house.client()
