@@ -123,6 +123,13 @@ def test_a_study_goes_on_while_mlflow_refuses(house, monkeypatch):
     assert house.agree()
 
 
+def test_f11_a_database_of_mlflow_that_refuses_is_one_sentence_without_a_traceback(house, capfd):
+    rename(house.folder, "runs", "runs_elsewhere")
+    house.run(1)
+    assert len(house.said) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a15_a_server_that_is_back_when_the_search_ends_is_asked_again_at_once(house):
     rename(house.folder, "runs", "runs_elsewhere")
     house.run(4)
