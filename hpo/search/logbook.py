@@ -147,8 +147,12 @@ class Logbook:
         self._report_after = ended + (ended - began) / _REPORTING
 
     def sync(self) -> Synced:
-        """Write every run that is missing or wrong, and remove second ones."""
+        """Write every run that is missing or wrong, and remove second ones.
+
+        MLflow is asked even where it refused a moment ago: this may be the last time that the search asks.
+        """
         done = Synced()
+        self._away_until = 0.0
 
         def all_of_it() -> None:
             nonlocal done

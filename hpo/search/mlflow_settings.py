@@ -17,3 +17,5 @@ import mlflow  # noqa: E402, F401 - it sets its own log level while it is import
 
 for _name in ("mlflow", "alembic"):  # their notices would tear a progress bar apart
     logging.getLogger(_name).setLevel(logging.WARNING)
+# What a database refuses is raised as well, and becomes one sentence: its traceback says nothing more.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

@@ -132,6 +132,7 @@ def empty_mlflow(tmp_path_factory) -> Path:
 def house(tmp_path, empty_mlflow) -> House:
     shutil.copy(empty_mlflow, tmp_path)
     study = open_study(f"sqlite:///{tmp_path}/optuna.db", "s", tmp_path / "locks", 0, create=True)
+    study.bind({}, {"metric": "f1_macro"})
     return House(tmp_path, study, open_tracking(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts"))
 
 

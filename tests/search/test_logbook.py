@@ -123,6 +123,21 @@ def test_a_study_goes_on_while_mlflow_refuses(house, monkeypatch):
     assert house.agree()
 
 
+def test_f11_a_database_of_mlflow_that_refuses_is_one_sentence_without_a_traceback(house, capfd):
+    rename(house.folder, "runs", "runs_elsewhere")
+    house.run(1)
+    assert len(house.said) == 1
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a15_a_server_that_is_back_when_the_search_ends_is_asked_again_at_once(house):
+    rename(house.folder, "runs", "runs_elsewhere")
+    house.run(4)
+    rename(house.folder, "runs_elsewhere", "runs")
+    assert house.logbook.sync() == Synced(created=5, uploaded=3)
+    assert house.agree()
+
+
 def test_a_study_goes_on_where_its_experiment_is_deleted(house, monkeypatch):
     monkeypatch.setattr("hpo.search.logbook._AWAY_SECONDS", 0.0)
     client = house.client()

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from threading import Barrier
@@ -11,7 +16,9 @@ from threading import Barrier
 import pytest
 from mlflow import MlflowClient
 
+from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.images import Progress
+from hpo.data.options import DataOptions
 from hpo.search.logbook import Logbook, Synced
 from hpo.search.mlflow_connection import impatient
 from hpo.search.parent_run import open_parent_run
@@ -22,15 +29,30 @@ from hpo.search.space.space import load_space
 from hpo.search.study import open_study
 from hpo.search.sync import sync
 from hpo.search.tracking import open_tracking
+from tests.postgres import Postgres, free_port
+from tests.test_many_workers import wait_until_it_answers
 
 PROCESSES, ROUNDS = 8, 10
-DATA = {"data": {"csv": "movies.csv"}, "fingerprints": {"labels": "ab12"}, "metric": "f1_macro", "synthetic": True}
+ROUNDS_OF_SERVERS = 3  # a round asks a server a hundred times
+OPTIONS = DataOptions(
+    csv=Path("movies.csv"), images=Path("images"), rules=CatalogueRules(), val_size=0.1, test_size=0.1, seed=0
+)
+DATA = {
+    "data": OPTIONS.model_dump(mode="json"),
+    "fingerprints": {"labels": "ab12"},
+    "metric": "f1_macro",
+    "synthetic": True,
+    "space": "default",
+    "seed": 0,
+}
 _barrier: Barrier
 
 
 def take(barrier: Barrier) -> None:
+    """Begin a process: it waits for a server for as long as a busy machine takes."""
     global _barrier
     _barrier = barrier
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "600"
 
 
 def begin(folder: Path, storage: str, uri: str, study_name: str) -> str:
@@ -44,8 +66,9 @@ def begin(folder: Path, storage: str, uri: str, study_name: str) -> str:
 
 def all_begin(folder: Path, storage: str, uri: str, rounds: int = ROUNDS) -> None:
     """Let eight processes begin one study, round after round, and look at what there is then."""
-    spawn = multiprocessing.get_context("spawn")
-    with spawn.Pool(PROCESSES, take, (spawn.Barrier(PROCESSES),)) as pool:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["hpo.search.sync"])  # imported once, in place of eight times
+    with context.Pool(PROCESSES, take, (context.Barrier(PROCESSES),)) as pool:
         for at in range(rounds):
             runs = pool.starmap(begin, [(folder, storage, uri, f"s{at}")] * PROCESSES, chunksize=1)
             assert len(set(runs)) == 1
@@ -62,6 +85,35 @@ def all_begin(folder: Path, storage: str, uri: str, rounds: int = ROUNDS) -> Non
 def test_a1_eight_processes_begin_one_study_on_sqlite(tmp_path: Path) -> None:
     """The databases themselves are made in the first round."""
     all_begin(tmp_path, f"sqlite:///{tmp_path}/optuna.db", f"sqlite:///{tmp_path}/mlflow.db")
+
+
+@pytest.fixture
+def server(tmp_path: Path, made_at_once) -> Iterator[str]:
+    """An MLflow server with two processes, which may ask its database at once."""
+    shutil.copy(made_at_once[0] / "mlflow.db", tmp_path / "served.db")
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    words = ["--host", "127.0.0.1", "--port", f"{port}", "--workers", "2"]
+    words += ["--backend-store-uri", f"sqlite:///{tmp_path}/served.db", "--artifacts-destination", f"{tmp_path}/served"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *words],
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_until_it_answers(address)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a1_a12_eight_processes_begin_one_study_on_postgresql_and_an_mlflow_server(
+    tmp_path: Path, postgres: Postgres, server: str
+) -> None:
+    all_begin(tmp_path, postgres.create_database("optuna_of_eight"), server, ROUNDS_OF_SERVERS)
 
 
 def test_a12_two_parents_and_trials_written_twice_are_united(tmp_path: Path) -> None:
