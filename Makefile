@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: search test check format bench peers clean
+.PHONY: search test check structure format bench peers clean
 
 search: $(VENV)/installed
 	$(BIN)/hpo search --trials 50
@@ -15,6 +15,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+structure: $(VENV)/installed-dev
+	$(BIN)/python -m benchmarks.structure
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

@@ -25,14 +25,14 @@ from optuna.trial import FrozenTrial, TrialState
 from benchmarks.decode import bare_decode
 from benchmarks.heads import bare_epochs
 from benchmarks.machine import ROOT, log, phase, shared_posters
-from hpo.data.images import Posters, n_cores
-from hpo.data.options import DataOptions
-from hpo.data.prepare import Part, prepare_data
-from hpo.model.backbones import default_image_size, load_backbone
-from hpo.model.forward import fastest_forward
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.source import FeatureSource, predicted_views
-from hpo.search.study import open_study
+from hpo.data.dataset import DataOptions, Part, prepare_data
+from hpo.data.images import Posters
+from hpo.model.backbones.backbone import default_image_size, load_backbone
+from hpo.model.backbones.inference import fastest_forward
+from hpo.model.config import Hyperparameters
+from hpo.runtime.progress import n_cores
+from hpo.study.study import open_study
+from hpo.trial.features import FeatureSource, predicted_views
 
 TRIALS, TIMED_EPOCHS = 50, 3  # epochs of each head; the others take as long
 

@@ -18,21 +18,20 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.machine import log, phase, shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import Part, PreparedData, prepare_data
-from hpo.data.shards import Array
-from hpo.data.splits.splits import deal_folds
-from hpo.decision import ensemble
-from hpo.decision.metrics import score
-from hpo.decision.thresholds import STRATEGIES, claimed, fit
-from hpo.model.architectures import check_known
-from hpo.model.predict import predict_probabilities
-from hpo.search.objective import Objective
-from hpo.search.source import FeatureSource, predicted_views
-from hpo.search.space.samples import draw
-from hpo.search.space.space import load_space
-from hpo.search.trial import run_trial
+from hpo.data.dataset import DataOptions, Part, PreparedData, prepare_data
+from hpo.data.splits.split import deal_folds
+from hpo.data.table.rules import CatalogueRules
+from hpo.evaluation import ensemble_selection as ensemble
+from hpo.evaluation.metrics import score
+from hpo.evaluation.thresholds import STRATEGIES, claimed, fit
+from hpo.model.backbones.architectures import check_known
+from hpo.model.training.loop import predict_probabilities
+from hpo.runtime.atomic import Array
+from hpo.space.counting import draw
+from hpo.space.load import load_space
+from hpo.trial.features import FeatureSource, predicted_views
+from hpo.trial.objective import Objective
+from hpo.trial.trial import run_trial
 
 METRIC = "f1_macro"
 TRIALS, HALVINGS, THRESHOLD_HALVINGS, BEST = 100, 20, 200, 10

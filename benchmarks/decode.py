@@ -25,7 +25,8 @@ from torchvision.transforms import v2
 
 from benchmarks.machine import Gap, log, shared_posters
 from hpo.data.decoding import Framing
-from hpo.data.images import DecodedImages, Posters, n_cores, read_posters
+from hpo.data.images import DecodedImages, Posters, read_posters
+from hpo.runtime.progress import n_cores
 
 SIZE, REPEATS = 224, 3
 

@@ -29,19 +29,18 @@ import pandas as pd
 import torch
 
 from benchmarks.machine import log, phase, shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import PreparedData, prepare_data
-from hpo.decision.metrics import score
-from hpo.model.predict import predict_probabilities
-from hpo.search.objective import Objective
-from hpo.search.places import Places
-from hpo.search.running_trial import RunningTrial
-from hpo.search.source import FeatureSource, predicted_views
-from hpo.search.space.space import load_space
-from hpo.search.study import open_study
-from hpo.search.trainer import Trainer
-from hpo.search.trial import TrialResult
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data
+from hpo.data.table.rules import CatalogueRules
+from hpo.evaluation.metrics import score
+from hpo.model.training.loop import predict_probabilities
+from hpo.settings import Places
+from hpo.space.load import load_space
+from hpo.study.running_trial import RunningTrial
+from hpo.study.study import open_study
+from hpo.trial.features import FeatureSource, predicted_views
+from hpo.trial.objective import Objective
+from hpo.trial.trainer import Trainer
+from hpo.trial.trial import TrialResult
 
 METRIC, SETS = "f1_macro", ("movie-posters", "anime-covers")
 SEEDS, TRIALS, POSTERS = 10, 50, 2000

@@ -18,9 +18,9 @@ import torch
 
 from benchmarks.machine import Gap, log, shared_posters
 from hpo.data.images import DecodedImages, read_posters
-from hpo.model.backbones import load_backbone
-from hpo.model.features import feature_cache
-from hpo.model.forward import fastest_forward
+from hpo.model.backbones.backbone import load_backbone
+from hpo.model.backbones.feature_cache import feature_cache
+from hpo.model.backbones.inference import fastest_forward
 
 BACKBONE, SIZE, POSTERS, REPEATS = "tf_efficientnet_lite0", 224, 512, 3
 

@@ -22,16 +22,15 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from benchmarks.machine import Gap, log, shared_posters
 from hpo.data.images import read_posters
-from hpo.model.backbones import Backbone, choose_columns, load_backbone
+from hpo.model.backbones.backbone import Backbone, choose_columns, load_backbone
+from hpo.model.backbones.feature_cache import activation_cache, decoded, feature_cache
+from hpo.model.backbones.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.classifier import build_head
-from hpo.model.course import finetune_course
-from hpo.model.examples import Examples, StoredRows
-from hpo.model.features import activation_cache, decoded, feature_cache
-from hpo.model.finetune import FineTuned
-from hpo.model.freeze_points import FreezePoint, find_freeze_point
-from hpo.model.heads import Head
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import train
+from hpo.model.config import Hyperparameters
+from hpo.model.heads.head import Head
+from hpo.model.training.dataloader import Examples, StoredRows
+from hpo.model.training.finetune import FineTuned
+from hpo.model.training.loop import finetune_course, train
 
 BACKBONE, SIZE, POSTERS, LABELS, BATCH, EPOCHS, REPEATS, SEED = "tf_efficientnet_lite0", 224, 256, 19, 32, 2, 3, 0
 CHOSEN = Hyperparameters.model_validate(

@@ -16,16 +16,15 @@ from typing import get_args
 import numpy as np
 
 from benchmarks.machine import log, phase, shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.data.decoding import Fit
-from hpo.data.options import DataOptions
-from hpo.data.prepare import PreparedData, prepare_data
-from hpo.decision.metrics import score
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.predict import predict_probabilities
-from hpo.search.objective import Objective
-from hpo.search.source import FeatureSource, predicted_views
-from hpo.search.trial import run_trial
+from hpo.data.table.rules import CatalogueRules
+from hpo.evaluation.metrics import score
+from hpo.model.config import Hyperparameters
+from hpo.model.training.loop import predict_probabilities
+from hpo.trial.features import FeatureSource, predicted_views
+from hpo.trial.objective import Objective
+from hpo.trial.trial import run_trial
 
 FITS: tuple[Fit, ...] = get_args(Fit)
 SPLITS = 10

@@ -17,20 +17,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import log, phase, shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import Part, prepare_data
-from hpo.data.shards import Array
-from hpo.data.splits.splits import deal_folds
-from hpo.decision.metrics import score
-from hpo.model.architectures import check_known
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.best_epochs import JudgedEpoch
-from hpo.search.folds import judged_by_other_folds
-from hpo.search.objective import Judged, Objective
-from hpo.search.source import FeatureSource
-from hpo.search.space.space import load_space
-from hpo.search.trial import TrialResult, run_trial
+from hpo.data.dataset import DataOptions, Part, prepare_data
+from hpo.data.splits.split import deal_folds
+from hpo.data.table.rules import CatalogueRules
+from hpo.evaluation.metrics import score
+from hpo.model.backbones.architectures import check_known
+from hpo.model.config import Hyperparameters
+from hpo.runtime.atomic import Array
+from hpo.space.load import load_space
+from hpo.trial.cross_validation import judged_by_other_folds
+from hpo.trial.features import FeatureSource
+from hpo.trial.objective import Judged, Objective
+from hpo.trial.trial import JudgedEpoch, TrialResult, run_trial
 
 METRIC, RECIPE, SEEDS, FOLDS, POSTERS = "f1_macro", "lite1_narrow", 10, 5, 1_800
 NAMES = ("movie-posters", "anime-covers")

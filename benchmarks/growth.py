@@ -27,11 +27,11 @@ from PIL import Image
 
 from benchmarks.machine import ROOT, log
 from benchmarks.peers.usage import disk_bytes, watch
-from hpo.search.logbook import Logbook
-from hpo.search.running_trial import RunningTrial
-from hpo.search.space.space import load_space
-from hpo.search.study import open_study
-from hpo.search.tracking import open_tracking
+from hpo.space.load import load_space
+from hpo.study.running_trial import RunningTrial
+from hpo.study.study import open_study
+from hpo.tracking.mirror import Logbook
+from hpo.tracking.runs import open_tracking
 
 POSTERS, LABELS, TRIALS, WORKERS = (1_000, 10_000, 100_000), (5, 20, 200), (50, 500, 5_000), (1, 2, 4, 8)
 POSTERS_OF_LABELS, TRIALS_OF_WORKERS, SECONDS_OF_WORKERS = 4_000, 160, 0.5

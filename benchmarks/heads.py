@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torchvision.ops import sigmoid_focal_loss
 
 from benchmarks.machine import Gap, log
-from hpo.data.shards import Array
-from hpo.decision.metrics import score
-from hpo.decision.thresholds import DEFAULT_STRATEGY, fit
-from hpo.model.examples import Examples
-from hpo.model.heads import Head
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.model.training import train_head
+from hpo.evaluation.metrics import score
+from hpo.evaluation.thresholds import DEFAULT_STRATEGY, fit
+from hpo.model.config import Hyperparameters
+from hpo.model.heads.head import Head
+from hpo.model.training.dataloader import Examples
+from hpo.model.training.loop import train_head
+from hpo.runtime.atomic import Array
 
 POSTERS, VAL, FEATURES, LABELS, REPEATS, SEED = 5000, 600, 2500, 10, 5, 0
 SMALLEST_DEVIATION = 1e-3

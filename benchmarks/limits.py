@@ -18,12 +18,12 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks import decode, features, finetune, heads, tracking
 from benchmarks.machine import Gap, log, median_seconds
-from hpo.data.shards import Array
-from hpo.decision.metrics import score
-from hpo.decision.thresholds import fit
-from hpo.search.running_trial import RunningTrial
-from hpo.search.space.space import load_space
-from hpo.search.study import open_study
+from hpo.evaluation.metrics import score
+from hpo.evaluation.thresholds import fit
+from hpo.runtime.atomic import Array
+from hpo.space.load import load_space
+from hpo.study.running_trial import RunningTrial
+from hpo.study.study import open_study
 
 POSTERS, LABELS, TRIALS, EPOCHS, REPEATS, SEED = 600, 10, 100, 10, 15, 0
 GOAL = 0.85

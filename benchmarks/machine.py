@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hpo.data.images import Progress
+from hpo.runtime.progress import Progress
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "benchmarks" / "LOG.md"

@@ -25,7 +25,7 @@ from benchmarks.machine import log, shared_posters
 from hpo.bundle.description import load_description, write_description
 from hpo.bundle.predictor import Predictor
 from hpo.data.decoding import decode
-from hpo.model.batches import graph_forward
+from hpo.model.backbones.batches import graph_forward
 
 POSTERS, REPEATS = 1000, 3
 HPO = [sys.executable, "-m", "hpo"]

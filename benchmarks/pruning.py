@@ -19,18 +19,17 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.machine import log, phase, shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import Part, PreparedData, prepare_data
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.objective import Objective
-from hpo.search.pruning import PRUNERS
-from hpo.search.running_trial import OutOfTime, RunningTrial
-from hpo.search.source import FeatureSource
-from hpo.search.space.search_space import SearchSpace
-from hpo.search.space.space import load_space
-from hpo.search.study import open_study
-from hpo.search.trial import EpochReport, Report, run_trial
+from hpo.data.dataset import DataOptions, Part, PreparedData, prepare_data
+from hpo.data.table.rules import CatalogueRules
+from hpo.model.config import Hyperparameters
+from hpo.space.load import load_space
+from hpo.space.space import SearchSpace
+from hpo.study.pruners import PRUNERS
+from hpo.study.running_trial import OutOfTime, RunningTrial
+from hpo.study.study import open_study
+from hpo.trial.features import FeatureSource
+from hpo.trial.objective import Objective
+from hpo.trial.trial import EpochReport, Report, run_trial
 
 METRIC, BACKBONE, IMAGE_SIZE, POSTERS = "f1_macro", "tf_efficientnet_lite0", 64, 500
 SECONDS, SEEDS = 70.0, 5

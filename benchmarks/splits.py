@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import log, shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import PreparedData, prepare_data
-from hpo.data.splits.splits import Split, distribution, split_posters
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data
+from hpo.data.splits.split import Split, distribution, split_posters
+from hpo.data.table.rules import CatalogueRules
 
 SEEDS = range(10)
 N_ROWS, N_LABELS = 100_000, 20

@@ -12,9 +12,9 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve
 
 from benchmarks.machine import log, median_seconds
-from hpo.data.shards import Array
-from hpo.decision.metrics import score
-from hpo.decision.thresholds import fit
+from hpo.evaluation.metrics import score
+from hpo.evaluation.thresholds import fit
+from hpo.runtime.atomic import Array
 
 POSTERS, LABELS, REPEATS, SEED = 100_000, 100, 3, 0
 

@@ -20,13 +20,13 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from benchmarks.machine import Gap, log
-from hpo.report.ui import _free_port, _start, _stop, _wait_until_it_answers
-from hpo.search.logbook import Logbook
-from hpo.search.places import Places
-from hpo.search.running_trial import RunningTrial
-from hpo.search.space.space import load_space
-from hpo.search.study import open_study
-from hpo.search.tracking import open_tracking
+from hpo.report.mlflow_ui import _free_port, _start, _stop, _wait_until_it_answers
+from hpo.settings import Places
+from hpo.space.load import load_space
+from hpo.study.running_trial import RunningTrial
+from hpo.study.study import open_study
+from hpo.tracking.mirror import Logbook
+from hpo.tracking.runs import open_tracking
 
 # isort: split
 

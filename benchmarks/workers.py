@@ -21,9 +21,9 @@ from pathlib import Path
 import optuna
 
 from benchmarks.machine import log, shared_posters
-from hpo.search.running_trial import RunningTrial
-from hpo.search.space.space import load_space
-from hpo.search.study import open_study
+from hpo.space.load import load_space
+from hpo.study.running_trial import RunningTrial
+from hpo.study.study import open_study
 from tests.postgres import Postgres, find_binaries
 
 HPO = [sys.executable, "-m", "hpo"]

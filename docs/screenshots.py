@@ -21,7 +21,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # for what the tests have in common with this script
 
-from hpo.data.sample import write_sample  # noqa: E402
+from hpo.data.sample.sample import write_sample  # noqa: E402
 from tests.browser import Browser, browse, find_chromium  # noqa: E402
 from tests.test_end_to_end import CommandLine  # noqa: E402
 

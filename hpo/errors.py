@@ -1,4 +1,4 @@
-"""Every error that a user can cause, as one tree.
+"""Errors that a user can cause, as one tree.
 
 HpoError
 ├── UsageError       the value of an option or argument that it cannot take
@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
-from hpo.printable import one_line
+from hpo.escaping import one_line
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of an OSError: a disk that takes nothing
 _MOST_CHARACTERS = 100  # of a word that is compared with known ones

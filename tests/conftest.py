@@ -27,6 +27,8 @@ FORMATS = ("jpg", "png", "webp")
 hypothesis.settings.register_profile("hpo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("hpo")
 
+pytest_plugins = ("tests.mlflow_folder",)  # databases of MLflow for tests of several folders
+
 LONGEST = (
     "test_end_to_end.py",
     "test_many_workers.py",
@@ -115,7 +117,7 @@ def draw_poster(labels: np.ndarray, rng: np.random.Generator) -> Image.Image:
 @pytest.fixture(scope="session")
 def parts(drawn: DrawnPosters):
     """Train (40 posters) and val (20)."""
-    from hpo.data.prepare import Part
+    from hpo.data.dataset import Part
 
     return tuple(Part(drawn.posters.take(rows), drawn.targets[rows]) for rows in (np.arange(40), np.arange(40, 60)))
 
@@ -123,7 +125,7 @@ def parts(drawn: DrawnPosters):
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory):
     """Features of timm's smallest models, with random weights, computed once for all tests."""
-    from hpo.search.source import FeatureSource
+    from hpo.trial.features import FeatureSource
 
     weights = dict.fromkeys(("test_efficientnet", "test_resnet", "test_vit"), "random")
     return FeatureSource(tmp_path_factory.mktemp("cache"), weights, lambda *_: nullcontext(lambda _: None))
@@ -132,7 +134,7 @@ def source(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def chosen():
     """Hyperparameters that learn the drawn posters in a moment."""
-    from hpo.model.hyperparameters import Hyperparameters
+    from hpo.model.config import Hyperparameters
 
     return Hyperparameters(
         backbone="test_efficientnet",
@@ -160,8 +162,8 @@ def chosen():
 @pytest.fixture(scope="session")
 def result(chosen, parts, source):
     """One finished trial."""
-    from hpo.search.objective import Objective
-    from hpo.search.trial import run_trial
+    from hpo.trial.objective import Objective
+    from hpo.trial.trial import run_trial
 
     return run_trial(chosen, *parts, source, Objective("f1_macro"), seed=0)
 
@@ -169,9 +171,8 @@ def result(chosen, parts, source):
 @pytest.fixture(scope="session")
 def description(result):
     """What a bundle of that trial says of itself."""
-    from hpo.bundle.description import Description, installed_versions
-    from hpo.bundle.preprocessing import Preprocessing
-    from hpo.data.catalogue.rules import CatalogueRules
+    from hpo.bundle.description import Description, Preprocessing, installed_versions
+    from hpo.data.table.rules import CatalogueRules
 
     return Description(
         label_names=("Warm", "Moon", "Bars"),

@@ -1,4 +1,4 @@
-"""What a program imports: ``load``, and ``hpo.decision`` on its own."""
+"""What a program imports: ``load``, and ``hpo.evaluation`` on its own."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class NumPyAlone:
 sys.meta_path.insert(0, NumPyAlone())
 import numpy as np
 import importlib, pkgutil
-import hpo.decision
-for module in pkgutil.iter_modules(hpo.decision.__path__):
-    importlib.import_module(f"hpo.decision.{module.name}")
-from hpo.decision.metrics import score
-from hpo.decision.thresholds import fit
+import hpo.evaluation
+for module in pkgutil.iter_modules(hpo.evaluation.__path__):
+    importlib.import_module(f"hpo.evaluation.{module.name}")
+from hpo.evaluation.metrics import score
+from hpo.evaluation.thresholds import fit
 
 rng = np.random.default_rng(0)
 targets = rng.random((200, 4)) < 0.3

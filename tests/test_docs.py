@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from hpo.cli.app import app
 from hpo.cli.search import parse_duration, parse_trials
-from hpo.data.sample import write_sample
-from hpo.search.space import documents
+from hpo.data.sample.sample import write_sample
+from hpo.space import document as documents
 from tests.test_many_workers import SPACE
 
 REPOSITORY = Path(__file__).resolve().parents[1]

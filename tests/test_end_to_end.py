@@ -107,7 +107,7 @@ def posters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small drawn sample with one broken poster and one that is a PNG."""
     from PIL import Image
 
-    from hpo.data.sample import write_sample
+    from hpo.data.sample.sample import write_sample
 
     folder = tmp_path_factory.mktemp("posters")
     write_sample(folder / "sample", n_posters=160, seed=3)

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 
 from hpo.bundle.predictor import Predictor
-from hpo.search.places import Places
-from hpo.search.study import open_study
-from hpo.search.tracking import open_tracking
-from hpo.search.workshop import Workshop
+from hpo.selection.context import Workshop
+from hpo.settings import Places
+from hpo.study.study import open_study
+from hpo.tracking.runs import open_tracking
 from tests.postgres import free_port
-from tests.search.test_registered_model import asked
 from tests.test_end_to_end import CommandLine
 from tests.test_many_workers import SPACE
+from tests.tracking.test_pyfunc import asked
 
 TOLERANCE = 1e-4
 Answers = list[tuple[set[str], dict[str, float]]]  # labels and probabilities of each poster

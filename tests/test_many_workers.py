@@ -25,8 +25,8 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.pool import NullPool
 
-from hpo.search.record import state_name
-from hpo.search.tracking import STATUS_OF_STATE
+from hpo.tracking.runs import STATUS_OF_STATE
+from hpo.tracking.trial_record import state_name
 from tests.postgres import Postgres, free_port
 from tests.test_end_to_end import CommandLine
 
@@ -56,7 +56,7 @@ SECONDS = 900  # for all of a study; it takes a minute
 @pytest.fixture(scope="module")
 def posters(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What a search of small posters is told."""
-    from hpo.data.sample import write_sample
+    from hpo.data.sample.sample import write_sample
 
     folder = tmp_path_factory.mktemp("posters")
     write_sample(folder / "sample", 200, seed=1)

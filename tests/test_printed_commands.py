@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo import commands
+from hpo.runtime import commands
 from tests.test_end_to_end import SPACE, CommandLine
 
 _SHELL = 'hpo() { printf "%s\\0" "$@"; }; '  # what a shell makes of the words of a command

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from benchmarks.machine import shared_posters
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.images import Progress
-from hpo.data.options import DataOptions
-from hpo.data.prepare import PreparedData, prepare_data, save_split
-from hpo.model.architectures import find_architecture
-from hpo.model.weights import PACKAGES, load_network
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data, save_split
+from hpo.data.table.rules import CatalogueRules
+from hpo.model.backbones.architectures import find_architecture
+from hpo.model.backbones.weights import PACKAGES, load_network
+from hpo.runtime.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.record import RECORD
-from hpo.decision.metrics import Scores, score
-from hpo.decision.thresholds import fit
+from hpo.evaluation.metrics import Scores, score
+from hpo.evaluation.thresholds import fit
 
 METRICS = ("f1_macro", "f1_micro", "mean_ap")
 OWN, CALIBRATED = "own threshold", "calibrated per label"

@@ -1,4 +1,6 @@
-"""A bundle: the folder in which a finished classifier travels. JSON, safetensors and ONNX, no pickle.
+"""Save and load bundles: folders with a trained classifier as JSON, safetensors and ONNX, without pickle.
+
+JSON, safetensors and ONNX, no pickle.
 
     bundle.json          labels, thresholds, backbone, preprocessing, hyperparameters, metrics, fingerprints, versions
     model.safetensors    every weight and buffer of the classifier
@@ -29,17 +31,16 @@ from hpo.bundle.description import (
     WEIGHTS_FILE,
     Description,
     Member,
+    Preprocessing,
     replace_folder,
     write_description,
 )
-from hpo.bundle.preprocessing import Preprocessing
 from hpo.bundle.trained_on import Digests, write_digests
 from hpo.bundle.weights_file import below, check_same_shapes, no_larger_than, read_weights
 from hpo.errors import BundleError, disk_cure
-from hpo.model.architectures import find_architecture
-from hpo.model.backbones import Backbone, build_backbone
-from hpo.model.classifier import Classifier
-from hpo.model.ensemble import Ensemble, Network, Part, inputs_of
+from hpo.model.backbones.architectures import find_architecture
+from hpo.model.backbones.backbone import Backbone, build_backbone
+from hpo.model.classifier import Classifier, Ensemble, Network, Part, inputs_of
 
 
 def made_of(network: Network) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An ONNX graph that a stranger may have written: run only where it can do nothing but compute what exports compute.
+"""Check an untrusted ONNX graph: only operators that the export writes, no external data, bounded constants.
 
 Refused before ONNX Runtime sees it: operators that no export of ours writes (a loop may never end), graphs and
 functions within the graph, weights in other files (they would be read from the current folder), and constants that ask
@@ -18,7 +18,7 @@ import onnx
 from hpo.bundle.description import GRAPH_FILE, Graph, checked_content
 from hpo.data.decoding import Framing
 from hpo.errors import BundleError
-from hpo.model.batches import Forward, graph_forward
+from hpo.model.backbones.batches import Forward, graph_forward
 
 # What the exporter wrote for 60 families of timm's and for every head, and what it writes for their relatives.
 OPERATORS = frozenset([

@@ -1,4 +1,4 @@
-"""Which regions of a poster speak for a label: what is lost when each is covered.
+"""Occlusion maps: how much a label's logit drops when a region of a poster is covered.
 
 Occlusion (Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2): a grey
 window slides over the poster, and the logit z = log(p / (1 - p)) of each label is compared with that of the poster
@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from hpo.bundle.predictor import Predictor
 from hpo.data.decoding import MIN_SIDE_PX, PADDING, Source, whole
-from hpo.data.shards import Array
+from hpo.runtime.atomic import Array
 
 CELLS = 8  # of a map, in each direction
 _WINDOW = 2  # cells in each direction: a sixteenth of the poster

@@ -1,4 +1,4 @@
-"""A bundle at work: posters → probabilities → labels.
+"""Predict with a bundle: posters → probabilities → labels.
 
 A poster is the path of a file, the bytes of one, a Pillow image, or an array of pixels. Wherever several are expected,
 one is taken as well.
@@ -23,14 +23,14 @@ from PIL import Image
 
 from hpo.bundle.description import Description, load_description
 from hpo.data.decoding import Framing, Missing, Source, decode
-from hpo.data.images import Progress
-from hpo.data.shards import Array
-from hpo.decision.metrics import predict
 from hpo.errors import BundleError, DataError
+from hpo.evaluation.metrics import predict
+from hpo.runtime.atomic import Array
+from hpo.runtime.progress import Progress
 
 if TYPE_CHECKING:
-    from hpo.model.batches import Forward
-    from hpo.model.ensemble import Network
+    from hpo.model.backbones.batches import Forward
+    from hpo.model.classifier import Network
 
 _BLOCK_POSTERS = 128  # decoded at once, or fewer where a bundle looks at them in many sizes
 _BLOCK_BYTES = 2**29
@@ -203,7 +203,7 @@ class Predictor:
             return open_graph(self.network, self.framings, len(self.description.label_names))
         import torch
 
-        from hpo.model.forward import torch_forward
+        from hpo.model.backbones.inference import torch_forward
 
         return torch_forward(self.network, torch.device("cpu"), half=False)
 
@@ -211,7 +211,7 @@ class Predictor:
     def _fast(self) -> Forward:
         if isinstance(self.network, Path):
             return self._plain
-        from hpo.model.forward import fastest_forward
+        from hpo.model.backbones.inference import fastest_forward
 
         return fastest_forward(self.network, *(framing.size_px for framing in self.framings))
 

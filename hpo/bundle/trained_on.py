@@ -1,4 +1,4 @@
-"""Which posters a bundle was made from: digests of their files, so that scoring them again is noticed.
+"""Digests of the posters that a bundle was trained on, so that evaluating on them is noticed.
 
 They lie beside the weights as a sorted NumPy array of 8 bytes a poster. The trial and its thresholds were chosen on the
 validation posters, so these count as well as those of training.

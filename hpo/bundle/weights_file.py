@@ -1,4 +1,4 @@
-"""The weights of a bundle, which a stranger may have written: read within bounds, and never more built than they fill.
+"""Read the weights of an untrusted bundle within bounds, before any network is built.
 
 ``bundle.json`` says which networks to build and ``model.safetensors`` how many weights there are. What a description
 asks for is compared with what the file holds while it is built, part by part: a network that takes more than the file
@@ -18,8 +18,7 @@ from torch.nn.modules.module import (
     register_module_parameter_registration_hook,
 )
 
-from hpo.bundle.description import checked_content
-from hpo.bundle.older_formats import rename_tensors
+from hpo.bundle.description import checked_content, rename_tensors
 
 _MOST_HEADER_BYTES = 2**24  # of the names and shapes; those of 60 fine-tuned networks take 3 MB
 # What building a network may take beyond what stays of it, such as a classifier that timm replaces.

@@ -1,4 +1,4 @@
-"""``hpo annotate``: a catalogue with its gaps filled."""
+"""`hpo annotate`: fill in a catalogue's missing labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import typer
 
 from hpo.cli.options import AsJson, IdColumn, ImageColumn, LabelsColumn, LabelSeparator
 from hpo.errors import DataError, UsageError
-from hpo.printable import one_line, shortened, to_json
+from hpo.escaping import one_line, shortened, to_json
 
 if TYPE_CHECKING:
-    from hpo.report.annotate import Annotation
+    from hpo.bundle.annotation import Annotation
 
 _SHOWN = 10  # doubtful entries, unless --doubtful says how many
 _MOST_DIGITS = 9
@@ -50,14 +50,15 @@ def annotate(
     """
     n_shown, doubtful_file = _parse_doubtful(doubtful)
     _check_places(csv, out, doubtful_file, force=force)
+    from hpo.bundle.annotation import annotate as ask
+    from hpo.bundle.annotation import column_names
     from hpo.bundle.description import load_description
     from hpo.bundle.predictor import Predictor
-    from hpo.cli.watch import RichWatch
-    from hpo.data.catalogue.rules import ColumnNames
-    from hpo.data.completion import check_new_columns, write_completed
-    from hpo.data.listing import read_listing
-    from hpo.report.annotate import annotate as ask
-    from hpo.report.annotate import column_names, print_annotation
+    from hpo.cli.progress import RichWatch
+    from hpo.data.completion.csv_edit import check_new_columns, write_completed
+    from hpo.data.completion.entries import read_listing
+    from hpo.data.table.rules import ColumnNames
+    from hpo.report.tables import print_annotation
 
     label_names = load_description(bundle).label_names  # mistakes in the table are told before the network loads
     names = ColumnNames(id_column, labels_column, image_column)
@@ -89,8 +90,8 @@ def annotate(
 
 
 def _write_doubtful(path: Path, annotation: Annotation, csv: Path) -> None:
-    from hpo.data.completion import appearing_whole
-    from hpo.report.annotate import doubtful_csv
+    from hpo.data.completion.csv_edit import appearing_whole
+    from hpo.report.tables import doubtful_csv
 
     with appearing_whole(path, like=csv) as file:
         file.write(doubtful_csv(map(annotation.doubt, annotation.doubtful)))

@@ -18,11 +18,10 @@ from types import FrameType
 import typer
 
 from hpo import __version__
-from hpo.cli import annotate, bundles, compare, data, doctor, predict, report, results, search, space
-from hpo.cli import gc as garbage
-from hpo.cli.command import Command
+from hpo.cli import annotate, data, doctor, evaluate, predict, search, study
+from hpo.cli.arguments import Command
 from hpo.errors import DISK_ERRORS, HpoError
-from hpo.printable import printable
+from hpo.escaping import printable
 
 _AS_READ_OR_ESCAPED = "hpo.as_read_or_escaped"
 
@@ -35,20 +34,20 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command("search", cls=Command)(search.search)
-app.command("space", cls=Command)(space.space)
+app.command("space", cls=Command)(doctor.space)
 app.command("doctor", cls=Command)(doctor.doctor)
-app.command("status", cls=Command)(results.status)
-app.command("leaderboard", cls=Command)(results.leaderboard)
-app.command("ensemble", cls=Command)(results.ensemble)
-app.command("export-best", cls=Command)(results.export_best)
-app.command("evaluate", cls=Command)(bundles.evaluate)
-app.command("compare", cls=Command)(compare.compare)
+app.command("status", cls=Command)(study.status)
+app.command("leaderboard", cls=Command)(study.leaderboard)
+app.command("ensemble", cls=Command)(study.ensemble)
+app.command("export-best", cls=Command)(study.export_best)
+app.command("evaluate", cls=Command)(evaluate.evaluate)
+app.command("compare", cls=Command)(evaluate.compare)
 app.command("predict", cls=Command)(predict.predict)
 app.command("annotate", cls=Command)(annotate.annotate)
-app.command("report", cls=Command)(report.report)
-app.command("sync", cls=Command)(results.sync)
-app.command("gc", cls=Command)(garbage.gc)
-app.command("ui", cls=Command)(results.ui)
+app.command("report", cls=Command)(study.report)
+app.command("sync", cls=Command)(study.sync)
+app.command("gc", cls=Command)(study.gc)
+app.command("ui", cls=Command)(study.ui)
 app.add_typer(data.app, name="data")
 
 

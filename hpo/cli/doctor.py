@@ -1,4 +1,4 @@
-"""``hpo doctor``."""
+"""`hpo doctor` and `hpo space`: preflight checks, and what a search space holds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,75 @@ import typer
 
 from hpo.cli.options import MOST_SEED, AsJson, CacheDir, Pruner, Storage, TrackingUri
 from hpo.cli.search import parse_trials
+from hpo.errors import UsageError
+
+# ``hpo space``.
+
+
+def space(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="A search-space file, or one that ships by name. Default: default.", metavar="FILE"),
+    ] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what differs between two FILEs.")] = False,
+    sample: Annotated[int, typer.Option(min=0, max=100_000, help="Print this many random configurations too.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the random configurations.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Explain a search space: parameters, conditions, recipes, number of combinations; or compare two.
+
+    Every mistake in the file is told at once, unknown backbones included.
+    """
+    names = files or [Path("default")]
+    if len(names) != 1 + diff:
+        expected = "two files with --diff" if diff else "one file (two are compared with --diff)"
+        raise UsageError(f"hpo space expects {expected}, got {len(names)}: {', '.join(map(str, names))}.")
+    if diff:
+        _compare(names[0], names[1], as_json)
+    else:
+        _explain(names[0], sample, seed, as_json)
+
+
+def _explain(name: Path, n_samples: int, seed: int, as_json: bool) -> None:
+    from rich.console import Console
+
+    from hpo.report.space import print_samples, print_space, space_account
+    from hpo.space.counting import draw
+    from hpo.space.load import load_space
+
+    loaded = load_space(name)
+    samples = draw(loaded, n_samples, seed) if n_samples else []
+    if not as_json:  # at once: timm, which knows the backbones, takes seconds to import
+        console = Console()
+        print_space(loaded, console)
+        print_samples(samples, console)
+    from hpo.model.backbones.architectures import check_known
+
+    load_space(name, check_known)
+    if as_json:
+        typer.echo(json.dumps(space_account(loaded, samples), ensure_ascii=False))
+
+
+def _compare(first: Path, second: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from hpo.report.space import difference_account, print_difference
+    from hpo.space.comparison import compare
+    from hpo.space.load import load_space
+
+    difference = compare(load_space(first), load_space(second))
+    if as_json:
+        typer.echo(json.dumps(difference_account(difference), ensure_ascii=False))
+    else:
+        print_difference(difference, (str(first), str(second)), Console())
+
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpo.search.dead_parameters import Finding as ParameterFinding
-    from hpo.search.health.finding import Finding
-    from hpo.search.space.search_space import SearchSpace
+    from hpo.doctor.dead_parameters import Finding as ParameterFinding
+    from hpo.doctor.finding import Finding
+    from hpo.space.space import SearchSpace
 
 
 def doctor(
@@ -58,19 +120,19 @@ def doctor(
     tiny networks and drawn posters, and downloads nothing. The exit code is 1 for a problem or a dead parameter.
     """
     budget, _ = parse_trials(trials)
-    from hpo.cli.watch import start_heavy_imports
+    from hpo.cli.progress import start_heavy_imports
 
     with start_heavy_imports():
         from rich.console import Console
 
-        from hpo.model.architectures import check_known
+        from hpo.doctor.checks import examine_environment
+        from hpo.doctor.finding import Plan
+        from hpo.doctor.trials import count_posters
+        from hpo.model.backbones.architectures import check_known
         from hpo.report.doctor import checks_account, print_summary
-        from hpo.search.health.examination import examine_environment
-        from hpo.search.health.finding import Plan
-        from hpo.search.health.posters import count_posters
-        from hpo.search.places import Places
-        from hpo.search.space.space import load_space
-        from hpo.search.workers import parse_workers
+        from hpo.search.worker_pool import parse_workers
+        from hpo.settings import Places
+        from hpo.space.load import load_space
     console = None if as_json else Console()
     loaded = load_space(space or Path("default"), check_known)
     n_posters, posters = count_posters(data, images)
@@ -102,9 +164,9 @@ def _examine_parameters(space: SearchSpace, configurations: int, seed: int, cons
     """Try every parameter, print what was found where there is a ``console``, and return it as for JSON."""
     from rich.console import Console
 
+    from hpo.doctor.dead_parameters import examine
+    from hpo.doctor.toy_problem import small_world
     from hpo.report.doctor import findings_account, print_findings
-    from hpo.search.dead_parameters import examine
-    from hpo.search.stand_ins import small_world
 
     with Console(stderr=True).status("drawing posters") as status, small_world(seed) as world:
         found: list[ParameterFinding] = examine(

@@ -1,4 +1,4 @@
-"""The options that several commands share, so that each is spelled and explained once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 MOST_SEED = 2**31 - 1  # fresh seeds lie above it, and NumPy takes 32 bits
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, the sampler and the training.")]
-Metric = Literal["f1_macro", "f1_micro", "f1_samples", "mean_ap"]  # as hpo.decision and hpo.search know them, which
+Metric = Literal["f1_macro", "f1_micro", "f1_samples", "mean_ap"]  # as hpo.evaluation and hpo.search know them, which
 Thresholds = Literal["fixed", "global", "per_label", "calibrated"]  # take seconds to
 Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]  # import: a test compares
 Pruner = Literal["halving", "hyperband", "median", "none"]
@@ -116,7 +116,7 @@ MinLabels = Annotated[
     ),
 ]
 
-DEFAULT_MAX_MEMBERS = 12  # as hpo.decision.ensemble has it, which takes NumPy to load
+DEFAULT_MAX_MEMBERS = 12  # as hpo.evaluation.ensemble_selection has it, which takes NumPy to load
 DEFAULT_TYPES = "TV,Movie"
 
 

@@ -1,4 +1,4 @@
-"""``hpo predict``: labels for posters, as a table, JSON, CSV or a page to look at."""
+"""`hpo predict`: labels for posters, as a table, JSON, CSV or an HTML page."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import typer
 
 from hpo.cli.options import AsJson
 from hpo.errors import UsageError
-from hpo.printable import one_line, to_json
+from hpo.escaping import one_line, to_json
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Answer, Predictor
-    from hpo.data.catalogue.known import Known
     from hpo.data.sources import Named
+    from hpo.data.table.lookup import Known
 
 _MOST_IN_A_TABLE = 1000
 
@@ -190,7 +190,7 @@ class _Table(_Printer):
         if error[0] is not None:
             return
         from hpo.report.tables import prediction_table
-        from hpo.report.terminal import Plain
+        from hpo.runtime.terminal import Plain
 
         Plain().print(prediction_table(self._answers, self._cuts))
         if self._n_more:
@@ -243,6 +243,6 @@ def _row(answer: Answer) -> Any:
 
 
 def _known(data: Path, predictor: Predictor) -> Known:
-    from hpo.data.catalogue.known import Known
+    from hpo.data.table.lookup import Known
 
     return Known.read(data, predictor.description.data, predictor.description.label_names)

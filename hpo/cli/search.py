@@ -1,4 +1,4 @@
-"""``hpo search``."""
+"""`hpo search`: options → SearchOptions → search."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from hpo.cli.options import (
     parse_types,
 )
 from hpo.errors import UsageError
-from hpo.printable import shortened
-from hpo.search.space.documents import SHIPPED_SPACES, find_space
+from hpo.escaping import shortened
+from hpo.space.document import SHIPPED_SPACES, find_space
 
 if TYPE_CHECKING:
-    from hpo.cli.watch import RichWatch
-    from hpo.search.places import Places
+    from hpo.cli.progress import RichWatch
+    from hpo.settings import Places
 
 _MOST_DIGITS = 9  # of a number of trials or seconds
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -150,23 +150,23 @@ def search(
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     n_trials, adds_trials = parse_trials(trials)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
-    from hpo.cli.watch import RichWatch, start_heavy_imports
-    from hpo.data.splits.splits import parse_size
-    from hpo.search.places import Places
+    from hpo.cli.progress import RichWatch, start_heavy_imports
+    from hpo.data.splits.split import parse_size
+    from hpo.settings import Places
 
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
     places = Places.of(storage, tracking_uri, cache_dir)
     places.check_writable()
     with start_heavy_imports():
-        from hpo.data.catalogue.rules import CatalogueRules
-        from hpo.data.options import DataOptions
-        from hpo.model.architectures import check_known
+        from hpo.data.dataset import DataOptions
+        from hpo.data.table.rules import CatalogueRules
+        from hpo.model.backbones.architectures import check_known
         from hpo.report.tables import print_outcome
-        from hpo.search.objective import Objective
-        from hpo.search.options import SearchOptions
+        from hpo.search.config import SearchOptions
         from hpo.search.search import search as run_search
-        from hpo.search.space.space import load_space
-        from hpo.search.workers import parse_workers
+        from hpo.search.worker_pool import parse_workers
+        from hpo.space.load import load_space
+        from hpo.trial.objective import Objective
     n_workers = parse_workers(workers)
     loaded = load_space(space, check_known)
     rules = CatalogueRules(
@@ -246,7 +246,7 @@ def _posters(data: Path | None, images: Path | None, places: Places, watch: Rich
         return data, images or data.parent / "images"
     if images is not None:
         raise UsageError("--images was given without a CSV of its posters: name one with --data.")
-    from hpo.data.sample import DEFAULT_POSTERS, VERSION, write_sample
+    from hpo.data.sample.sample import DEFAULT_POSTERS, VERSION, write_sample
 
     watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
     out = places.cache_dir / f"sample-{VERSION}"

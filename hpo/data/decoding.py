@@ -1,4 +1,4 @@
-"""A poster as pixels: one way of decoding for training and for prediction.
+"""Decode a poster into an RGB square, identically in training and prediction.
 
 RGB as a person sees it (orientation applied, transparency on white, an embedded colour profile obeyed), brought to a
 square with antialiasing, as its ``Framing`` says. Whatever can wait until the poster is small does: turning it and
@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
-from hpo.data.shards import Array
+from hpo.runtime.atomic import Array
 
 Source: TypeAlias = Path | bytes | Image.Image
 Fit = Literal["squash", "crop", "pad", "native"]

@@ -1,4 +1,4 @@
-"""Posters by their content, and the cache that decodes each only once per framing.
+"""Posters identified by content digest, and the cache of decoded images.
 
 The cache holds uint8, since float32 would be four times as large and the backbone normalises anyway.
 """
@@ -6,29 +6,24 @@ The cache holds uint8, since float32 would be four times as large and the backbo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from hpo.data.decoding import DECODING_VERSION, Framing, content_of, decode
-from hpo.data.shards import DIGEST_BYTES, Array, ShardStore
+from hpo.data.shards import DIGEST_BYTES, ShardStore
 from hpo.errors import DataError
-
-Begun = TypeVar("Begun")
+from hpo.runtime.atomic import Array
+from hpo.runtime.progress import Progress, n_cores, one_ahead
 
 MAX_BROKEN_SHARE = 0.1  # above this the folder is wrong, not a few posters
 SHARD_POSTERS = 256
 _DIGESTS_A_THREAD = 64
-
-Progress = Callable[[int], None]  # called with the number of posters that were just finished
-Phase = Callable[[str, int], AbstractContextManager[Progress]]  # (what, how many posters) → their progress
 
 
 @dataclass(frozen=True)
@@ -66,20 +61,6 @@ def _digest(path: Path) -> bytes:
     except OSError:
         content = b"unreadable: " + os.fsencode(path)
     return blake2b(content, digest_size=DIGEST_BYTES).digest()
-
-
-def n_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def one_ahead(started: Iterator[Begun]) -> Iterator[Begun]:
-    """Yield what ``started`` begins, each when the next has begun as well: cores decode while the caller writes."""
-    current = next(started, None)
-    while current is not None:
-        following = next(started, None)
-        yield current
-        current = following
 
 
 class DecodedImages:

@@ -1,4 +1,4 @@
-"""Rows of one shape, kept on disk by content: written once, memory-mapped ever after.
+"""Shards: cached rows of one shape on disk, keyed by content, written once and memory-mapped.
 
 A shard is a pair of immutable files: ``<name>.npy`` holds up to a few hundred rows, ``<name>.keys.npy`` the digest of
 the poster that each row was made from, and last a checksum of both files. Each process checks a shard before it first
@@ -15,26 +15,22 @@ at any time.
 from __future__ import annotations
 
 import errno
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 
 from hpo.errors import DataError, HpoError, ResourceError, disk_cure
-
-Array = np.ndarray[Any, np.dtype[Any]]
+from hpo.runtime.atomic import _TEMPORARY, Array, write_array
 
 DIGEST_BYTES = 16
 _KEYS = ".keys.npy"
-_TEMPORARY = ".tmp"
 _BLOCK_BYTES = 2**20
 _ALL = slice(None)
 
@@ -177,31 +173,6 @@ class ShardStore:
                 gathered = np.empty((len(digests), *taken.shape[1:]), self.dtype)
             gathered[positions] = taken
         return np.empty((0, *self.row_shape), self.dtype) if gathered is None else gathered
-
-
-def write_array(path: Path, array: Array) -> None:
-    """Save ``array`` under ``path`` so that the file is either absent or whole."""
-    with _appearing_whole(path) as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path``, with its folders, so that the file is either as before or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _appearing_whole(path) as file:
-        file.write(content)
-
-
-@contextmanager
-def _appearing_whole(path: Path) -> Iterator[IO[bytes]]:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=_TEMPORARY)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _cannot_write(folder: Path, error: OSError) -> HpoError:

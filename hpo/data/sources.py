@@ -1,4 +1,4 @@
-"""Posters as somebody names them on a command line: files, folders, patterns, addresses, or a list on stdin."""
+"""Resolve the posters named on a command line: files, folders, patterns, addresses, or a list on stdin."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
 
-from hpo.data.catalogue.image_files import image_entries
-from hpo.data.catalogue.image_names import UNREAD_SUFFIXES
 from hpo.data.decoding import Missing
+from hpo.data.table.image_files import image_entries
+from hpo.data.table.image_names import UNREAD_SUFFIXES
 from hpo.errors import DataError
 
 STDIN = "-"
@@ -77,7 +77,7 @@ async def _content_at(address: str) -> bytes | Missing:
     """Ask as `hpo data fetch` does: for so many bytes and seconds at most, and from no server beside the named one."""
     from concurrent.futures import ThreadPoolExecutor
 
-    from hpo.data.fetch.download import Downloader, Failed, FetchOptions  # aiohttp takes half a second
+    from hpo.data.download.client import Downloader, Failed, FetchOptions  # aiohttp takes half a second
 
     options = FetchOptions(
         tries=1, per_second=0, timeout=_SECONDS, allow_private=_names_a_near_host(address), any_content=True
@@ -94,7 +94,7 @@ async def _content_at(address: str) -> bytes | Missing:
 
 def _names_a_near_host(address: str) -> bool:
     """Tell whether a person names this machine or one of their own network, where a redirect must not lead."""
-    from hpo.data.fetch.addresses import AddressRefused, is_public, parse_address
+    from hpo.data.download.security import AddressRefused, is_public, parse_address
 
     try:
         host = parse_address(address).host or ""

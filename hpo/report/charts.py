@@ -1,4 +1,4 @@
-"""Interactive charts of a study, by Plotly, as pieces of a page that holds Plotly's own code once."""
+"""Plotly charts of a study for the HTML report."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 from plotly.offline import get_plotlyjs
 
-from hpo.search.figures.study import learned, parameters_to_draw
-from hpo.search.record import TrialRecord, state_name
-from hpo.search.standing import ranked
+from hpo.study.ranking import ranked
+from hpo.tracking.figures import learned, parameters_to_draw
+from hpo.tracking.trial_record import TrialRecord, state_name
 
 BLUE, ORANGE, GREY = "#4c72b0", "#dd8452", "#8c8c94"
 _COLOURS = {"complete": BLUE, "pruned": GREY, "failed": ORANGE}

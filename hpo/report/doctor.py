@@ -1,4 +1,4 @@
-"""`hpo doctor` as lines and as JSON: what would go wrong, and which parameters of a space change what is trained."""
+"""Print `hpo doctor` results as lines and JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.search.dead_parameters import Finding
-from hpo.search.health.finding import Finding as Check
-from hpo.search.health.finding import State
-from hpo.search.space.allowed import spelled
+from hpo.doctor.dead_parameters import Finding
+from hpo.doctor.finding import Finding as Check
+from hpo.doctor.finding import State
+from hpo.space.schema import spelled
 
 _COLOURS: dict[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 _MARK_WIDTH = len("warning") + 1

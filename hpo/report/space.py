@@ -1,4 +1,4 @@
-"""`hpo space` as tables and as JSON: what a search can choose, under which conditions, and how two spaces differ."""
+"""Print search spaces as tables and JSON, and the differences between two."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.model.hyperparameters import Hyperparameters
-from hpo.search.space.allowed import Scalar, listed, purpose, spelled
-from hpo.search.space.combinations import count_combinations
-from hpo.search.space.difference import Difference, Sides
-from hpo.search.space.parameters import Parameter
-from hpo.search.space.search_space import SearchSpace
+from hpo.model.config import Hyperparameters
+from hpo.space.comparison import Difference, Sides
+from hpo.space.counting import count_combinations
+from hpo.space.parameters import Parameter
+from hpo.space.schema import Scalar, listed, purpose, spelled
+from hpo.space.space import SearchSpace
 
 Samples: TypeAlias = Sequence[Mapping[str, Scalar]]
 

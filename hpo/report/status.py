@@ -1,4 +1,4 @@
-"""How far a study is and who works on it: once, or again and again."""
+"""Print the status of a study, once or repeatedly."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hpo.search.objective import judged_posters
-from hpo.search.study import Crowned, Study
-from hpo.search.summary import reported, reported_sentence, standing_sentence
+from hpo.study.study import Crowned, Study
+from hpo.tracking.study_report import reported, reported_sentence, standing_sentence
+from hpo.trial.objective import judged_posters
 
 if TYPE_CHECKING:
-    from hpo.search.sync import SyncReport
+    from hpo.selection.sync import SyncReport
 
 _LOOK_SECONDS = 2.0
 _RECENT = 20  # trials, by whose ends the pace is judged

@@ -1,4 +1,4 @@
-"""A study as one HTML page that needs nothing beside it: for somebody who has no MLflow, and no network."""
+"""Write the study report: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from optuna.trial import FrozenTrial
 
-from hpo.data.account import kept_together, split_rows
-from hpo.data.images import Phase
-from hpo.data.prepare import Part, PreparedData
-from hpo.data.shards import Array
-from hpo.decision.metrics import METRICS, predict
+from hpo.data.dataset import Part, PreparedData
+from hpo.data.summary import kept_together, split_rows
 from hpo.errors import DataError, StudyError, TrackingError
+from hpo.evaluation.metrics import METRICS, predict
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import Picture, check_replaceable, thumbnail, whole_or_absent
-from hpo.search.again import command_of
-from hpo.search.ensemble import Selected, select_members
-from hpo.search.objective import judged_posters
-from hpo.search.places import Places
-from hpo.search.record import TrialRecord
-from hpo.search.standing import fresh_values
-from hpo.search.study import Study
-from hpo.search.summary import (
+from hpo.runtime.atomic import Array
+from hpo.runtime.progress import Phase
+from hpo.selection.context import Workshop
+from hpo.selection.ensemble import Selected, select_members
+from hpo.settings import Places
+from hpo.study.ranking import fresh_values
+from hpo.study.reproduction import command_of
+from hpo.study.study import Study
+from hpo.tracking.runs import Tracking
+from hpo.tracking.study_report import (
     Row,
     backbone_rows,
     cost_sentence,
@@ -36,8 +36,8 @@ from hpo.search.summary import (
     states_sentence,
     threshold_rows,
 )
-from hpo.search.tracking import Tracking
-from hpo.search.workshop import Workshop
+from hpo.tracking.trial_record import TrialRecord
+from hpo.trial.objective import judged_posters
 
 _TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
 

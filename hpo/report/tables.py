@@ -1,8 +1,10 @@
-"""Rich tables: posters and splits, trials, the end of a search."""
+"""Rich tables of datasets, trials, evaluations, comparisons and garbage collection."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,23 +12,237 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from hpo.bundle.card import PARTS
-from hpo.commands import command
-from hpo.decision.baselines import constant_baselines
-from hpo.decision.metrics import METRICS
-from hpo.report.terminal import Plain
-from hpo.search.objective import judged_posters
-from hpo.search.summary import CHAMPION, reported, reported_sentence, standing_sentence
+from hpo.bundle.annotation import Doubt, _counts_line, _doubtful_table, _odd_line
+from hpo.bundle.model_card import PARTS
+from hpo.data.summary import cleaning_lines, group_rows, kept_together
+from hpo.data.table.cleaning import MERGED
+from hpo.evaluation.baselines import constant_baselines
+from hpo.evaluation.metrics import METRICS
+from hpo.runtime.commands import command
+from hpo.runtime.terminal import Plain
+from hpo.selection.ensemble import Selected
+from hpo.selection.garbage_collection import Plan
+from hpo.study.study import Study
+from hpo.tracking.study_report import CHAMPION, reported, reported_sentence, standing_sentence
+from hpo.trial.objective import judged_posters
+
+
+def doubtful_csv(rows: Iterable[Doubt]) -> bytes:
+    """Return the doubtful entries as a CSV."""
+    text = io.StringIO(newline="")
+    fields = ("id", "title", "labels", "predicted", "doubt", "worst_label", "probability", "threshold", "image")
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        lists = {name: ", ".join(row[name]) for name in ("labels", "predicted")}
+        numbers = {name: f"{row[name]:.4f}" for name in ("doubt", "probability", "threshold")}
+        writer.writerow({**row, **lists, **numbers})
+    return text.getvalue().encode()
+
+
+def print_annotation(account: Mapping[str, Any], odd_lines: Sequence[int]) -> None:
+    """Print what `hpo annotate` did; `account` is what it prints as JSON."""
+    console = Plain()
+    for line in (_counts_line(account), _odd_line(odd_lines)):
+        if line:
+            console.print(line, highlight=False, soft_wrap=True)
+    if account["doubtful"]:
+        console.print(_doubtful_table(account["doubtful"], account["n_doubtful"]))
+
+
+# ``hpo ensemble``: which trials are best averaged, and what each adds, as JSON and as a table.
+
+
+def ensemble_account(study: Study, selected: Selected) -> dict[str, Any]:
+    """Return what ``hpo ensemble --json`` prints."""
+    rows = zip(selected.trials, selected.weights, selected.steps, selected.costs_gflop, strict=True)
+    return {
+        "study": study.name,
+        "metric": study.metric,
+        "pool": selected.n_pool,
+        "members": [
+            {
+                "trial": trial.number,
+                "backbone": trial.user_attrs["chosen"]["backbone"],
+                "weight": weight,
+                "value": step.value,
+                "gain": step.gain,
+                "gflop": gflop,
+            }
+            for trial, weight, step, gflop in rows
+        ],
+        "claim": selected.claim,
+        "best_single": selected.best_single,
+    }
+
+
+def print_ensemble(study: Study, selected: Selected) -> None:
+    """Print it for a person."""
+    account, metric, console = ensemble_account(study, selected), study.metric, Console()
+    title = f"An ensemble of {len(selected.trials)} out of {selected.n_pool} trials"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for name in ("trial", "weight", metric, "adds", "GFLOP a poster"):
+        table.add_column(name, justify="right")
+    table.add_column("backbone", overflow="fold")
+    for member in account["members"]:
+        table.add_row(
+            f"{member['trial']}",
+            f"{member['weight']:.2f}",
+            f"{member['value']:.3f}",
+            f"{member['gain']:+.3f}",
+            f"{member['gflop']:.2f}",
+            member["backbone"],
+        )
+    table.caption = f"{metric} as each is added, with thresholds fitted on the same posters: optimistic"
+    console.print(table)
+    for name, scores in (("The ensemble", selected.claim), ("The best trial alone", selected.best_single)):
+        low, high = scores["ci95"][metric]
+        console.print(
+            f"{name} can claim {metric} {scores[metric]:.3f} [{low:.3f}, {high:.3f}], each poster decided by what was "
+            "chosen without it",
+            highlight=False,
+        )
+    console.print(selected.verdict(metric), highlight=False)
+    typed = command("export-best", study=study.name, ensemble=selected.pays(metric) or None)
+    console.print(f"Next: {typed}", highlight=False, soft_wrap=True, markup=False)
+
+
+# ``hpo gc`` in words: what goes, or would go, why, and how much that frees.
+
+
+def gc_account(study: Study, freed: Plan, dry_run: bool) -> dict[str, Any]:
+    """Return what ``hpo gc --json`` prints: its keys are a contract."""
+    items = [{"kind": i.kind, "name": i.name, "why": i.why, "bytes": i.n_bytes} for i in freed.items]
+    return {
+        "study": study.name,
+        "dry_run": dry_run,
+        "items": items,
+        "bytes": freed.n_bytes,
+        "notes": list(freed.notes),
+    }
+
+
+def print_gc(study: Study, freed: Plan, dry_run: bool) -> None:
+    """Print it for a person."""
+    console = Console()
+    if freed.items:
+        console.print(_plan_table(freed))
+        did = "would free" if dry_run else "freed"
+        console.print(f"Study {study.name}: {did} {in_words(freed.n_bytes)}.", highlight=False)
+    else:
+        console.print(f"Study {study.name}: nothing to free.", highlight=False)
+    for note in freed.notes:
+        console.print(note, highlight=False, markup=False)
+
+
+def _plan_table(freed: Plan) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("what", "of", "why"):
+        table.add_column(name)
+    table.add_column("size", justify="right", no_wrap=True)
+    for item in freed.items:
+        table.add_row(item.kind, item.name, item.why, in_words(item.n_bytes))
+    return table
+
+
+def in_words(n_bytes: int) -> str:
+    """Return bytes as people say them: 220 kB, 24.6 MB, 1.2 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes / 1e3:.0f} kB" if n_bytes >= 1000 else f"{n_bytes} bytes"
+
+
+# ``hpo compare`` as tables: averages, labels, and the posters that two models see most differently.
+
+_SURE = 0.975  # of the resamples on one side: the interval excludes 0
+
+
+def table_lines(account: dict[str, Any]) -> list[str]:
+    """Warn where posters of the table are those that a model was made from, or where its bundle does not say."""
+    lines, others = [], account["not_trained_on"]
+    for which, n_seen in account["trained_on"].items():
+        name = account[which]
+        if n_seen is None:
+            lines.append(f"{name} does not say which posters it was trained on: scores on those would be too good.")
+        elif n_seen:
+            lines.append(f"{n_seen:,} of {account['n_posters']:,} posters are those that {name} was trained on.")
+    if others is not None:
+        row = others["metrics"]["f1_macro"]
+        low, high = row["ci95"]
+        lines.append(
+            f"On the {others['n_posters']:,} others f1_macro is {row['a']:.3f} of A and {row['b']:.3f} of B, "
+            f"{row['difference']:+.3f} [{low:+.3f}, {high:+.3f}]."
+        )
+    return lines
+
+
+def print_comparison(account: dict[str, Any]) -> None:
+    """Print what ``Comparison.account`` found."""
+    console = Plain()
+    console.print(f"A is {account['a']}, B is {account['b']}, on {account['n_posters']:,} posters:", highlight=False)
+    console.print(f"  {account['where']}", highlight=False)
+    console.print(_table("Averages", account["metrics"], "average"))
+    n_averaged, n_labels = account["n_labels_averaged"], len(account["per_label"])
+    if n_averaged < n_labels:
+        console.print(f"  f1_macro and mean_ap are over the {n_averaged} of {n_labels} labels that some poster has.")
+    if account.get("not_trained_on"):
+        others = account["not_trained_on"]
+        title = f"Averages of the {others['n_posters']:,} posters that neither was trained on"
+        console.print(_table(title, others["metrics"], "average"))
+    console.print(_table("F1 by label", account["per_label"], "label"))
+    others = {name: row for name, row in account["averages"].items() if name not in account["metrics"]}
+    console.print(_plain_table(others))
+    if account["posters"]:
+        console.print(_poster_table(account["posters"]))
+
+
+def _table(title: str, rows: dict[str, Any], what: str) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column(what)
+    for name in ("A", "B", "B - A", "95 %"):
+        table.add_column(name, justify="right")
+    table.add_column("better")
+    for name, row in rows.items():
+        if row.get("support") == 0:
+            table.add_row(name, *("–" for _ in range(5)))
+            continue
+        low, high = row["ci95"]
+        share = row["share_above_zero"]
+        sure = "B" if share >= _SURE else "A" if share <= 1 - _SURE and high < 0 else "cannot tell"
+        cells = f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
+        table.add_row(name, *cells, sure)
+    return table
+
+
+def _plain_table(rows: dict[str, Any]) -> Table:
+    table = Table(title="Other averages", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("average")
+    for name in ("A", "B"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, f"{row['a']:.3f}", f"{row['b']:.3f}")
+    return table
+
+
+def _poster_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Posters that they see most differently", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("poster", "truth", "A", "B"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(Path(row["image"]).name, *(", ".join(row[key]) or "none" for key in ("truth", "a", "b")))
+    return table
+
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpo.bundle.description import Description
     from hpo.bundle.predictor import Answer
-    from hpo.data.prepare import PreparedData
-    from hpo.search.export import Exported
+    from hpo.data.dataset import PreparedData
     from hpo.search.search import Outcome
-    from hpo.search.study import Study
+    from hpo.selection.export import Exported
+    from hpo.study.study import Study
 
 _TOP = 10
 
@@ -235,3 +451,99 @@ def prediction_table(answers: Sequence[tuple[str, Answer]], thresholds: Mapping[
         others = [words for name, words in said.items() if name not in answer.labels]
         table.add_row(Path(image).name, ", ".join(shown) or "none", ", ".join(others[:2]))
     return table
+
+
+# `hpo data check` as tables: what a search would use of a table and a folder, and why not the rest.
+
+if TYPE_CHECKING:
+    from hpo.data.dataset import PreparedData
+
+_GROUPS_SHOWN = 8
+_COLUMNS_SHOWN = 10  # more do not fit a terminal of 80
+_TITLES_SHOWN = 3
+
+
+def print_check(data: PreparedData, account: dict[str, Any], console: Console) -> None:
+    """Print the account: rows, columns, labels, images, groups, parts."""
+    for line in cleaning_lines(data):
+        console.print(line, highlight=False, markup=False)
+    if account["sample"] is not None:
+        console.print(_sample_line(account["sample"]), highlight=False, markup=False)
+    console.print(_dropped_table(account))
+    console.print(_cooccurrence_table(account["labels"]))
+    labels = account["labels"]
+    console.print(
+        f"{labels['cardinality']:.2f} labels a poster, {labels['distinct_label_sets']:,} distinct sets of them",
+        highlight=False,
+    )
+    if account["images"] is not None:
+        console.print(_image_line(account["images"]), highlight=False)
+    console.print(kept_together(data), highlight=False)
+    if data.groups.shared:
+        console.print(_group_table(data))
+    console.print(split_table(data))
+
+
+def _sample_line(sample: dict[str, Any]) -> str:
+    image = "" if sample["image"] is None else f", image {sample['image']}"
+    labels = " · ".join(sample["labels"])
+    return f"A row as it was read: id {sample['id']}{image}, labels {labels} (the cell: {sample['label_cell']})"
+
+
+def _dropped_table(account: dict[str, Any]) -> Table:
+    table = Table(title="Rows", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("what became of them")
+    table.add_column("rows", justify="right")
+    table.add_column("for example")
+    table.add_row("read", f"{account['rows_read']:,}", "")
+    for reason, count in account["dropped"].items():
+        if count:
+            table.add_row(
+                reason if reason == MERGED else f"dropped: {reason}",
+                f"{count:,}",
+                ", ".join(account["examples"][reason]),
+            )
+    table.add_row("kept", f"{account['rows_kept']:,}", "")
+    return table
+
+
+def _cooccurrence_table(labels: dict[str, Any]) -> Table:
+    """A row and a column a label, by number: how many posters carry both; on the diagonal those that carry the one."""
+    names = list(labels["counts"])
+    table = Table(title="Posters by label and label", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("label")
+    for number in range(1, len(names[:_COLUMNS_SHOWN]) + 1):
+        table.add_column(str(number), justify="right")
+    for number, name in enumerate(names, start=1):
+        counts = labels["cooccurrence"][name]
+        table.add_row(f"{number} {name}", *(f"{counts[other]}" for other in names[:_COLUMNS_SHOWN]))
+    return table
+
+
+def _image_line(images: dict[str, Any]) -> str:
+    formats = ", ".join(f"{count:,} {name}" for name, count in images["formats"].items())
+    width, height = images["width_px"], images["height_px"]
+    unclaimed = len(images["unclaimed"])
+    return (
+        f"Images: {formats}; width {width['min']} to {width['max']} px (median {width['median']}), "
+        f"height {height['min']} to {height['max']} px (median {height['median']}); "
+        f"{len(images['broken'])} broken, {unclaimed:,} that no row asks for"
+    )
+
+
+def _group_table(data: PreparedData) -> Table:
+    rows = group_rows(data)
+    table = Table(title="Largest groups that stay in one part", title_justify="left", box=SIMPLE_HEAD)
+    for name, justify in (("posters", "right"), ("because of", "left"), ("titles or ids", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in rows[:_GROUPS_SHOWN]:
+        table.add_row(str(row["posters"]), row["because of"], _first_few(row))
+    if len(rows) > _GROUPS_SHOWN:
+        table.caption = f"and {len(rows) - _GROUPS_SHOWN:,} more groups"
+    return table
+
+
+def _first_few(row: dict[str, Any]) -> str:
+    names = row["titles"].split(" · ") if row["titles"] else row["ids"].split(", ")
+    more = len(names) - _TITLES_SHOWN
+    return " · ".join(names[:_TITLES_SHOWN]) + (f" and {more} more" if more > 0 else "")

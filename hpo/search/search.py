@@ -1,4 +1,4 @@
-"""A search from end to end: posters → study → trials, each logged, the best of them registered.
+"""Run a search from end to end: prepare data, open the study, run trials, promote a champion.
 
 Whatever happens, three records agree: Optuna knows every trial, MLflow shows every trial, and the registry's alias
 ``champion`` is a trial at least as good as the best that Optuna calls complete. What a kill tears apart in between is
@@ -16,31 +16,29 @@ from typing import Protocol
 
 from optuna.trial import FrozenTrial
 
-from hpo import timeline
-from hpo.data.images import Progress
-from hpo.data.prepare import PreparedData, prepare_data, save_split
+from hpo.data.dataset import PreparedData, prepare_data, save_split
 from hpo.errors import BackboneError, StudyError, TrackingError
-from hpo.masking import masked
-from hpo.model.backbones import check_image_size, check_weights
-from hpo.search import versions
-from hpo.search.claims import Counts
-from hpo.search.code_version import code_version
-from hpo.search.coronation import Coronation
-from hpo.search.freeing import free_after_search
-from hpo.search.identity import identity, memory
-from hpo.search.interrupt import Interruptible
-from hpo.search.logbook import Logbook
-from hpo.search.objective import default_folds
-from hpo.search.options import SearchOptions
-from hpo.search.parent_run import ParentRun
-from hpo.search.runner import Runner, TrialWatch
-from hpo.search.running_trial import OutOfTime
-from hpo.search.space.search_space import SearchSpace
-from hpo.search.study import Study, open_study
-from hpo.search.tracking import open_tracking
-from hpo.search.trainer import Trainer
-from hpo.search.workers import Crew
-from hpo.search.workshop import Workshop
+from hpo.model.backbones.backbone import check_image_size, check_weights
+from hpo.runtime import profiling as timeline
+from hpo.runtime.interrupt import Interruptible
+from hpo.runtime.masking import masked
+from hpo.runtime.progress import Progress
+from hpo.search.config import SearchOptions, default_folds, identity, memory
+from hpo.search.worker import Runner, TrialWatch
+from hpo.search.worker_pool import Crew
+from hpo.selection.champion import Coronation
+from hpo.selection.context import Workshop
+from hpo.selection.garbage_collection import free_after_search
+from hpo.selection.study_run import ParentRun
+from hpo.space.space import SearchSpace
+from hpo.study import migration as versions
+from hpo.study.running_trial import OutOfTime
+from hpo.study.study import Study, open_study
+from hpo.study.trial_queue import Counts
+from hpo.tracking.mirror import Logbook
+from hpo.tracking.runs import open_tracking
+from hpo.trial.provenance import code_version
+from hpo.trial.trainer import Trainer
 
 
 class Watch(TrialWatch, Protocol):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hpo.bundle.bundle import save_bundle
-from hpo.bundle.preprocessing import Preprocessing
-from hpo.search.objective import Objective
-from hpo.search.trial import run_trial
+from hpo.bundle.description import Preprocessing
+from hpo.trial.objective import Objective
+from hpo.trial.trial import run_trial
 
 
 @pytest.fixture(scope="module")

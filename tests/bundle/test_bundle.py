@@ -17,9 +17,9 @@ from hpo.bundle.predictor import Predictor
 from hpo.bundle.trained_on import TRAINED_ON_FILE, read_digests, write_digests
 from hpo.data.decoding import Framing, decode
 from hpo.errors import BundleError
-from hpo.model.ensemble import Ensemble
-from hpo.search.objective import Objective
-from hpo.search.trial import run_trial
+from hpo.model.classifier import Ensemble
+from hpo.trial.objective import Objective
+from hpo.trial.trial import run_trial
 
 WEIGHTS = "model.safetensors"
 PARAMS_OF_FORMAT_1 = (
@@ -285,7 +285,7 @@ def test_values_that_make_no_sense_are_refused(bundle, where):
     ],
 )
 def test_nothing_is_fetched_or_read_elsewhere_for_a_network_of_the_hub(bundle, monkeypatch, architecture, arguments):
-    monkeypatch.setattr("hpo.model.architectures.load_hub_config", lambda name: pytest.fail("was asked for"))
+    monkeypatch.setattr("hpo.model.backbones.architectures.load_hub_config", lambda name: pytest.fail("was asked for"))
     preprocessing = json.loads((bundle / "bundle.json").read_text())["preprocessing"][0]
     told = {**preprocessing, "architecture": architecture, "arguments": arguments}
     rewrite(bundle, backbone="hf-hub:evil/x", preprocessing=[told])

@@ -11,7 +11,7 @@ from PIL import Image
 from hpo.bundle.occlusion import CELLS, PASSES, evidence
 from hpo.bundle.predictor import Predictor, sigmoid
 from hpo.data.decoding import Framing
-from tests.bundle.test_graph import with_graph
+from tests.bundle.test_onnx import with_graph
 
 WHITE = 255
 HALF = CELLS // 2

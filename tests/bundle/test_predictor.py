@@ -10,9 +10,9 @@ from PIL import Image
 from hpo.bundle.description import write_description
 from hpo.bundle.predictor import Answer, Predictor
 from hpo.data.decoding import Fit, Framing, Missing, decode
-from hpo.decision.metrics import predict
 from hpo.errors import DataError
-from hpo.model.forward import precision
+from hpo.evaluation.metrics import predict
+from hpo.model.backbones.inference import precision
 
 TOLERANCE = 1e-4 if precision() == "fp32" else 2e-2  # bfloat16 shows in the third decimal
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hpo.cli.app import app
-from hpo.data.sample import write_sample
+from hpo.data.sample.sample import write_sample
 from hpo.errors import DataError, HpoError, UsageError
 
 LABELS = ("Action", "Drama", "Romance", "Comedy")
@@ -28,12 +28,11 @@ def tiny_bundle(folder: Path, labels: tuple[str, ...], thresholds: tuple[float, 
     import torch
 
     from hpo.bundle.bundle import save_bundle
-    from hpo.bundle.description import Description
-    from hpo.bundle.preprocessing import Preprocessing
-    from hpo.data.catalogue.rules import CatalogueRules
-    from hpo.model.backbones import load_backbone
+    from hpo.bundle.description import Description, Preprocessing
+    from hpo.data.table.rules import CatalogueRules
+    from hpo.model.backbones.backbone import load_backbone
     from hpo.model.classifier import Classifier
-    from hpo.model.hyperparameters import Hyperparameters
+    from hpo.model.config import Hyperparameters
 
     chosen = Hyperparameters(
         backbone="test_efficientnet", image_size=64, features="final", hidden_layers=0, dropout=0, input_dropout=0,

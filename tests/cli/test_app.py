@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from hpo.cli.app import app
 from hpo.errors import StudyError
-from hpo.search.study import open_study
+from hpo.study.study import open_study
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = "\n".join(page.read_text() for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))))

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from hpo.bundle.predictor import Predictor
 from hpo.cli.app import app
-from hpo.data.catalogue.known import Known
-from hpo.data.catalogue.rules import CatalogueRules
 from hpo.data.sources import named_posters
+from hpo.data.table.lookup import Known
+from hpo.data.table.rules import CatalogueRules
 from hpo.errors import HpoError
 
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from hpo.cli.app import app
 from hpo.errors import StudyError, TrackingError, UsageError
-from hpo.search.mlflow_connection import connect
-from hpo.search.storage import open_storage
+from hpo.study.storage import open_storage
+from hpo.tracking.client import connect
 
 DIGITS = "9" * 5000
 LONG = "x" * 300

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import PreparedData, prepare_data
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data
+from hpo.data.table.rules import CatalogueRules
 
 N_POSTERS = 90
 

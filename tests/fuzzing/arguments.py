@@ -15,8 +15,8 @@ import typer.main
 
 from hpo.cli.app import app
 from hpo.cli.search import parse_duration, parse_trials
-from hpo.data.splits.splits import parse_size
-from hpo.search.workers import parse_workers
+from hpo.data.splits.split import parse_size
+from hpo.search.worker_pool import parse_workers
 from tests.fuzzing import mutate
 
 # Their work takes minutes, a network or the whole machine: only their words are read.

@@ -25,13 +25,13 @@ from hpo.bundle.description import (
     write_description,
 )
 from hpo.bundle.foreign_graph import OPERATORS
-from hpo.bundle.graph import write_graph
+from hpo.bundle.onnx import write_graph
 from hpo.bundle.predictor import Predictor
 from hpo.bundle.trained_on import TRAINED_ON_FILE, read_digests
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.model.backbones import build_backbone
+from hpo.data.table.rules import CatalogueRules
+from hpo.model.backbones.backbone import build_backbone
 from hpo.model.classifier import Classifier
-from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.config import Hyperparameters
 from tests.fuzzing import mutate
 
 _SIZE_PX = 32

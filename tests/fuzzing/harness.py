@@ -27,7 +27,7 @@ from typing import Any, NoReturn
 
 from hpo.data.decoding import UnreadablePoster
 from hpo.errors import HpoError, SpaceError
-from hpo.printable import printable
+from hpo.escaping import printable
 
 ROOT = Path(__file__).parents[2]
 TARGETS = {  # name → the function that prepares it

@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from hpo.model.architectures import check_known
-from hpo.model.hyperparameters import Hyperparameters
+from hpo.model.backbones.architectures import check_known
+from hpo.model.config import Hyperparameters
 from hpo.report.space import space_account
-from hpo.search.space.documents import SHIPPED_SPACES
-from hpo.search.space.samples import draw
-from hpo.search.space.space import load_space
+from hpo.space.counting import draw
+from hpo.space.document import SHIPPED_SPACES
+from hpo.space.load import load_space
 from tests.fuzzing import mutate
 
 _WORDS = (

@@ -16,10 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hpo.data.account import account_of
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import prepare_data
+from hpo.data.dataset import DataOptions, prepare_data
+from hpo.data.summary import account_of
+from hpo.data.table.rules import CatalogueRules
 from tests.fuzzing import mutate
 from tests.fuzzing.images import drawn
 

@@ -3,11 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hpo.model.classifier import Classifier
-from hpo.model.ensemble import Ensemble, inputs_of
-from hpo.model.forward import onnx_forward
-from hpo.search.objective import Objective
-from hpo.search.trial import run_trial
+from hpo.model.backbones.inference import onnx_forward
+from hpo.model.classifier import Classifier, Ensemble, inputs_of
+from hpo.trial.objective import Objective
+from hpo.trial.trial import run_trial
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from hpo.data.sample import write_sample
-from hpo.report.ui import comparable_params, searched_params
-from hpo.search.places import Places
-from hpo.search.study import Study, open_study
+from hpo.data.sample.sample import write_sample
+from hpo.report.mlflow_ui import comparable_params, searched_params
+from hpo.settings import Places
+from hpo.study.study import Study, open_study
 from tests.browser import Browser, browse
 from tests.test_end_to_end import SPACE, CommandLine
 

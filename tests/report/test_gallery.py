@@ -17,8 +17,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from hpo.errors import DataError
-from hpo.report.evidence_map import draw_evidence
-from hpo.report.gallery import Entry, Model, check_replaceable, write_gallery
+from hpo.report.gallery import Entry, Model, check_replaceable, draw_evidence, write_gallery
 from tests.browser import Browser, browse
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -11,9 +11,9 @@ from playwright.sync_api import sync_playwright
 
 from hpo.errors import DataError
 from hpo.report.charts import charts
-from tests.search.figures.test_figures import searched
 from tests.test_end_to_end import CommandLine
 from tests.test_many_workers import SPACE
+from tests.tracking.test_figures import searched
 
 
 @pytest.fixture(scope="module")

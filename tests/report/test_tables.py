@@ -14,12 +14,11 @@ from rich.console import Console
 
 from hpo.bundle.description import Description
 from hpo.bundle.predictor import Answer
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
-from hpo.data.prepare import PreparedData, prepare_data
-from hpo.decision.baselines import constant_baselines
-from hpo.decision.metrics import METRICS
-from hpo.model.hyperparameters import Hyperparameters
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data
+from hpo.data.table.rules import CatalogueRules
+from hpo.evaluation.baselines import constant_baselines
+from hpo.evaluation.metrics import METRICS
+from hpo.model.config import Hyperparameters
 from hpo.report.tables import (
     best_by_backbone,
     complete_trials,
@@ -30,11 +29,11 @@ from hpo.report.tables import (
     split_table,
     trial_table,
 )
-from hpo.search.describe import measure
-from hpo.search.export import Exported
-from hpo.search.patience import PatientStorage
 from hpo.search.search import Outcome
-from hpo.search.study import Study
+from hpo.selection.export import Exported
+from hpo.study.storage import PatientStorage
+from hpo.study.study import Study
+from hpo.trial.description import measure
 
 WIDTH = 80
 LONG_NAME = "mobilenetv4_hybrid_large.e600_r384_in1k"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from hpo.data.catalogue.rules import CatalogueRules
-from hpo.data.options import DataOptions
+from hpo.data.dataset import DataOptions
+from hpo.data.table.rules import CatalogueRules
 from hpo.errors import BackboneError, SpaceError
-from hpo.search.objective import Objective
-from hpo.search.options import SearchOptions
-from hpo.search.places import Places
+from hpo.search.config import SearchOptions
 from hpo.search.search import available_space
-from hpo.search.space.space import load_space
+from hpo.settings import Places
+from hpo.space.load import load_space
+from hpo.trial.objective import Objective
 
 SPACE = """
 include: default

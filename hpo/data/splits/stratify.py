@@ -1,4 +1,4 @@
-"""Deals groups of posters into parts so that the sizes are as asked and every label is spread evenly.
+"""Iterative stratification of groups, corrected to the sizes asked for.
 
 Iterative stratification (Sechidis, Tsoumakas & Vlahavas 2011, "On the Stratification of Multi-Label Data",
 ECML PKDD) deals the groups, rarest label first. It trades exact sizes for even labels, takes every group for one

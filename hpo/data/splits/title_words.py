@@ -1,4 +1,4 @@
-"""The words by which titles are taken apart, in the languages of the large catalogues.
+"""Words that titles are split by, in the languages of the large catalogues.
 
 The trade-off: lists are never complete. A sequel marker that is missing here costs a link, and an everyday word that
 is missing joins a few unrelated titles; both are cheap, and the lists stay short enough to be read.

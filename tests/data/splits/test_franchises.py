@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpo.data.sample.shows import OPENINGS, SUBJECTS, invent_shows
 from hpo.data.splits.franchises import REASON, franchise_links
-from hpo.data.splits.leakage import group_posters
-from hpo.data.synthetic.shows import OPENINGS, SUBJECTS, invent_shows
+from hpo.data.splits.groups import group_posters
 
 ANIME = Path("anime-covers", "anime.csv")
 MAL = Path("mal-catalogue", "anime-dataset-2023-sample.csv")

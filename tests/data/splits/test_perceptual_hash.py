@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from hpo.data.splits.perceptual_hash import near_pairs, perceptual_hashes
+from hpo.data.splits.near_duplicates import near_pairs, perceptual_hashes
 
 
 def clouds(n: int, side: int = 64) -> np.ndarray:
@@ -58,5 +58,5 @@ def test_the_search_finds_exactly_what_comparing_all_pairs_finds(max_distance, s
 
 
 def test_a_crowded_bucket_is_searched_in_portions(monkeypatch):
-    monkeypatch.setattr("hpo.data.splits.perceptual_hash._PAIRS_AT_ONCE", 50)
+    monkeypatch.setattr("hpo.data.splits.near_duplicates._PAIRS_AT_ONCE", 50)
     assert len(near_pairs(np.zeros(40, np.uint64), np.zeros(30, np.uint64), 10)) == 1200

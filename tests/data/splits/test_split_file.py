@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpo.data.catalogue.catalogue import Catalogue
-from hpo.data.splits.leakage import Groups, Links, group_posters
-from hpo.data.splits.split_file import SplitFile, load_split
-from hpo.data.splits.splits import Split
+from hpo.data.splits.groups import Groups, Links, group_posters
+from hpo.data.splits.split import Split, SplitFile, load_split
+from hpo.data.table.catalogue import Catalogue
 from hpo.errors import DataError
 
 NAMES = ("Drama", "Comedy")

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hpo.data.splits import split_picture
-from hpo.data.splits.split_picture import picture_of, save_picture
-from hpo.data.splits.splits import Distribution, LabelShares
+from hpo.data.splits import split as split_picture
+from hpo.data.splits.split import Distribution, LabelShares, picture_of, save_picture
 from hpo.errors import DataError
 
 SHARES = (LabelShares("Drama", 50, 0.5, 0.51, 0.49, 0.47), LabelShares("Comedy", 20, 0.2, 0.2, 0.2, 0.21))

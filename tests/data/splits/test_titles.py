@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.splits.titles import MAX_WORDS, read_title
+from hpo.data.splits.franchises import MAX_WORDS, read_title
 
 
 def claims(text: str) -> tuple[str, ...]:

@@ -1,0 +1,56 @@
+"""Result of a doctor check, and the planned search that checks examine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hpo.settings import Places
+from hpo.space.space import SearchSpace
+
+State = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was found, and what to type or mend where that is not ok."""
+
+    name: str
+    state: State
+    words: str
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The search that is examined before it runs."""
+
+    places: Places
+    space: SearchSpace
+    workers: int
+    trials: int
+    n_posters: int
+    folds: int | None = None  # what suits, where nobody says
+    pruner: str | None = None
+
+
+def ok(name: str, words: str) -> Finding:
+    """Nothing to mend."""
+    return Finding(name, "ok", words)
+
+
+def warning(name: str, words: str, cure: str) -> Finding:
+    """The search would run, but not as well as it could."""
+    return Finding(name, "warning", words, cure)
+
+
+def problem(name: str, words: str, cure: str) -> Finding:
+    """The search would not run, or would break."""
+    return Finding(name, "problem", words, cure)
+
+
+def gigabytes(n_bytes: float) -> str:
+    """Return bytes as people say them: 1.2 GB, 310 GB, 35 MB."""
+    if n_bytes < 1e9:
+        return f"{n_bytes / 1e6:.0f} MB"
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes < 1e11 else f"{n_bytes / 1e9:.0f} GB"

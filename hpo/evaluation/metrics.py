@@ -1,0 +1,391 @@
+"""Multi-label metrics of probabilities (N, L) against targets (N, L), in NumPy.
+
+N posters, L labels. Every rule that two libraries could read differently is stated once, here:
+
+- a label is predicted when `probability >= threshold`;
+- 0 / 0 is `ZERO_DIVISION`, so a label without a positive counts as 0 in f1_macro;
+- mean_ap averages over the labels that have a positive, because no ranking of the others is right or wrong;
+- equal probabilities are one step of the precision-recall curve: none of them comes before another.
+
+Every score is a ratio of weighted counts, computed for B weightings of the posters at once: a plain score
+weighs each poster 1, a bootstrap draws a thousand multinomial weightings. One implementation serves both, at
+the price of an (N, B) array, which is made in chunks of B where N is large.
+
+The definitions are scikit-learn's (`f1_score`, `average_precision_score`), the judge of this module's tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hpo.errors import DataError, HpoError, did_you_mean
+
+# The arithmetic of counts that every score shares, and the arrays that it works on.
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Bools: TypeAlias = NDArray[np.bool_]
+Counts: TypeAlias = NDArray[Any]  # whole numbers, in an integer or a floating dtype
+
+ZERO_DIVISION = 0.0  # 0 / 0: a label without a positive counts as 0 in f1_macro
+
+
+def f1(hits: Counts, predicted: Counts, actual: Counts) -> Floats:
+    """Return F1 = 2 hits / (predicted + actual), the harmonic mean of precision and recall."""
+    return ratio(2 * hits, predicted + actual)
+
+
+def ratio(numerator: Counts, denominator: Counts) -> Floats:
+    """Return numerator / denominator in float64, and ZERO_DIVISION where the denominator is 0."""
+    out = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), ZERO_DIVISION)
+    np.divide(numerator, denominator, out=out, where=np.not_equal(denominator, 0), dtype=np.float64)
+    return out
+
+
+# What a ranking is worth, whatever the thresholds.
+
+
+def area_under_roc(probabilities: Floats, targets: Bools) -> float:
+    """Return how often a poster with the label has a higher probability (N,) than one without; ties count half.
+
+    That is the area under the ROC curve (Mann & Whitney 1947); NaN where all posters have the label, or none.
+    """
+    n_with = int(targets.sum())
+    n_without = len(targets) - n_with
+    _, level, n_alike = np.unique(probabilities, return_inverse=True, return_counts=True)
+    rank = np.cumsum(n_alike) - (n_alike - 1) / 2  # from 1, the mean of each tie
+    above = rank[level][targets].sum() - n_with * (n_with + 1) / 2
+    return float(above / (n_with * n_without)) if n_with and n_without else float("nan")
+
+
+def average_precision(probabilities: Floats, targets: Bools, weights: Floats) -> Floats:
+    """Return the average precision (B,) of one label's probabilities (N,) under weights (N, B).
+
+    It is the mean, over the positives, of the precision among all posters at least as likely as each.
+    """
+    order = np.argsort(-probabilities)
+    positives = np.flatnonzero(targets[order])  # (P,) ranks, likeliest first
+    levels = -probabilities[order]  # ascending, as searchsorted needs it
+    # (P,) Where each positive's tie ends: as a rank among all posters, and as one among the positives.
+    tie_end = np.searchsorted(levels, levels[positives], side="right") - 1
+    tie_end_positive = np.searchsorted(positives, tie_end, side="right") - 1
+
+    ranked = weights[order]
+    hits = np.cumsum(ranked[positives], axis=0)  # (P, B)
+    predicted = np.cumsum(ranked, axis=0)[tie_end]  # (P, B)
+    precision = ratio(hits[tie_end_positive], predicted)
+    return ratio((ranked[positives] * precision).sum(axis=0), ranked[positives].sum(axis=0))
+
+
+# What one label's probabilities can do at every threshold, and how far they can be believed.
+
+N_BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One label at each of T distinct probabilities as a threshold, the highest first."""
+
+    thresholds: Floats  # (T,) descending
+    precision: Floats  # (T,)
+    recall: Floats  # (T,)
+    f1: Floats  # (T,)
+    average_precision: float
+    share: float  # of posters that have the label: the precision of predicting it for all
+
+    def at(self, threshold: float) -> int | None:
+        """Return the point that a threshold cuts at, or None where it predicts the label for no poster."""
+        n_above = int(np.searchsorted(-self.thresholds, -threshold, side="right"))
+        return n_above - 1 if n_above else None
+
+
+def curve_of(probabilities: ArrayLike, targets: ArrayLike) -> Curve:
+    """Return the curve of one label's probabilities (N,) and targets (N,). Equal probabilities are one point."""
+    values, actual = np.asarray(probabilities), np.asarray(targets).astype(bool)
+    order = np.argsort(-values, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # the last of each tie
+    hits, predicted, positives = np.cumsum(actual[order])[ends], ends + 1, actual.sum()
+    return Curve(
+        thresholds=values[order][ends],
+        precision=ratio(hits, predicted),
+        recall=ratio(hits, positives),
+        f1=f1(hits, predicted, positives),
+        average_precision=float(average_precision(values, actual, np.ones((len(values), 1)))[0]),
+        share=float(actual.mean()),
+    )
+
+
+def reliability(probabilities: ArrayLike, targets: ArrayLike, n_bins: int = N_BINS) -> tuple[Floats, Floats, Floats]:
+    """Return, for each bin that holds posters, the mean probability, the share with the label, and the posters.
+
+    Bins are of equal width in 0..1 (DeGroot & Fienberg 1983).
+    """
+    values, actual = np.asarray(probabilities, np.float64).ravel(), np.asarray(targets).ravel()
+    bins = np.minimum((values * n_bins).astype(np.intp), n_bins - 1)
+    counts = np.bincount(bins, minlength=n_bins)
+    said, true = (np.bincount(bins, weights=weights, minlength=n_bins) for weights in (values, actual))
+    full = counts > 0
+    return said[full] / counts[full], true[full] / counts[full], counts[full].astype(np.float64)
+
+
+def calibration_error(probabilities: ArrayLike, targets: ArrayLike, n_bins: int = N_BINS) -> float:
+    """Return the expected calibration error of probabilities (N, ...) in 0..1 (Naeini et al. 2015, equation 3).
+
+    The mean over posters and labels of how far a bin's probability is from the share that has the label.
+    """
+    said, true, counts = reliability(probabilities, targets, n_bins)
+    return float((counts * np.abs(said - true)).sum() / counts.sum())
+
+
+METRICS = ("f1_macro", "f1_micro", "f1_samples", "mean_ap")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What probabilities and their decisions are worth, in 0..1: four averages, and arrays (L,) by label."""
+
+    f1_macro: float
+    f1_micro: float
+    f1_samples: float
+    mean_ap: float
+    n_posters: int
+    precision: Floats  # (L,)
+    recall: Floats  # (L,)
+    f1: Floats  # (L,)
+    support: NDArray[np.int64]  # (L,) posters that have the label
+    average_precision: Floats  # (L,) ZERO_DIVISION where support is 0
+
+    def value(self, metric: str) -> float:
+        """Return the average named `metric`, one of METRICS."""
+        return self.headline()[known_metric(metric)]
+
+    def headline(self) -> dict[str, float]:
+        """Return the four averages by name, in the order of METRICS."""
+        return {metric: getattr(self, metric) for metric in METRICS}
+
+    def per_label(self, label_names: Sequence[str], thresholds: Floats) -> dict[str, dict[str, float | int]]:
+        """Return {name: {f1, precision, recall, support, threshold}} in plain Python numbers."""
+        columns = {
+            "f1": self.f1.tolist(),
+            "precision": self.precision.tolist(),
+            "recall": self.recall.tolist(),
+            "support": self.support.tolist(),
+            "threshold": np.asarray(thresholds).tolist(),
+        }
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+        return dict(zip(label_names, rows, strict=True))
+
+
+def predict(probabilities: ArrayLike, thresholds: ArrayLike, min_labels: int = 0) -> Bools:
+    """Return predictions (N, L): `probability >= threshold`, and at least the `min_labels` likeliest labels.
+
+    Thresholds are (L,), or (N, L) where each poster has its own, as cross-fitting gives them. Of equally likely
+    labels the first is taken.
+
+    Raises:
+        DataError: the thresholds belong to another number of labels or posters, or fewer labels than `min_labels`.
+    """
+    probabilities, thresholds = np.asarray(probabilities), np.asarray(thresholds)
+    if thresholds.shape not in (probabilities.shape, probabilities.shape[1:]):
+        raise DataError(
+            f"thresholds must have shape {probabilities.shape[1:]}, one per label, got {thresholds.shape}: "
+            "use the thresholds that were fitted for these labels."
+        )
+    predictions = np.asarray(probabilities >= thresholds)
+    return _with_likeliest(predictions, probabilities, min_labels) if min_labels else predictions
+
+
+def _with_likeliest(predictions: Bools, probabilities: Floats, min_labels: int) -> Bools:
+    """Add the likeliest labels of each poster until it has `min_labels`."""
+    n_labels = predictions.shape[1]
+    if not 0 < min_labels <= n_labels:
+        raise DataError(f"a poster can be given 0 to {n_labels} labels at least, got {min_labels}: lower min_labels.")
+    likeliest_first = np.argsort(-probabilities, axis=1, kind="stable")
+    # What is predicted comes first, however unlikely: only a poster with too few labels is given more.
+    rank = np.empty_like(likeliest_first)
+    np.put_along_axis(rank, likeliest_first, np.broadcast_to(np.arange(n_labels), rank.shape), axis=1)
+    wanted = np.argsort(rank - n_labels * predictions, axis=1)[:, :min_labels]
+    extended = predictions.copy()
+    np.put_along_axis(extended, wanted, True, axis=1)
+    return extended
+
+
+def score(probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, min_labels: int = 0) -> Scores:
+    """Score probabilities (N, L) in 0..1, cut at thresholds (L,) or (N, L), against 0/1 targets (N, L).
+
+    Raises:
+        DataError: see `checked` and `predict`.
+    """
+    probabilities, targets = checked(probabilities, targets)
+    n_posters = len(targets)
+    predictions = predict(probabilities, thresholds, min_labels)
+    counted = tally(probabilities, targets, predictions, np.ones((n_posters, 1)))
+    return Scores(
+        **{metric: float(values[0]) for metric, values in counted.headline().items()},
+        n_posters=n_posters,
+        precision=ratio(counted.hits, counted.predicted)[:, 0],
+        recall=ratio(counted.hits, counted.actual)[:, 0],
+        f1=f1(counted.hits, counted.predicted, counted.actual)[:, 0],
+        support=targets.sum(axis=0),
+        average_precision=counted.average_precision[:, 0],
+    )
+
+
+def checked(probabilities: ArrayLike, targets: ArrayLike) -> tuple[Floats, Bools]:
+    """Return probabilities (N, L), their floating dtype kept, and targets (N, L) as booleans.
+
+    Raises:
+        DataError: not two dimensions, no posters or labels, shapes that differ, a NaN or a value outside
+            0..1, or targets other than 0 and 1.
+    """
+    probabilities, actual = np.asarray(probabilities), checked_targets(targets)
+    if probabilities.shape != actual.shape:
+        raise DataError(
+            f"probabilities and targets must have one shape (posters, labels), got {probabilities.shape} and "
+            f"{actual.shape}: give both for the same posters and the same labels."
+        )
+    if not np.issubdtype(probabilities.dtype, np.floating):
+        probabilities = probabilities.astype(np.float64)
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1):  # a NaN fails both comparisons
+        poster, label = np.argwhere(~((probabilities >= 0) & (probabilities <= 1)))[0]
+        raise DataError(
+            f"probabilities must lie in 0..1, got {probabilities[poster, label]} for poster {poster}, "
+            f"label {label}: apply the sigmoid to logits first, or drop the diverged trial where it is nan."
+        )
+    return probabilities, actual
+
+
+def known_metric(metric: str) -> str:
+    """Return the metric's name as it is, or raise HpoError where it is none of METRICS."""
+    if metric not in METRICS:
+        hint = did_you_mean(metric, METRICS)
+        raise HpoError(f"the metric must be one of {', '.join(METRICS)}, got {metric!r}{hint}.")
+    return metric
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Counts of N posters under B weightings of them."""
+
+    hits: Counts  # (L, B) predicted and rightly so
+    predicted: Counts  # (L, B)
+    actual: Counts  # (L, B)
+    f1_samples: Floats  # (B,)
+    probabilities: Floats  # (N, L)
+    targets: Bools  # (N, L)
+    weights: Floats  # (N, B)
+
+    @cached_property
+    def average_precision(self) -> Floats:
+        """(L, B); it takes most of the time of a tally, and is not computed unless it is asked for."""
+        labels = zip(self.probabilities.T, self.targets.T, strict=True)
+        return np.stack([average_precision(*label, self.weights) for label in labels])
+
+    def value(self, metric: str) -> Floats:
+        """Return the average named `metric`, one of METRICS, (B,)."""
+        if metric == "f1_macro":
+            by_label: Floats = f1(self.hits, self.predicted, self.actual)
+            return np.asarray(by_label.mean(axis=0))
+        if metric == "f1_micro":
+            return f1(self.hits.sum(axis=0), self.predicted.sum(axis=0), self.actual.sum(axis=0))
+        if known_metric(metric) == "f1_samples":
+            return self.f1_samples
+        # Labels without a positive have an average precision of 0: they add nothing and are not counted.
+        return ratio(self.average_precision.sum(axis=0), (self.actual > 0).sum(axis=0))
+
+    def headline(self) -> dict[str, Floats]:
+        """Return {metric: (B,)}."""
+        return {metric: self.value(metric) for metric in METRICS}
+
+
+def tally(probabilities: Floats, targets: Bools, predictions: Bools, weights: Floats) -> Tally:
+    """Count under weights (N, B), whole numbers in float32 (exact up to 2**24 posters) or float64."""
+    hits, predicted, actual = (
+        (which.T.astype(weights.dtype) @ weights).astype(np.float64)
+        for which in (predictions & targets, predictions, targets)
+    )
+    f1_of_posters = f1((predictions & targets).sum(axis=1), predictions.sum(axis=1), targets.sum(axis=1))
+    return Tally(
+        hits=hits,
+        predicted=predicted,
+        actual=actual,
+        f1_samples=f1_of_posters @ weights / weights.sum(axis=0),
+        probabilities=probabilities,
+        targets=targets,
+        weights=weights,
+    )
+
+
+def checked_targets(targets: ArrayLike) -> Bools:
+    """Return targets (N, L) of 0 and 1 as booleans. Raises DataError."""
+    targets = np.asarray(targets)
+    if targets.ndim != 2 or 0 in targets.shape:
+        raise DataError(
+            f"targets must be a table of at least one poster and one label, got shape {targets.shape}: "
+            "check that the split holds posters and the catalogue labels."
+        )
+    wrong = targets[(targets != 0) & (targets != 1)]
+    if wrong.size:
+        raise DataError(f"targets must be 0 or 1, got {wrong[0]}: give one column per label, 1 where a poster has it.")
+    return targets.astype(bool)
+
+
+# Every average that multi-label papers report, beside the four that a study can maximise (`metrics.METRICS`).
+#
+# The definitions are scikit-learn's with `zero_division=0`, the judge of this module's tests. Labels that all posters
+# have, or none, are left out of the area under the ROC curve, which has no value there.
+
+LOWER_IS_BETTER = ("hamming_loss", "calibration_error")
+
+
+def averages(
+    probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, min_labels: int = 0
+) -> dict[str, float]:
+    """Return every average of probabilities (N, L), cut at thresholds (L,) or (N, L), against targets (N, L).
+
+    F1, precision and recall as macro, micro, samples and weighted (by how many posters have a label), Hamming loss and
+    subset accuracy of the decisions; mean AP, macro AUC and the expected calibration error of the probabilities.
+
+    Raises:
+        DataError: see `metrics.checked` and `metrics.predict`.
+    """
+    table, actual = checked(probabilities, targets)
+    areas = np.array([area_under_roc(*label) for label in zip(table.T, actual.T, strict=True)])
+    known = areas[~np.isnan(areas)]
+    return {
+        **decided(predict(table, thresholds, min_labels), actual),
+        "mean_ap": score(table, actual, thresholds).mean_ap,
+        "auc_macro": float(known.mean()) if len(known) else 0.0,
+        "calibration_error": calibration_error(table, actual),
+    }
+
+
+def decided(predictions: Bools, targets: Bools) -> dict[str, float]:
+    """Return the averages of decisions (N, L), whatever the probabilities behind them."""
+    right = predictions & targets
+    by_label = right.sum(axis=0), predictions.sum(axis=0), targets.sum(axis=0)
+    by_poster = right.sum(axis=1), predictions.sum(axis=1), targets.sum(axis=1)
+    support = by_label[2]
+    found: dict[str, float] = {}
+    for name, of in (("f1", f1), ("precision", _precision), ("recall", _recall)):
+        each = of(*by_label)
+        found[f"{name}_macro"] = float(each.mean())
+        found[f"{name}_micro"] = float(of(*(counts.sum() for counts in by_label)))
+        found[f"{name}_samples"] = float(of(*by_poster).mean())
+        found[f"{name}_weighted"] = float(ratio((each * support).sum(), support.sum()))
+    found["hamming_loss"] = float((predictions != targets).mean())
+    found["subset_accuracy"] = float((predictions == targets).all(axis=1).mean())
+    return found
+
+
+def _precision(hits: Counts, predicted: Counts, actual: Counts) -> Counts:
+    return ratio(hits, predicted)
+
+
+def _recall(hits: Counts, predicted: Counts, actual: Counts) -> Counts:
+    return ratio(hits, actual)

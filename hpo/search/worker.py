@@ -1,0 +1,161 @@
+"""Run single trials for a search: forecast, train, record, store predictions.
+
+The order of events decides what a kill can tear apart. A trial is noted with Optuna first; a better model than all
+before is registered *before* its trial is told complete, so that a champion exists at any moment; MLflow is written
+last, from the record, by whoever is at hand (`logbook.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from platform import python_version
+from typing import Protocol
+
+import torch
+from optuna.trial import TrialState
+
+from hpo.bundle.model_card import model_card
+from hpo.model.config import Hyperparameters
+from hpo.model.training.device import best_device
+from hpo.runtime import profiling as timeline
+from hpo.runtime.interrupt import Interruptible
+from hpo.selection.champion import Coronation
+from hpo.selection.context import Workshop
+from hpo.study.running_trial import OutOfTime, RunningTrial
+from hpo.tracking.mirror import Logbook
+from hpo.tracking.predictions import BUNDLE, POOL, is_worth_keeping, save_probabilities
+from hpo.tracking.trial_record import CurveKeeper, rounded
+from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
+from hpo.trial.description import reported_figure, save_trial, trial_metrics
+from hpo.trial.provenance import code_version
+from hpo.trial.trainer import THREADS
+from hpo.trial.trial import EpochReport, Pruned, TrialResult
+
+
+class TrialWatch(Protocol):
+    """Who looks on while a trial runs."""
+
+    def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
+    def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
+
+
+class Runner:
+    """The objective of a study in one worker."""
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        coronation: Coronation,
+        logbook: Logbook,
+        watch: TrialWatch,
+        interruptible: Interruptible,
+        deadline: float,  # by time.monotonic()
+    ) -> None:
+        self._workshop, self._study, self._trainer = workshop, workshop.study, workshop.trainer
+        self._coronation, self._logbook = coronation, logbook
+        self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
+        self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
+        self._seed: int = self._study.attributes["seed"]
+
+    def in_time(self) -> bool:
+        """Say whether another trial may begin. Raises KeyboardInterrupt when somebody has asked to stop."""
+        self._interruptible.check()
+        return time.monotonic() < self._deadline
+
+    def objective(self, trial: RunningTrial) -> float:
+        """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
+        chosen = trial.choose()
+        trial.note(chosen=chosen.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
+        forecast_seconds = self._forecast(trial, chosen)
+        self._watch.trial_started(trial.number, chosen)
+        self._logbook.begin(trial, chosen.model_dump())
+        with self._logbook.watching(trial):
+            result = self._train(trial, chosen)
+        self._record(trial, result, forecast_seconds)
+        return result.value
+
+    def _made_with(self) -> dict[str, str]:
+        """What a trial's result depends on beside its parameters and posters; each is a tag of its run."""
+        versions = {name: version(name) for name in ("torch", "timm")}
+        machine = {"device": best_device().device.type, "threads": f"{torch.get_num_threads()}"}
+        return {"code": code_version(), "seed": f"{self._seed}", "python": python_version(), **versions, **machine}
+
+    def _forecast(self, trial: RunningTrial, chosen: Hyperparameters) -> float:
+        """Return the seconds that a trial should take. Raises OutOfTime where that is more than is left.
+
+        Without a finished trial the forecast is too rough to refuse the first one.
+        """
+        work = self._work.count(chosen)
+        history = [
+            (Work.model_validate(past.user_attrs["work"]), _seconds_by_phase(past.user_attrs["seconds"]))
+            for past in self._study.trials()
+            if past.state == TrialState.COMPLETE and "work" in past.user_attrs
+        ]
+        seconds = predict_seconds(work, history)
+        left = self._deadline - time.monotonic()
+        if history and seconds > left:
+            raise OutOfTime(
+                f"The next trial ({chosen.backbone}, unfreeze {chosen.unfreeze}) would take about {seconds:.0f} s and "
+                f"{max(0.0, left):.0f} s are left: it waits for the next search of this study."
+            )
+        trial.note(work=work.model_dump(mode="json"))
+        return seconds
+
+    def _train(self, trial: RunningTrial, chosen: Hyperparameters) -> TrialResult:
+        n_folds, metric, kept = self._trainer.n_folds, self._study.metric, CurveKeeper()
+
+        def report(fold: int, epoch: EpochReport) -> None:
+            under = "" if n_folds == 1 else f"fold_{fold + 1}/"
+            scores = epoch.scores.headline()
+            shown = scores if n_folds == 1 else {metric: scores[metric]}  # of folds the rest would be a hundred curves
+            val = {f"{under}val/{name}": value for name, value in shown.items()}
+            rates = {f"{under}train/loss": epoch.train_loss}
+            if n_folds == 1:
+                rates["train/learning_rate"] = epoch.learning_rate
+            kept.add(epoch.epoch, {**rates, **val})
+            self._watch.epoch(epoch)
+            self._interruptible.check()
+            if n_folds == 1:
+                trial.report(epoch.value, epoch.step, f"epoch {epoch.epoch}")
+
+        def report_fold(fold: int, value: float) -> None:
+            trial.report(value, fold, f"fold {fold + 1}")
+
+        try:
+            return self._trainer.run(chosen, self._seed, report, report_fold)
+        except Pruned as pruned:
+            trial.note(pruned_after=pruned.where, reason=str(pruned))
+            raise
+        finally:
+            trial.note(curve=kept.curve)
+
+    def _record(self, trial: RunningTrial, result: TrialResult, forecast_seconds: float) -> None:
+        metrics = trial_metrics(result, self._workshop.data.catalogue.label_names, forecast_seconds)
+        trial.note(
+            phase=result.phase,
+            best_epoch=result.best_epoch,
+            seconds=result.seconds,
+            scores={name: judged.scores.headline() for name, judged in result.strategies.items()},
+            metrics={key: rounded(value) for key, value in metrics.items()},
+            reported=reported_figure(result),
+        )
+        with timeline.stage("keeping"):
+            self._keep(trial.number, result)
+        best, run_id = self._study.best(), trial.attributes.get("run_id")
+        if run_id is not None and (best is None or result.value > (best.value or 0.0)):
+            self._logbook.crown(lambda: self._coronation.lead(trial.number, run_id, result))
+
+    def _keep(self, number: int, result: TrialResult) -> None:
+        """Leave what ensembles and comparisons need of this trial."""
+        folder = self._logbook.spooled(number)
+        (folder / POOL).mkdir(exist_ok=True)
+        save_probabilities(folder / POOL, result)
+        if is_worth_keeping(result):
+            described = self._workshop.describe(result)
+            save_trial(folder / BUNDLE, described, result, model_card(described), self._workshop.data)
+
+
+def _seconds_by_phase(seconds: dict[str, float]) -> dict[str, float]:
+    """Both kinds of cached rows are one phase of a forecast: passes of frozen networks."""
+    return {**seconds, "features": seconds["features"] + seconds.get("activations", 0.0)}

@@ -1,0 +1,81 @@
+"""A study together with its posters, trainer and MLflow.
+
+A search has them from its beginning. What works on a study afterwards (an export, a comparison, a report) opens them
+again, and can train any trial anew, to the same result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from hpo.bundle.description import Description
+from hpo.data.dataset import DataOptions, PreparedData, prepare_data
+from hpo.errors import StudyError
+from hpo.evaluation.baselines import constant_baselines
+from hpo.runtime.atomic import Array
+from hpo.runtime.progress import Phase
+from hpo.settings import Places
+from hpo.study.study import Study
+from hpo.tracking.predictions import load_probabilities
+from hpo.tracking.runs import Tracking
+from hpo.trial.description import Baselines, describe
+from hpo.trial.trainer import Trainer
+from hpo.trial.trial import TrialResult
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """One study, the posters that it is about, who trains its trials, and the MLflow that shows them."""
+
+    study: Study
+    tracking: Tracking
+    data: PreparedData
+    trainer: Trainer
+
+    @classmethod
+    def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> Workshop:
+        """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
+        options = _found(DataOptions.model_validate(study.attributes["data"]), places.state_dir.parent)
+        data = prepare_data(options, places.cache_dir, phase)
+        if data.fingerprints != study.attributes["fingerprints"]:
+            raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
+        return cls(study, tracking, data, Trainer.of(study.attributes, data, places.cache_dir, phase))
+
+    @cached_property
+    def baselines(self) -> Baselines:
+        """Constant decisions, scored on the posters that trials are judged by."""
+        return constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
+
+    def probabilities(self, run_id: str | None) -> Array | None:
+        """Return what the trial of a run kept: probabilities (N, L) of the posters that it was judged on, or None."""
+        return load_probabilities(self.tracking, run_id, self.trainer.judged_on)
+
+    def train_again(self, trial: FrozenTrial) -> TrialResult:
+        """Train a trial with its own seed: it comes out the same."""
+        return self.trainer.repeat(trial, self.study.attributes["seed"])
+
+    def describe(self, result: TrialResult) -> Description:
+        """Describe a trial's network as a bundle does."""
+        return describe(self.study.attributes, self.data, self.baselines, result)
+
+
+def _found(options: DataOptions, project: Path) -> DataOptions:
+    """Return where a study's posters are if they were moved with the project; their digests tell if it is they."""
+    if Path(options.csv).exists():
+        return options
+    moved = {
+        name: here
+        for name in ("csv", "images")
+        if (path := getattr(options, name)) is not None and (here := _alongside(Path(path), project)) is not None
+    }
+    return options.model_copy(update=moved) if "csv" in moved else options
+
+
+def _alongside(path: Path, project: Path) -> Path | None:
+    """The longest end of ``path`` that exists below ``project``."""
+    ends = (project.joinpath(*path.parts[at:]) for at in range(1, len(path.parts)))
+    return next((end for end in ends if end.exists()), None)

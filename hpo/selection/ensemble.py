@@ -1,0 +1,179 @@
+"""Build an ensemble of a study's trials from their stored predictions.
+
+What it may claim is cross-fitted: each poster is decided by members and thresholds that were chosen without it.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from optuna.trial import FrozenTrial
+
+from hpo.bundle.bundle import load_classifier
+from hpo.bundle.description import load_description
+from hpo.bundle.predictor import Predictor
+from hpo.errors import BundleError
+from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, claimed, select
+from hpo.evaluation.ensemble_selection import Ensemble as Choice
+from hpo.evaluation.thresholds import Thresholds, fit
+from hpo.model.classifier import Classifier, Ensemble, Network
+from hpo.model.config import Hyperparameters
+from hpo.runtime.atomic import Array
+from hpo.runtime.progress import Phase
+from hpo.selection.context import Workshop
+from hpo.tracking.predictions import Pool, download_network, load_pool
+from hpo.trial.cost_model import WorkCounter
+from hpo.trial.description import describe_network, measure
+from hpo.trial.features import predicted_views
+from hpo.trial.trainer import Trainer
+
+DEFAULT_MAX_MEMBERS = MAX_MEMBERS
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """The trials that are averaged, heaviest first, and what their average is worth."""
+
+    trials: tuple[FrozenTrial, ...]
+    weights: tuple[float, ...]  # sum to 1
+    steps: tuple[Step, ...]  # the metric as each is added, thresholds fitted on the same posters
+    costs_gflop: tuple[float, ...]  # of a poster's forward pass, as each is added
+    n_pool: int  # trials that there were to choose from
+    claim: dict[str, Any]  # as `hpo evaluate --json`, cross-fitted
+    best_single: dict[str, Any]  # the same for the best trial, its thresholds cross-fitted
+
+    def pays(self, metric: str) -> bool:
+        """Say whether the average can claim more than the best trial alone."""
+        return bool(self.claim[metric] > self.best_single[metric])
+
+    def verdict(self, metric: str) -> str:
+        """Say so in a sentence, the same wherever averaging is offered."""
+        return (
+            f"Averaged, these trials can claim {metric} {self.claim[metric]:.3f}, the best trial alone "
+            f"{self.best_single[metric]:.3f}: averaging is {'' if self.pays(metric) else 'not '}worth its cost here."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """The network of an ensemble, and thresholds fitted on its own probabilities."""
+
+    network: Ensemble
+    thresholds: Thresholds
+
+
+def select_members(
+    workshop: Workshop, max_members: int = DEFAULT_MAX_MEMBERS, max_cost: float | None = None
+) -> Selected:
+    """Choose trials by the posters that they were judged on; ``max_cost`` is in forward passes of the best trial.
+
+    Raises StudyError where no trial kept its probabilities, DataError where none is cheap enough.
+    """
+    pool, limits, ensemble = _choice(workshop, max_members, max_cost)
+    order = [member.candidate for member in ensemble.members]
+    return Selected(
+        trials=tuple(pool.trials[at] for at in order),
+        weights=tuple(member.weight for member in ensemble.members),
+        steps=ensemble.steps,
+        costs_gflop=tuple(limits.cost(order[: n + 1]) for n in range(len(order))),
+        n_pool=len(pool.trials),
+        claim=_claim(pool.probabilities, workshop, limits),
+        best_single=_claim(pool.probabilities[:1], workshop, Limits(max_members=1)),
+    )
+
+
+def member_trials(workshop: Workshop) -> tuple[FrozenTrial, ...]:
+    """Return the trials that ``select_members`` chooses when left alone, without what their average may claim.
+
+    Raises StudyError where no trial kept its probabilities, BackboneError where a backbone cannot be had any more.
+    """
+    pool, _, ensemble = _choice(workshop, DEFAULT_MAX_MEMBERS, None)
+    return tuple(pool.trials[member.candidate] for member in ensemble.members)
+
+
+def _choice(workshop: Workshop, max_members: int, max_cost: float | None) -> tuple[Pool, Limits, Choice]:
+    trainer = workshop.trainer
+    part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
+    pool = load_pool(workshop.study, workshop.tracking, part)
+    counter = WorkCounter(trainer.source, trainer.train, trainer.val)
+    costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
+    most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
+    limits = Limits(max_members, most, costs)
+    return pool, limits, select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
+
+
+def _claim(candidates: Array, workshop: Workshop, limits: Limits) -> dict[str, Any]:
+    part, objective = workshop.trainer.judged_on, workshop.trainer.objective
+    found = claimed(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
+    names = workshop.data.catalogue.label_names
+    return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
+
+
+def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> Mapping[str, float]:
+    """Return what a poster's forward pass through each backbone costs; heads are left out, a thousandth of it.
+
+    Frozen backbones go by name, as trials share them; a fine-tuned one is its trial's own, and each fold's.
+    """
+    chosen = Hyperparameters.model_validate(trial.user_attrs["chosen"])
+    n_copies, owner = 1, ""
+    if trial.user_attrs["phase"] == "finetune":
+        n_copies = trainer.n_folds if trainer.fold_model == "average" else 1
+        owner = f" of trial {trial.number}"
+    n_looks = len(predicted_views(chosen))
+    return {
+        f"{backbone.name} {backbone.image_size} {chosen.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
+        for backbone in trainer.source.backbones(chosen)
+        for copy in range(n_copies)
+        for look in range(n_looks)
+    }
+
+
+def assemble(selected: Selected, workshop: Workshop, phase: Phase, flip_average: bool = False) -> Assembled:
+    """Put the chosen trials together; those whose network was not kept are trained again, and come out the same.
+
+    With ``flip_average`` every member looks at posters mirrored as well, and thresholds are fitted on what that gives
+    (in folds, where no poster is unseen by all of a trial's networks, on the probabilities without).
+    """
+    trainer = workshop.trainer
+    members: list[tuple[Classifier, float]] = []
+    mean = np.zeros(trainer.judged_on.targets.shape)
+    with phase("putting the ensemble together", len(selected.trials)) as progress:
+        for trial, weight in zip(selected.trials, selected.weights, strict=True):
+            network, probabilities = _trained(trial, workshop)
+            alone = network.members() if isinstance(network, Ensemble) else [(network, 1.0)]
+            members += [(classifier, weight * share) for classifier, share in alone]
+            mean += weight * probabilities
+            progress(1)
+    together = Ensemble.of(members, flip_average)
+    fitted = _thresholds(mean, trainer)
+    if flip_average and trainer.n_folds == 1:
+        described = describe_network(workshop.study.attributes, workshop.data, together, fitted, {})
+        paths = trainer.judged_on.posters.paths
+        with phase("looking at both sides", len(paths)) as progress:
+            fitted = _thresholds(Predictor(described, together).predict(paths, progress).probabilities, trainer)
+    return Assembled(together, fitted)
+
+
+def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
+    objective, targets = trainer.objective, trainer.judged_on.targets
+    return fit(objective.strategy, np.clip(probabilities, 0.0, 1.0), targets, objective.metric)
+
+
+def _trained(trial: FrozenTrial, workshop: Workshop) -> tuple[Network, Array]:
+    """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
+    run_id = workshop.study.run_id(trial)
+    probabilities = workshop.probabilities(run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        kept = None if run_id is None else download_network(workshop.tracking, run_id, Path(folder))
+        if kept is not None and probabilities is not None:
+            with suppress(BundleError):  # damaged: as good as not kept
+                return load_classifier(kept, load_description(kept)), probabilities
+    result = workshop.train_again(trial)
+    return result.network, result.val_probabilities

@@ -1,0 +1,53 @@
+"""A running trial: suggest, report, set attributes, and the exceptions that stop it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+
+from hpo.model.config import Hyperparameters
+from hpo.runtime import profiling as timeline
+from hpo.space.space import SearchSpace
+from hpo.trial.trial import Pruned
+
+
+class RunningTrial:
+    """One trial as an objective sees it."""
+
+    def __init__(self, trial: optuna.Trial, space: SearchSpace) -> None:
+        self._trial, self._space = trial, space
+        self.number = trial.number
+        self.recipe: str | None = trial.user_attrs.get("recipe")
+
+    def choose(self) -> Hyperparameters:
+        """Sample the space."""
+        with timeline.stage("Optuna"):
+            return self._space.sample(self._trial)
+
+    def report(self, value: float, step: int, where: str) -> None:
+        """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
+
+        ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
+        ``where`` is that in words.
+        """
+        with timeline.stage("Optuna"):
+            self._trial.report(value, step)
+            is_behind = self.recipe is None and self._trial.should_prune()
+        if is_behind:
+            raise Pruned(where)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Everything that was noted with the trial."""
+        return dict(self._trial.user_attrs)
+
+    def note(self, **attributes: Any) -> None:
+        """Keep JSON values with the trial."""
+        with timeline.stage("Optuna"):
+            for key, value in attributes.items():
+                self._trial.set_user_attr(key, value)
+
+
+class OutOfTime(Exception):
+    """The next trial would not finish in the time that is left."""

@@ -1,0 +1,209 @@
+"""The MLflow model registry: versions of a study's model and the alias `champion`.
+
+A registered version is a bundle as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import hpo.tracking.environment  # noqa: F401 - before mlflow
+
+# isort: split
+
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from hpo.bundle.description import DESCRIPTION_FILE, WEIGHTS_FILE, file_hash, replace_folder
+from hpo.errors import TrackingError
+from hpo.runtime.masking import masked
+from hpo.tracking.client import MAX_DESCRIPTION, as_tags, asking, cut
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+TRIAL_TAG, VALUE_TAG, REASON_TAG = "hpo.trial", "hpo.value", "hpo.reason"
+_DIGEST_TAG = "hpo.bundle"  # SHA-256 of its description and weights
+
+_MODEL, _BUNDLE = "model", "model/artifacts/bundle"  # a version among its run's artifacts
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version that a search made."""
+
+    version: int
+    run_id: str
+    trial_number: int
+    value: float
+    tags: dict[str, str]
+
+
+class Registry:
+    """The registered models of the MLflow at ``uri``. Every method raises TrackingError."""
+
+    def __init__(self, client: MlflowClient, uri: str) -> None:
+        self._client, self.uri = client, uri
+
+    def register(
+        self,
+        model_name: str,
+        run_id: str,
+        trial_number: int,
+        bundle: Path,
+        tags: Mapping[str, str],
+        description: str,
+        reason: str,
+    ) -> int:
+        """Make ``bundle`` a version of ``model_name`` with the alias ``champion``, and return the version.
+
+        The version that had it becomes the ``challenger``: the next best, to fall back on or to compare with.
+        ``tags`` must hold ``hpo.value``, the trial's value; ``reason`` is why it takes the alias. A run is registered
+        once: a version that was made before, or whose alias a kill prevented, is found again, and its files are
+        written again where they cannot be read or are not those that were registered.
+        """
+        with asking(self.uri, f"register trial {trial_number} as {model_name!r}"):
+            version = self._version_of(model_name, run_id)
+            if version is None:
+                self._upload_model(run_id, bundle)
+                all_tags = {**tags, TRIAL_TAG: str(trial_number)}
+                version = self._create_version(model_name, run_id, all_tags, description)
+                self._note_digest(model_name, version, bundle)
+            elif not self.is_whole(self.version(model_name, "", str(version))):
+                self._upload_model(run_id, bundle)
+                self._note_digest(model_name, version, bundle)
+            self._client.set_model_version_tag(model_name, str(version), REASON_TAG, reason)
+            before = self._aliased(model_name, CHAMPION)
+            self._client.set_registered_model_alias(model_name, CHAMPION, str(version))
+            if before is not None and before.tags.get(TRIAL_TAG) != str(trial_number):
+                self._client.set_registered_model_alias(model_name, CHALLENGER, str(before.version))
+        return version
+
+    def explain(self, model_name: str, version: int, reason: str) -> None:
+        """Say on a version why it has the alias."""
+        with asking(self.uri, f"say why version {version} of {model_name!r} is the champion"):
+            self._client.set_model_version_tag(model_name, str(version), REASON_TAG, cut(reason, MAX_DESCRIPTION))
+
+    def champion(self, model_name: str) -> Version | None:
+        """Return the champion, or None before there is one."""
+        with asking(self.uri, f"say which version of {model_name!r} is the champion"):
+            version = self._aliased(model_name, CHAMPION)
+        return None if version is None else _from_a_search(model_name, version)
+
+    def version(self, model_name: str, alias: str, version: str) -> Version:
+        """Return the version with that alias, or of that number."""
+        with asking(self.uri, f"find version {alias or version} of {model_name!r}"):
+            found = (
+                self._client.get_model_version_by_alias(model_name, alias)
+                if alias
+                else self._client.get_model_version(model_name, version)
+            )
+        return _from_a_search(model_name, found)
+
+    def download_version(self, model_name: str, alias: str, version: str, out: Path) -> Path:
+        """Copy the bundle of a version into the folder ``out``, and return where it is."""
+        return self._download(model_name, self.version(model_name, alias, version), out)
+
+    def is_whole(self, version: Version) -> bool:
+        """Say whether the files of a version can be read and are those that were registered."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                with asking(self.uri, f"read version {version.version}"):
+                    found = self._client.download_artifacts(version.run_id, _BUNDLE, folder)
+            except TrackingError:
+                return False
+            return _is_registered(Path(found), version)
+
+    def _download(self, model_name: str, version: Version, out: Path) -> Path:
+        with asking(self.uri, f"copy version {version.version} of {model_name!r}"):
+            found = Path(self._client.download_artifacts(version.run_id, _BUNDLE, str(out)))
+        if not _is_registered(found, version):
+            raise TrackingError(
+                f"Expected the files of version {version.version} of {model_name!r} as they were registered, got "
+                f"others at {masked(self.uri)} (run {version.run_id}): type hpo sync --study {model_name} "
+                "to train it again."
+            )
+        return found
+
+    def download_bundle(self, model_name: str, out: Path) -> None:
+        """Copy the champion's bundle to the folder ``out``, whole or not at all, in place of an older one."""
+        champion = self.champion(model_name)
+        if champion is None:
+            raise TrackingError(
+                f"Expected a champion of {model_name!r} at {masked(self.uri)}, got none: run hpo search "
+                "until a trial is complete."
+            )
+        with asking(self.uri, f"copy the champion of {model_name!r} to {out}"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=".champion-") as temporary:
+                replace_folder(self._download(model_name, champion, Path(temporary)), out)
+
+    def _aliased(self, model_name: str, alias: str) -> ModelVersion | None:
+        try:
+            return self._client.get_model_version_by_alias(model_name, alias)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None  # no such model, or no version of it has the alias
+            raise
+
+    def _version_of(self, model_name: str, run_id: str) -> int | None:
+        versions = self._client.search_model_versions(f"run_id = '{run_id}'")
+        return next((int(version.version) for version in versions if version.name == model_name), None)
+
+    def _note_digest(self, model_name: str, version: int, bundle: Path) -> None:
+        self._client.set_model_version_tag(model_name, str(version), _DIGEST_TAG, _digest(bundle))
+
+    def _upload_model(self, run_id: str, bundle: Path) -> None:
+        from hpo.tracking.pyfunc import save  # late: it imports PyTorch, which most commands do without
+
+        with tempfile.TemporaryDirectory() as temporary:
+            save(bundle, Path(temporary) / _MODEL)
+            self._client.log_artifacts(run_id, f"{temporary}/{_MODEL}", _MODEL)
+
+    def _create_version(self, model_name: str, run_id: str, tags: Mapping[str, str], description: str) -> int:
+        try:
+            self._client.create_registered_model(model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        source = f"{self._client.get_run(run_id).info.artifact_uri}/{_MODEL}"
+        described = cut(description, MAX_DESCRIPTION)
+        version = self._client.create_model_version(
+            model_name, source, run_id, as_tags(tags), description=described, await_creation_for=0
+        )
+        return int(version.version)
+
+
+def _is_registered(bundle: Path, version: Version) -> bool:
+    """Whether a bundle is the one that was registered; a version of an older hpo only says what its weights are."""
+    try:
+        if _DIGEST_TAG in version.tags:
+            return _digest(bundle) == version.tags[_DIGEST_TAG]
+        described = json.loads((bundle / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+        return bool(file_hash(bundle / WEIGHTS_FILE) == described["fingerprints"]["model"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _digest(bundle: Path) -> str:
+    files = (bundle / name for name in (DESCRIPTION_FILE, WEIGHTS_FILE))
+    return hashlib.sha256("".join(file_hash(file) for file in files if file.is_file()).encode()).hexdigest()
+
+
+def _from_a_search(model_name: str, version: ModelVersion) -> Version:
+    if TRIAL_TAG not in version.tags or VALUE_TAG not in version.tags:
+        raise TrackingError(
+            f"Expected version {version.version} of the registered model {model_name!r} to come from a search, got "
+            "one without the tags of one: choose another name with --study."
+        )
+    return Version(
+        int(version.version),
+        version.run_id,
+        int(version.tags[TRIAL_TAG]),
+        float(version.tags[VALUE_TAG]),
+        dict(version.tags),
+    )

@@ -1,0 +1,128 @@
+"""A trial as recorded by Optuna, in the form that its MLflow run shows.
+
+A search notes everything with the trial in Optuna's database first. MLflow is written from that, by whoever is at hand:
+the worker that ran the trial, or `hpo sync` a week later on another machine (`logbook.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from hpo.trial.objective import FINETUNE_STEP
+
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+_DIGITS = 6  # of a metric, significant: what it is worth, in half the characters
+
+Curve = dict[str, list[tuple[int, float]]]  # metric → (epoch, value), in order of epoch
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One trial that has ended, in MLflow's words."""
+
+    number: int
+    state: str  # complete, pruned or failed
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]  # of the whole trial
+    curve: Curve
+    tags: Mapping[str, str]
+    name: str
+    ended_ms: int | None  # since 1970
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> TrialRecord:
+        """Read the record of a trial that has ended."""
+        noted, state = trial.user_attrs, state_name(trial)
+        return cls(
+            number=trial.number,
+            state=state,
+            params=noted.get("chosen", trial.params),
+            metrics=noted.get("metrics", {}),
+            curve={key: [(int(at), float(value)) for at, value in points] for key, points in _curve(trial).items()},
+            tags=trial_tags(noted) | _end_tags(trial),
+            name=run_name(
+                trial.number, noted.get("chosen", trial.params), trial.value if state == "complete" else None
+            ),
+            ended_ms=None if trial.datetime_complete is None else int(trial.datetime_complete.timestamp() * 1000),
+        )
+
+
+def state_name(trial: FrozenTrial) -> str:
+    """Return complete, pruned or failed; running or waiting for one that has not ended."""
+    return _STATES.get(trial.state, trial.state.name.lower())
+
+
+def trial_tags(noted: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a run says of its trial from the beginning."""
+    keys = {"worker": "hpo.worker", "recipe": "hpo.recipe", "warm_start": "hpo.warm_start", "retry_of": "hpo.retry_of"}
+    tags = {tag: str(noted[key]) for key, tag in keys.items() if noted.get(key) is not None}
+    tags |= {f"hpo.{what}": str(version) for what, version in noted.get("made_with", {}).items()}
+    backbone = noted.get("chosen", {}).get("backbone")
+    return tags if backbone is None else {**tags, "hpo.backbone": str(backbone)}
+
+
+def _end_tags(trial: FrozenTrial) -> dict[str, str]:
+    noted = trial.user_attrs
+    reason = noted.get("reason") or noted.get("error") or noted.get("lost")
+    tags = {} if reason is None else {"hpo.reason": str(reason)}
+    if "pruned_after" in noted:
+        tags["hpo.pruned_after"] = str(noted["pruned_after"])
+    if noted.get("history"):
+        tags["hpo.history"] = "; ".join(f"#{e['trial']} {e['how']}: {e['why']}" for e in noted["history"])
+    return tags
+
+
+def _curve(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The curve that was noted; of a trial that was lost, what it had reported."""
+    if "curve" in trial.user_attrs:
+        return dict(trial.user_attrs["curve"])
+    values = sorted(trial.intermediate_values.items())
+    return {"val/objective": [(step % FINETUNE_STEP, value) for step, value in values]} if values else {}
+
+
+def run_name(number: int, params: Mapping[str, Any], value: float | None = None) -> str:
+    """Return a name that can be read in a list: ``#17 lite2 · 260 px · 2 × 512 · γ 1.4 · 0.463``."""
+    return " ".join([f"#{number}", " · ".join(_words(params, value))]).strip()
+
+
+def _words(params: Mapping[str, Any], value: float | None) -> list[str]:
+    words = []
+    if "backbone" in params:
+        words.append(short_backbone(str(params["backbone"])))
+    if isinstance(params.get("image_size"), int):
+        words.append(f"{params['image_size']} px")
+    if params.get("unfreeze", "none") != "none":
+        words.append(str(params["unfreeze"]).replace("_", " "))
+    if params.get("hidden_layers"):
+        words.append(f"{params['hidden_layers']} × {params.get('width', '?')}")
+    elif "hidden_layers" in params:
+        words.append("linear")
+    if params.get("focal_gamma"):
+        words.append(f"γ {float(params['focal_gamma']):.1f}")
+    return words if value is None else [*words, f"{value:.3f}"]
+
+
+def short_backbone(name: str) -> str:
+    """Return a backbone's name without what all of its kind share."""
+    return name.replace("tf_efficientnet_", "")
+
+
+class CurveKeeper:
+    """Collects the metrics of epochs as they come."""
+
+    def __init__(self) -> None:
+        self.curve: Curve = {}
+
+    def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Keep the ``metrics`` of an epoch, counted from 1."""
+        for key, value in metrics.items():
+            self.curve.setdefault(key, []).append((epoch, rounded(value)))
+
+
+def rounded(value: float) -> float:
+    """Return a metric to as many digits as are kept."""
+    return float(f"{value:.{_DIGITS}g}")

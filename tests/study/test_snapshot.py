@@ -1,0 +1,72 @@
+"""A study at a glance says what reading all of it would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hpo.study.study import Study, open_study
+from hpo.study.trial_queue import Counts
+
+
+def opened(folder: Path, *trials: FrozenTrial) -> Study:
+    url = f"sqlite:///{folder / 'optuna.db'}"
+    study = open_study(url, "s", folder / "locks", 0, create=True)
+    optuna.load_study(study_name="s", storage=url).add_trials(trials)
+    return study
+
+
+def ended(state: TrialState, value: float | None = None, **noted: object) -> FrozenTrial:
+    params, distributions = {"x": 1.0}, {"x": optuna.distributions.FloatDistribution(0.0, 2.0)}
+    return create_trial(state=state, value=value, params=params, distributions=distributions, user_attrs=noted)
+
+
+def test_it_agrees_with_the_whole_record(tmp_path: Path) -> None:
+    study = opened(
+        tmp_path,
+        ended(TrialState.COMPLETE, 0.4, worker="a", metrics={"much": 1}),
+        ended(TrialState.PRUNED),
+        ended(TrialState.FAIL, lost="its worker died"),
+        ended(TrialState.COMPLETE, 0.6, retry_of=2),
+        create_trial(state=TrialState.FAIL, user_attrs={"lost": "before it had chosen"}),
+        ended(TrialState.FAIL, error="too large"),
+        ended(TrialState.COMPLETE, 0.6),
+        create_trial(state=TrialState.WAITING),
+        ended(TrialState.RUNNING, worker="b"),
+    )
+    glance, trials = study.glance(), study.trials()
+    assert glance.counts == Counts.of(trials) == Counts(3, 1, 1, 1, 1, 2)
+    assert glance.leader == study.leader() == trials[3]
+    for light, whole in zip(glance.trials, trials, strict=True):
+        assert (light.number, light.state, light.value) == (whole.number, whole.state, whole.value)
+        assert light.datetime_complete == whole.datetime_complete
+        assert light.user_attrs.get("worker") == whole.user_attrs.get("worker")
+        assert "metrics" not in light.user_attrs
+
+
+def test_the_leader_is_the_best_mean_over_seeds(tmp_path: Path) -> None:
+    study = opened(tmp_path, ended(TrialState.COMPLETE, 0.6), ended(TrialState.COMPLETE, 0.5))
+    lucky, steady = study.trials()
+    study.confirm(lucky, 1, 0.3)
+    study.confirm(steady, 1, 0.5)
+    assert study.glance().leader == study.leader() == steady
+    assert study.glance().best == study.best() == lucky
+
+
+def test_an_empty_study(tmp_path: Path) -> None:
+    glance = opened(tmp_path).glance()
+    assert (glance.trials, glance.leader, glance.counts.finished) == ([], None, 0)
+
+
+def test_what_was_crowned_is_remembered(tmp_path: Path) -> None:
+    study = opened(tmp_path)
+    assert study.crowned() is None
+    study.note_crowned({"version": 3, "run_id": "run", "reason": "it is first", "ci95": [0.4, 0.5]})
+    study.note_crowned({"version": 3, "run_id": "run", "reason": "it was run again"})
+    assert study.crowned() == {"version": 3, "run_id": "run"}
+    assert study.crown() == {"version": 3, "run_id": "run", "reason": "it was run again", "ci95": [0.4, 0.5]}
+    study.note_crowned({"version": 4, "run_id": "another", "reason": "it is better"})
+    assert study.crown() == {"version": 4, "run_id": "another", "reason": "it is better"}
+    assert "crowned" not in study.memory
