@@ -30,7 +30,7 @@ from benchmarks.peers.usage import disk_bytes, watch
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import open_study
-from hpo.tracking.mirror import Logbook
+from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.runs import open_tracking
 
 POSTERS, LABELS, TRIALS, WORKERS = (1_000, 10_000, 100_000), (5, 20, 200), (50, 500, 5_000), (1, 2, 4, 8)
@@ -155,15 +155,15 @@ def _trials(n_trials: int) -> Point:
         study.set_budget(n_trials)
         tracking = open_tracking(f"sqlite:///{folder}/mlflow.db", folder)
         parent = tracking.study_run("s", {}, {}, {}, {})
-        logbook = Logbook(study, tracking, parent, folder / "spool", lambda text: print(text, file=sys.stderr))
+        mirror = MlflowMirror(study, tracking, parent, folder / "spool", lambda text: print(text, file=sys.stderr))
 
         def objective(trial: RunningTrial) -> float:
-            logbook.begin(trial, {})
+            mirror.begin(trial, {})
             return _nothing(trial)
 
         began = time.perf_counter()
         for trial in study.run(load_space(Path("default")), objective, lambda: True):
-            logbook.end(trial)
+            mirror.end(trial)
         return Point(n_trials, time.perf_counter() - began, disk_bytes=disk_bytes(folder))
 
 

@@ -62,7 +62,7 @@ def shared_posters(name: str) -> tuple[Path, Path]:
 
 
 def skip(why: str) -> NoReturn:
-    """End a benchmark that cannot be run here, without failing: `make bench` goes on with the next."""
+    """End a benchmark that cannot be run here, without failing: `make bench` continues with the next."""
     print(f"skipped: {why}", file=sys.stderr)
     sys.exit(0)
 

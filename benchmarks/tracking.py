@@ -25,7 +25,7 @@ from hpo.settings import Places
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import open_study
-from hpo.tracking.mirror import Logbook
+from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.runs import open_tracking
 
 # isort: split
@@ -86,17 +86,17 @@ def _ours(folder: Path, places: Places) -> float:
     study.set_budget(TRIALS)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     parent = tracking.study_run("s", {}, {}, {}, {})
-    logbook = Logbook(study, tracking, parent, folder / "spool", lambda text: print(text, file=sys.stderr))
+    mirror = MlflowMirror(study, tracking, parent, folder / "spool", lambda text: print(text, file=sys.stderr))
     begun: dict[int, float] = {}
 
     def objective(trial: RunningTrial) -> float:
         chosen = trial.choose().model_dump()
         trial.note(chosen=chosen)
         started = time.perf_counter()
-        logbook.begin(trial, chosen)
+        mirror.begin(trial, chosen)
         begun[trial.number] = time.perf_counter() - started
         trial.note(curve=_curve(), metrics=METRICS, seconds={"training": 5.0})
-        pool = logbook.spooled(trial.number) / "pool"
+        pool = mirror.spooled(trial.number) / "pool"
         pool.mkdir()
         save_file({"probabilities": np.zeros((POSTERS, LABELS), np.float32)}, pool / "probabilities.safetensors")
         return 0.4
@@ -104,7 +104,7 @@ def _ours(folder: Path, places: Places) -> float:
     seconds = []
     for trial in study.run(load_space(Path("default")), objective, lambda: True):
         started = time.perf_counter()
-        logbook.end(trial)
+        mirror.end(trial)
         seconds.append(time.perf_counter() - started + begun[trial.number])
     return statistics.median(seconds)
 

@@ -161,7 +161,7 @@ def _a_long_study() -> list[str]:
             return 0.4
 
         claim_seconds: list[float] = []
-        claim = study._claims.claim
+        claim = study._queue.claim
 
         def timed_claim(budget: Callable[[], int]) -> optuna.Trial | None:
             started = time.perf_counter()
@@ -169,7 +169,7 @@ def _a_long_study() -> list[str]:
             claim_seconds.append(time.perf_counter() - started)
             return claimed
 
-        study._claims.claim = timed_claim  # type: ignore[method-assign]
+        study._queue.claim = timed_claim  # type: ignore[method-assign]
         for _ in study.run(space, timed, lambda: True):
             pass
         environment = {**os.environ, "HPO_STORAGE": url}

@@ -29,7 +29,7 @@ _MOST_CHARACTERS = 100  # of a word that is compared with known ones
 
 
 class HpoError(Exception):
-    """The root: a mistake or a circumstance that the user can mend.
+    """The root: a mistake or a circumstance that the user can fix.
 
     Its arguments are the sentence and the lines that follow it. Words of others in these, such as names of files, may
     hold ends of lines and what commands a terminal: the text has escapes in their place.

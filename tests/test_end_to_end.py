@@ -1,4 +1,4 @@
-"""The real command line, as a person types it: search, watch, be killed, go on, export, predict, evaluate."""
+"""The real command line, as a person types it: search, watch, be killed, continue, export, predict, evaluate."""
 
 from __future__ import annotations
 

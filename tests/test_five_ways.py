@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from hpo.bundle.predictor import Predictor
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.settings import Places
 from hpo.study.study import open_study
 from hpo.tracking.runs import open_tracking
@@ -54,12 +54,12 @@ def of_the_trial(hpo: CommandLine) -> tuple[list[Path], np.ndarray]:
     places = Places(f"sqlite:///{mlruns}/optuna.db", f"sqlite:///{mlruns}/mlflow.db", mlruns, hpo.folder / "cache")
     study = open_study(places.storage, "s", places.locks, 0, create=False)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    workshop = Workshop.reopen(study, tracking, places, silent)
+    context = StudyContext.reopen(study, tracking, places, silent)
     champion = tracking.registry.champion("s")
     assert champion is not None
-    said = workshop.probabilities(champion.run_id)
+    said = context.probabilities(champion.run_id)
     assert said is not None
-    return list(workshop.trainer.judged_on.posters.paths), said
+    return list(context.trainer.judged_on.posters.paths), said
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def _complaints(folder: Path, usage: Usage, minutes: float) -> list[str]:
 
 
 def run_hpo(space: str, options: str, inputs: Inputs, marks: list[float], folder: Path) -> Outcome:
-    """Run hpo from cold caches: one study, stopped for its export at each mark and then gone on with."""
+    """Run hpo from cold caches: one study, stopped for its export at each mark and then continued with."""
     folder = folder / f"hpo-{space}"
     work, environment = _place(folder / "work")
     environment["PYTHONPATH"] = str(ROOT)

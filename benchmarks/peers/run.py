@@ -6,8 +6,8 @@
 
 Every entrant starts cold, has the machine to itself and is scored at so many minutes of wall-clock from the start of
 its process. What must know its limit of time beforehand (AutoGluon) is run once for each mark. Of the others
-one run holds all marks: hpo's search is stopped at each, its best exported, and the same study gone on with, all of it
-within the time. `--no-log` prints the table only.
+one run holds all marks: hpo's search is stopped at each, its best exported, and the same study continued with, all of
+it within the time. `--no-log` prints the table only.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def fetch(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Download the posters of a catalogue, politely. The same command goes on where the last one stopped.
+    """Download the posters of a catalogue, politely. The same command continues where the last one stopped.
 
     Exit code 2 says that some posters are missing; the report says why.
     """
@@ -219,7 +219,7 @@ def _advice(report: FetchReport, search: str) -> list[str]:
     """Return what to type next."""
     typed = ["hpo", *(word for word in sys.argv[1:] if word != _RETRY_FAILED)]
     if report.n_to_try:
-        return [f"To go on: {shlex.join(typed)}"]
+        return [f"To continue: {shlex.join(typed)}"]
     again = [f"To ask for the missing ones once more: {shlex.join([*typed, _RETRY_FAILED])}"]
     return [f"Next: {search}", *(again if report.n_missing else [])]
 

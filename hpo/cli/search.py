@@ -90,7 +90,7 @@ def search(
     ] = "average",
     confirm: Annotated[
         bool,
-        typer.Option("--confirm/--no-confirm", help="Run the top trials again on fresh seeds before one is crowned."),
+        typer.Option("--confirm/--no-confirm", help="Run the top trials again on fresh seeds before one is promoted."),
     ] = True,
     sampler: Annotated[
         Sampler, typer.Option(help="Who proposes trials: tpe, gp, cmaes, qmc or random. May change between searches.")
@@ -141,11 +141,11 @@ def search(
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Search for the best classifier of your posters, or go on with a search that was begun.
+    """Search for the best classifier of your posters, or continue with a search that was begun.
 
     Every trial trains a head, and where the space says so the last stages of its backbone, and optimises a threshold
     per label; MLflow logs each, and the best is registered under the alias `champion`. Ctrl-C stops cleanly; the same
-    command goes on.
+    command continues.
     """
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     n_trials, adds_trials = parse_trials(trials)
@@ -219,7 +219,7 @@ def search(
 
 
 def default_study_name(data: Path | None, space_name: str) -> str:
-    """Return a name that the same command gives again, so that typing it twice goes on."""
+    """Return a name that the same command gives again, so that typing it twice continues."""
     stem = "sample" if data is None else re.sub(r"[^\w-]+", "-", data.stem).strip("-")
     return f"{stem}-{space_name}"
 

@@ -24,7 +24,7 @@ from hpo.errors import HpoError, StudyError
 
 if TYPE_CHECKING:
     from hpo.settings import Places
-    from hpo.study.study import Crowned, Study
+    from hpo.study.study import ChampionRef, Study
 
 
 def status(
@@ -37,7 +37,7 @@ def status(
     tracking_uri: Annotated[
         str | None,
         typer.Option(
-            help="Ask this MLflow which version is the champion. Default: the study knows which one it has crowned.",
+            help="Ask this MLflow which version is the champion. Default: the study knows which one it promoted.",
             metavar="URL",
             show_default=False,
         ),
@@ -48,7 +48,7 @@ def status(
     opened = open_study_of(study, places)
     from hpo.report.status import print_status, status_of, watch_status
 
-    champion = opened.crowned if tracking_uri is None else _champion_at(places, opened.name)
+    champion = opened.champion_ref if tracking_uri is None else _champion_at(places, opened.name)
     if watch:
         watch_status(opened, champion, typer.echo if as_json else None)
     elif as_json:
@@ -57,12 +57,12 @@ def status(
         print_status(status_of(opened, champion()))
 
 
-def _champion_at(places: Places, name: str) -> Callable[[], Crowned | None]:
+def _champion_at(places: Places, name: str) -> Callable[[], ChampionRef | None]:
     from hpo.tracking.runs import open_tracking
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
 
-    def ask() -> Crowned | None:
+    def ask() -> ChampionRef | None:
         champion = tracking.registry.champion(name)
         return None if champion is None else {"version": champion.version, "run_id": champion.run_id}
 
@@ -124,7 +124,7 @@ def export_best(
     opened = open_study_of(study, places)
     from hpo.cli.progress import RichWatch
     from hpo.report.tables import export_lines
-    from hpo.selection.context import Workshop
+    from hpo.selection.context import StudyContext
     from hpo.selection.export import check_replaceable, export_ensemble
     from hpo.selection.export import export_best as export
     from hpo.tracking.runs import open_tracking
@@ -134,9 +134,9 @@ def export_best(
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch(opened.metric) as watch:
         if ensemble:
-            workshop = Workshop.reopen(opened, tracking, places, watch.phase)
+            context = StudyContext.reopen(opened, tracking, places, watch.phase)
             exported = export_ensemble(
-                workshop, folder, watch.phase, max_members, max_cost, min_labels, flip_average, precision
+                context, folder, watch.phase, max_members, max_cost, min_labels, flip_average, precision
             )
         else:
             exported = export(opened, tracking, places, folder, watch.phase, min_labels, precision)
@@ -158,13 +158,13 @@ def ensemble(
     opened = open_study_of(study, places)
     from hpo.cli.progress import RichWatch
     from hpo.report.tables import ensemble_account, print_ensemble
-    from hpo.selection.context import Workshop
+    from hpo.selection.context import StudyContext
     from hpo.selection.ensemble import select_members
     from hpo.tracking.runs import open_tracking
 
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     with RichWatch(opened.metric) as watch:
-        selected = select_members(Workshop.reopen(opened, tracking, places, watch.phase), max_members, max_cost)
+        selected = select_members(StudyContext.reopen(opened, tracking, places, watch.phase), max_members, max_cost)
     if as_json:
         typer.echo(json.dumps(ensemble_account(opened, selected), ensure_ascii=False))
     else:

@@ -87,7 +87,7 @@ class DecodedImages:
             first = min(broken)
             raise DataError(
                 f"Expected posters that can be decoded, got {len(broken)} broken ones among {len(posters)} (the first "
-                f"is {posters.paths[first]}: {broken[first]}): mend or remove them, then type the command again."
+                f"is {posters.paths[first]}: {broken[first]}): fix or remove them, then type the command again."
             )
         return broken
 

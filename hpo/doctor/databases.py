@@ -77,7 +77,7 @@ def _judge(name: str, measure: Callable[[], float]) -> Finding:
     try:
         ahead = measure()
     except Refused as refused:
-        return warning(name, f"cannot be read: {refused.reason}", "mend what is said of that server first")
+        return warning(name, f"cannot be read: {refused.reason}", "fix what is said of that server first")
     words = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
     if abs(ahead) > _HARMFUL_SECONDS:
         return problem(name, f"{words}: living workers would be taken for dead", _CURE)

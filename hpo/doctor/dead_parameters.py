@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from hpo.doctor.toy_problem import SmallWorld, StandIns, Tried
+from hpo.doctor.toy_problem import ProxyNetworks, ProxyTask, Tried
 from hpo.errors import HpoError
 from hpo.model.config import Hyperparameters
 from hpo.runtime.atomic import Array
@@ -104,7 +104,7 @@ class _Evidence:
 
 def examine(
     space: SearchSpace,
-    world: SmallWorld,
+    world: ProxyTask,
     n_configurations: int = 4,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
@@ -125,10 +125,10 @@ def examine(
 class _Examination:
     """The configurations of one space, and the trials run so far: parameters share those that are equal."""
 
-    def __init__(self, space: SearchSpace, world: SmallWorld, n_configurations: int, seed: int) -> None:
+    def __init__(self, space: SearchSpace, world: ProxyTask, n_configurations: int, seed: int) -> None:
         self._space, self._world, self._n_configurations, self._seed = space, world, n_configurations, seed
         self._tried = tried_values(space)
-        self._stand_ins = StandIns(self._tried)
+        self._stand_ins = ProxyNetworks(self._tried)
         coarse = _coarse(space, self._tried)
         drawn = [(params, coarse.rebuild(params)) for params in draw(coarse, _DRAWN, seed)]
         self._drawn = [drawn[at] for at in _diverse([chosen for _, chosen in drawn])]

@@ -13,7 +13,7 @@ State = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: what was found, and what to type or mend where that is not ok."""
+    """One check: what was found, and what to type or fix where that is not ok."""
 
     name: str
     state: State
@@ -35,7 +35,7 @@ class Plan:
 
 
 def ok(name: str, words: str) -> Finding:
-    """Nothing to mend."""
+    """Nothing to fix."""
     return Finding(name, "ok", words)
 
 

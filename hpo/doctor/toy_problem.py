@@ -38,7 +38,7 @@ _NEED_MANY_EPOCHS = ("patience", "max_seconds", "averaging", "ema_decay")
 
 
 @dataclass(frozen=True, eq=False)
-class SmallWorld:
+class ProxyTask:
     """What every small trial shares."""
 
     train: Part
@@ -47,14 +47,14 @@ class SmallWorld:
 
 
 @contextmanager
-def small_world(seed: int = 0) -> Iterator[SmallWorld]:
+def small_world(seed: int = 0) -> Iterator[ProxyTask]:
     """Draw the posters; they and everything cached of them are gone afterwards."""
     with TemporaryDirectory(prefix="hpo-doctor-") as folder:
         part = _draw(Path(folder), seed)
         parts = np.split(np.arange(TRAIN_POSTERS + VAL_POSTERS), [TRAIN_POSTERS])
         train, val = (Part(part.posters.take(rows), part.targets[rows]) for rows in parts)
         weights = dict.fromkeys(NETWORKS, "random")
-        yield SmallWorld(train, val, FeatureSource(Path(folder) / "cache", weights, lambda *_: nullcontext(_ignore)))
+        yield ProxyTask(train, val, FeatureSource(Path(folder) / "cache", weights, lambda *_: nullcontext(_ignore)))
 
 
 def _draw(folder: Path, seed: int) -> Part:
@@ -69,7 +69,7 @@ def _ignore(_n_posters: int) -> None:
     pass
 
 
-class StandIns:
+class ProxyNetworks:
     """Configurations of a search space → configurations of the small world."""
 
     def __init__(self, tried: Tried) -> None:

@@ -34,7 +34,7 @@ def _named(findings: Sequence[Check], state: State) -> list[str]:
 
 
 def print_finding(finding: Check, console: Console) -> None:
-    """Print a mark, what was found, and the cure where there is something to mend."""
+    """Print a mark, what was found, and the cure where there is something to fix."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_column(width=_MARK_WIDTH)
     line.add_column(overflow="fold")
@@ -48,7 +48,7 @@ def print_summary(findings: Sequence[Check], console: Console) -> None:
     """Print what the checks come to."""
     problems, warnings = _named(findings, "problem"), _named(findings, "warning")
     if problems:
-        verdict = f"Mend before you search: {', '.join(problems)}."
+        verdict = f"Fix before you search: {', '.join(problems)}."
     else:
         verdict = f"A search would run. Worth a look: {', '.join(warnings)}." if warnings else "A search would run."
     console.print(verdict, highlight=False, markup=False)

@@ -118,7 +118,7 @@ def _assignments(values: Mapping[str, Scalar]) -> str:
 
 
 def print_difference(difference: Difference, names: tuple[str, str], console: Console) -> None:
-    """Print what differs between two spaces of these names, and whether a study of one can go on with the other."""
+    """Print what differs between two spaces of these names, and whether a study of one can continue with the other."""
     sections = (
         ("Parameters", difference.parameters, _parameter_in_words),
         ("Recipes", difference.recipes, _assignments),

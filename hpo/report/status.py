@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hpo.study.study import Crowned, Study
+from hpo.study.study import ChampionRef, Study
 from hpo.tracking.study_report import reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
 
@@ -26,10 +26,10 @@ _LOOK_SECONDS = 2.0
 _RECENT = 20  # trials, by whose ends the pace is judged
 
 
-def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
+def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
     """Return what ``hpo status --json`` prints: its keys are a contract."""
-    glance = study.glance()
-    trials, counts, best, leader = glance.trials, glance.counts, glance.best, glance.leader
+    snapshot = study.snapshot()
+    trials, counts, best, leader = snapshot.trials, snapshot.counts, snapshot.best, snapshot.leader
     workers = len(study.living_workers(trials))
     pace = trials_an_hour(trials) if workers or not counts.running else None  # of dead workers nothing is to come
     left = max(0, study.budget - counts.finished)
@@ -52,8 +52,8 @@ def status_of(study: Study, champion: Crowned | None) -> dict[str, Any]:
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "reported": reported(study.attributes, leader, study.exported()),
         "champion": champion,
-        "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": glance.fresh},
-        "standing": best and leader and standing_sentence(study.metric, best, leader, glance.fresh),
+        "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": snapshot.fresh},
+        "standing": best and leader and standing_sentence(study.metric, best, leader, snapshot.fresh),
     }
 
 
@@ -110,7 +110,7 @@ def print_status(status: dict[str, Any]) -> None:
         console.print(line, highlight=False)
 
 
-def watch_status(study: Study, champion: Callable[[], Crowned | None], say: Callable[[str], None] | None) -> None:
+def watch_status(study: Study, champion: Callable[[], ChampionRef | None], say: Callable[[str], None] | None) -> None:
     """Look again and again until the budget has finished or Ctrl-C; ``say`` gets one JSON object a look."""
     if say is not None:
         for status in _looks(study, champion):
@@ -121,7 +121,7 @@ def watch_status(study: Study, champion: Callable[[], Crowned | None], say: Call
             live.update(Text("\n".join(status_lines(status))), refresh=True)
 
 
-def _looks(study: Study, champion: Callable[[], Crowned | None]) -> Iterator[dict[str, Any]]:
+def _looks(study: Study, champion: Callable[[], ChampionRef | None]) -> Iterator[dict[str, Any]]:
     """Yield the status every two seconds, for the last time when the budget has finished."""
     with suppress(KeyboardInterrupt):
         while True:
@@ -151,7 +151,7 @@ def print_sync(study: Study, done: SyncReport) -> None:
         console.print(f"MLflow agrees with study {study.name}: nothing to do.", highlight=False)
         return
     console.print(
-        f"Study {study.name}: {runs.created} runs written, {runs.mended} mended, {runs.removed} removed, "
+        f"Study {study.name}: {runs.created} runs written, {runs.reconciled} fixed, {runs.removed} removed, "
         f"{runs.uploaded} files taken from the spool; {len(done.requeued)} lost trials wait again.",
         highlight=False,
     )

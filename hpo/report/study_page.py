@@ -18,7 +18,7 @@ from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import Picture, check_replaceable, thumbnail, whole_or_absent
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, select_members
 from hpo.settings import Places
 from hpo.study.ranking import fresh_values
@@ -93,7 +93,7 @@ def write_report(
         value=leader.value,
         standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
         reported=None if figure is None else reported_sentence(metric, figure),
-        crown=study.crown(),
+        champion=study.champion(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),
         time_spent=study.attributes.get("time_spent"),
@@ -165,18 +165,18 @@ def _ensemble_rows(selected: Selected | None) -> list[Row]:
 def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> Judged:
     """What needs the posters themselves, or MLflow."""
     try:
-        workshop = Workshop.reopen(study, tracking, places, phase)
-        probabilities = workshop.probabilities(study.run_id(leader))
-        selected = select_members(workshop)
+        context = StudyContext.reopen(study, tracking, places, phase)
+        probabilities = context.probabilities(study.run_id(leader))
+        selected = select_members(context)
     except (DataError, StudyError, TrackingError) as error:
         return Judged(why_not=str(error))
     right: tuple[Example, ...] = ()
     wrong: tuple[Example, ...] = ()
     if probabilities is not None:
-        part, names = workshop.trainer.judged_on, workshop.data.catalogue.label_names
-        _, judged = workshop.trainer.objective.judge(probabilities, part.targets)
+        part, names = context.trainer.judged_on, context.data.catalogue.label_names
+        _, judged = context.trainer.objective.judge(probabilities, part.targets)
         right, wrong = _examples(part, probabilities, judged.thresholds.values, names)
-    return Judged(workshop.data, selected, right, wrong, workshop.baselines)
+    return Judged(context.data, selected, right, wrong, context.baselines)
 
 
 def _examples(

@@ -312,13 +312,13 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     study, counts = outcome.study, outcome.study.counts()
     trials = complete_trials(study)
     if trials:
-        glance = study.glance()
-        champion = None if glance.leader is None else glance.leader.number
+        snapshot = study.snapshot()
+        champion = None if snapshot.leader is None else snapshot.leader.number
         console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes), champion))
-        if glance.best is not None and glance.leader is not None:
-            sentence = standing_sentence(study.metric, glance.best, glance.leader, glance.fresh)
+        if snapshot.best is not None and snapshot.leader is not None:
+            sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh)
             console.print(sentence, highlight=False)
-        figure = reported(study.attributes, glance.leader, study.exported())
+        figure = reported(study.attributes, snapshot.leader, study.exported())
         if figure is not None:
             console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)

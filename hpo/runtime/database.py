@@ -1,7 +1,7 @@
 """Open a database for inspection, and explain a refusal in one sentence.
 
 Neither Optuna nor MLflow is let in before that, because either creates its tables in whatever it is pointed at, and
-MLflow goes on trying for minutes. What a database refuses becomes one sentence with a cure; a URL is never shown with
+MLflow continues trying for minutes. What a database refuses becomes one sentence with a cure; a URL is never shown with
 its password.
 """
 

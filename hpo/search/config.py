@@ -46,7 +46,7 @@ class SearchOptions:
     workers: int = 1  # processes on this machine
     n_folds: int | None = 1  # 1: trials are judged on val; more: on train and val, out of fold; None: what suits
     fold_model: FoldModel = "average"
-    confirm: bool = True  # run the top trials again on fresh seeds before one of them is crowned
+    confirm: bool = True  # run the top trials again on fresh seeds before one of them is promoted
     sampler: str = "tpe"
     pruner: str | None = None  # the one that suits: median, with folds a signed-rank test
     warm_start: str | None = None  # a study in the same storage whose best trials are tried first

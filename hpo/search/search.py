@@ -25,9 +25,9 @@ from hpo.runtime.masking import masked
 from hpo.runtime.progress import Progress
 from hpo.search.config import SearchOptions, default_folds, identity, memory
 from hpo.search.worker import Runner, TrialWatch
-from hpo.search.worker_pool import Crew
-from hpo.selection.champion import Coronation
-from hpo.selection.context import Workshop
+from hpo.search.worker_pool import WorkerPool
+from hpo.selection.champion import ChampionSelector
+from hpo.selection.context import StudyContext
 from hpo.selection.garbage_collection import free_after_search
 from hpo.selection.study_run import ParentRun
 from hpo.space.space import SearchSpace
@@ -35,7 +35,7 @@ from hpo.study import migration as versions
 from hpo.study.running_trial import OutOfTime
 from hpo.study.study import Study, open_study
 from hpo.study.trial_queue import Counts
-from hpo.tracking.mirror import Logbook
+from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.runs import open_tracking
 from hpo.trial.provenance import code_version
 from hpo.trial.trainer import Trainer
@@ -64,7 +64,7 @@ class Outcome:
 
 
 def search(options: SearchOptions, watch: Watch) -> Outcome:
-    """Run the search that ``options`` describe, or go on with it. Raises HpoError."""
+    """Run the search that ``options`` describe, or continue with it. Raises HpoError."""
     options = replace(options, space=available_space(options, watch))
     if options.profile is not None:
         timeline.begin(options.profile)
@@ -83,7 +83,7 @@ def work_on(options: SearchOptions, watch: Watch, parent_pid: int) -> None:
     ):
         searching = _Searching(options, watch, interruptible)
         searching.join()
-        for _ in searching.work(searching.logbook()):
+        for _ in searching.work(searching.mirror()):
             pass
 
 
@@ -137,9 +137,9 @@ class _Searching:
         self.study = _open_study(options)
         self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
         self.trainer = Trainer.of(self.memory, self.data, options.places.cache_dir, phase)
-        self.workshop = Workshop(self.study, self.tracking, self.data, self.trainer)
-        self.parent_run = ParentRun(self.workshop)
-        self.coronation = Coronation(self.workshop)
+        self.context = StudyContext(self.study, self.tracking, self.data, self.trainer)
+        self.parent_run = ParentRun(self.context)
+        self.champion_selector = ChampionSelector(self.context)
 
     def _folds(self) -> int:
         """What was asked for, or what the study was begun with, or what suits the posters and the space."""
@@ -187,53 +187,53 @@ class _Searching:
             )
         self.parent_run_id = found
 
-    def logbook(self) -> Logbook:
+    def mirror(self) -> MlflowMirror:
         """Return what writes this study's runs."""
         spool = self.options.places.spool(self.study.name)
         watched = self.options.system_metrics
-        return Logbook(self.study, self.tracking, self.parent_run_id, spool, self.watch.notice, watched)
+        return MlflowMirror(self.study, self.tracking, self.parent_run_id, spool, self.watch.notice, watched)
 
     def run(self) -> Outcome:
-        """Run trials until the budget has finished, here or in workers of this machine; then crown and draw."""
-        logbook, interrupted = self.logbook(), False
+        """Run trials until the budget has finished, here or in workers of this machine; then champion and draw."""
+        mirror, interrupted = self.mirror(), False
         finished_before = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
         try:
-            self._mend(logbook)
-            self._run_trials(logbook)
+            self._reconcile(mirror)
+            self._run_trials(mirror)
         except KeyboardInterrupt:
             interrupted = True
         except OutOfTime as out_of_time:
             self.watch.notice(str(out_of_time))
-        self.study.check_latest()  # who ends in an older version would crown without knowing the later trials
-        with self.study.locked("ending"):  # of several machines one crowns, and the others find it done
-            interrupted = self._crown(interrupted)
-            self._mend(logbook)
-            logbook.attempt(lambda: self._free(finished_before))
-            logbook.attempt(lambda: self.parent_run.draw(self.parent_run_id))
-            logbook.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
+        self.study.check_latest()  # who ends in an older version would champion without knowing the later trials
+        with self.study.locked("ending"):  # of several machines one promotes, and the others find it done
+            interrupted = self._promote(interrupted)
+            self._reconcile(mirror)
+            mirror.attempt(lambda: self._free(finished_before))
+            mirror.attempt(lambda: self.parent_run.draw(self.parent_run_id))
+            mirror.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
             self._note_time()
-            logbook.attempt(logbook.report)
+            mirror.attempt(mirror.report)
         return Outcome(self.study, self.data, self.parent_run_id, interrupted, self.idle, self.options.timeout_seconds)
 
-    def _run_trials(self, logbook: Logbook) -> None:
+    def _run_trials(self, mirror: MlflowMirror) -> None:
         if self.idle:
             return
         if self.options.workers > 1:
             with timeline.stage(timeline.LOOKING_ON):
                 self._supervise()
             return
-        for trial in self.work(logbook):
+        for trial in self.work(mirror):
             self.watch.trial_ended(trial, self.study.counts(), self.study.best())
 
     def _supervise(self) -> None:
         """Let workers run the trials, and show how they get on."""
         shown = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
-        with Crew(self.options, self.deadline, work_on) as crew:
-            while self.study.counts().finished < self.study.budget and crew.goes_on():
+        with WorkerPool(self.options, self.deadline, work_on) as pool:
+            while self.study.counts().finished < self.study.budget and pool.supervise():
                 self.interruptible.check()
                 time.sleep(_LOOK_SECONDS)
                 self._show_ended(shown)
-                self.watch.workers(crew.alive, self.study.counts())
+                self.watch.workers(pool.alive, self.study.counts())
             self._show_ended(shown)
 
     def _show_ended(self, shown: set[int]) -> None:
@@ -242,28 +242,30 @@ class _Searching:
                 shown.add(trial.number)
                 self.watch.trial_ended(trial, self.study.counts(), self.study.best())
 
-    def work(self, logbook: Logbook) -> Iterator[FrozenTrial]:
+    def work(self, mirror: MlflowMirror) -> Iterator[FrozenTrial]:
         """Run trials in this process and yield each as it ends."""
         runner = Runner(
-            self.workshop,
-            self.coronation,
-            logbook,
+            self.context,
+            self.champion_selector,
+            mirror,
             self.watch,
             self.interruptible,
             self.deadline,
         )
         for trial in self.study.run(self.options.space, runner.objective, runner.in_time, self.watch.notice):
             self.trainer.forget()
-            logbook.end(trial)
+            mirror.end(trial)
             yield trial
 
-    def _crown(self, interrupted: bool) -> bool:
+    def _promote(self, interrupted: bool) -> bool:
         """Run the top trials again on fresh seeds, where there is time; return whether somebody stopped that."""
         if interrupted or not self.options.confirm or self.study.counts().finished < self.study.budget:
             return interrupted
         try:
-            with timeline.stage("crowning"):
-                self.coronation.confirm(self.watch.notice, self.deadline - time.monotonic(), self.interruptible.check)
+            with timeline.stage("promoting"):
+                self.champion_selector.confirm(
+                    self.watch.notice, self.deadline - time.monotonic(), self.interruptible.check
+                )
         except KeyboardInterrupt:
             return True
         return False
@@ -279,13 +281,13 @@ class _Searching:
         """Let go of the weights that nothing will ask for. Raises TrackingError."""
         spool = self.options.places.spool(self.study.name)
         with suppress(StudyError):  # no trial has left probabilities: nothing was kept that could be freed
-            free_after_search(self.workshop, spool, finished_before)
+            free_after_search(self.context, spool, finished_before)
 
-    def _mend(self, logbook: Logbook) -> None:
+    def _reconcile(self, mirror: MlflowMirror) -> None:
         """Put together what kills tore apart: lost trials, runs that are missing or wrong, the champion."""
         self.study.requeue_lost()
-        logbook.sync()
-        logbook.crown(self.coronation.settle)
+        mirror.sync()
+        mirror.promote(self.champion_selector.settle)
 
 
 def _open_study(options: SearchOptions) -> Study:

@@ -20,10 +20,10 @@ from hpo.model.config import Hyperparameters
 from hpo.model.training.device import best_device
 from hpo.runtime import profiling as timeline
 from hpo.runtime.interrupt import Interruptible
-from hpo.selection.champion import Coronation
-from hpo.selection.context import Workshop
+from hpo.selection.champion import ChampionSelector
+from hpo.selection.context import StudyContext
 from hpo.study.running_trial import OutOfTime, RunningTrial
-from hpo.tracking.mirror import Logbook
+from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.predictions import BUNDLE, POOL, is_worth_keeping, save_probabilities
 from hpo.tracking.trial_record import CurveKeeper, rounded
 from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
@@ -45,15 +45,15 @@ class Runner:
 
     def __init__(
         self,
-        workshop: Workshop,
-        coronation: Coronation,
-        logbook: Logbook,
+        context: StudyContext,
+        champion_selector: ChampionSelector,
+        mirror: MlflowMirror,
         watch: TrialWatch,
         interruptible: Interruptible,
         deadline: float,  # by time.monotonic()
     ) -> None:
-        self._workshop, self._study, self._trainer = workshop, workshop.study, workshop.trainer
-        self._coronation, self._logbook = coronation, logbook
+        self._context, self._study, self._trainer = context, context.study, context.trainer
+        self._champion_selector, self._mirror = champion_selector, mirror
         self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
         self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
         self._seed: int = self._study.attributes["seed"]
@@ -69,8 +69,8 @@ class Runner:
         trial.note(chosen=chosen.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
         forecast_seconds = self._forecast(trial, chosen)
         self._watch.trial_started(trial.number, chosen)
-        self._logbook.begin(trial, chosen.model_dump())
-        with self._logbook.watching(trial):
+        self._mirror.begin(trial, chosen.model_dump())
+        with self._mirror.watching(trial):
             result = self._train(trial, chosen)
         self._record(trial, result, forecast_seconds)
         return result.value
@@ -131,7 +131,7 @@ class Runner:
             trial.note(curve=kept.curve)
 
     def _record(self, trial: RunningTrial, result: TrialResult, forecast_seconds: float) -> None:
-        metrics = trial_metrics(result, self._workshop.data.catalogue.label_names, forecast_seconds)
+        metrics = trial_metrics(result, self._context.data.catalogue.label_names, forecast_seconds)
         trial.note(
             phase=result.phase,
             best_epoch=result.best_epoch,
@@ -144,16 +144,16 @@ class Runner:
             self._keep(trial.number, result)
         best, run_id = self._study.best(), trial.attributes.get("run_id")
         if run_id is not None and (best is None or result.value > (best.value or 0.0)):
-            self._logbook.crown(lambda: self._coronation.lead(trial.number, run_id, result))
+            self._mirror.promote(lambda: self._champion_selector.lead(trial.number, run_id, result))
 
     def _keep(self, number: int, result: TrialResult) -> None:
         """Leave what ensembles and comparisons need of this trial."""
-        folder = self._logbook.spooled(number)
+        folder = self._mirror.spooled(number)
         (folder / POOL).mkdir(exist_ok=True)
         save_probabilities(folder / POOL, result)
         if is_worth_keeping(result):
-            described = self._workshop.describe(result)
-            save_trial(folder / BUNDLE, described, result, model_card(described), self._workshop.data)
+            described = self._context.describe(result)
+            save_trial(folder / BUNDLE, described, result, model_card(described), self._context.data)
 
 
 def _seconds_by_phase(seconds: dict[str, float]) -> dict[str, float]:

@@ -84,7 +84,7 @@ def _free_gibibytes() -> float:
     return int(available.split()[1]) / 2**20
 
 
-class Crew:
+class WorkerPool:
     """The workers of one search; entered, they work, and left, they stop."""
 
     def __init__(self, options: SearchOptions, deadline: float, work: Work) -> None:
@@ -94,7 +94,7 @@ class Crew:
         self._started: dict[int, float] = {}  # by place in the list
         self._deaths = 0  # in a row, of workers that did not live long
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         self._processes = [self._start(at) for at in range(self._options.workers)]
         return self
 
@@ -116,7 +116,7 @@ class Crew:
         """How many workers live."""
         return sum(process.is_alive() for process in self._processes)
 
-    def goes_on(self) -> bool:
+    def supervise(self) -> bool:
         """Start anew the workers that were killed; return whether any works. Raises StudyError where none can.
 
         One that ended by itself has said why, or has found nothing left to do, and is not started again.
@@ -126,7 +126,7 @@ class Crew:
                 self._count_death(at, -process.exitcode)
                 self._processes[at] = self._start(at)
         if not self.alive and any(process.exitcode for process in self._processes):
-            raise StudyError("Every worker of this search has failed, as said above: mend that and type it again.")
+            raise StudyError("Every worker of this search has failed, as said above: fix that and type it again.")
         return self.alive > 0
 
     def _count_death(self, at: int, number: int) -> None:

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from hpo.bundle.model_card import model_card
 from hpo.evaluation.bootstrap import Decided, paired_differences
 from hpo.runtime.atomic import Array
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.study.study import Study
 from hpo.tracking.registry import Version
 from hpo.tracking.runs import Tracking
@@ -33,9 +33,9 @@ _DATA_TAG = "hpo.data"  # of a version: the digest of the labels that it was tra
 
 
 def take_lead(
-    study: Study, tracking: Tracking, value: float, data: str, crown: Callable[[Version | None], object]
+    study: Study, tracking: Tracking, value: float, data: str, promote: Callable[[Version | None], object]
 ) -> bool:
-    """Call ``crown`` with the champion there is, if ``value`` is better or it comes from other ``data``; say whether.
+    """Call ``promote`` with the champion there is, if ``value`` is better or it comes from other ``data``; say whether.
 
     All workers of a study respect one lock, so that of two that lead in one moment the better one ends as champion.
     """
@@ -43,17 +43,17 @@ def take_lead(
         champion = tracking.registry.champion(study.name)
         if champion is not None and champion.tags.get(_DATA_TAG) == data and champion.value >= value:
             return False
-        crown(champion)
+        promote(champion)
         return True
 
 
-class Coronation:
+class ChampionSelector:
     """Decides which trial of a study has the alias ``champion``. Methods raise TrackingError."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
-        self._study, self._tracking, self._trainer = workshop.study, workshop.tracking, workshop.trainer
-        self._labels = workshop.data.fingerprints["labels"]
+    def __init__(self, context: StudyContext) -> None:
+        self._context = context
+        self._study, self._tracking, self._trainer = context.study, context.tracking, context.trainer
+        self._labels = context.data.fingerprints["labels"]
 
     def lead(self, number: int, run_id: str, result: TrialResult) -> None:
         """Make a trial that is better than all before it the champion, until the end of the search."""
@@ -62,7 +62,7 @@ class Coronation:
             self._tracking,
             result.value,
             self._labels,
-            lambda champion: self._crown(
+            lambda champion: self._promote(
                 number, run_id, result, f"{self._lead_over(champion, number, result)}; to be confirmed"
             ),
         )
@@ -84,9 +84,9 @@ class Coronation:
             or not self._same_data(champion)
             or not self._tracking.registry.is_whole(champion)
         ):
-            self._crown(leader.number, run_id, self._workshop.train_again(leader), reason)
+            self._promote(leader.number, run_id, self._context.train_again(leader), reason)
             return
-        self._study.note_crowned({"version": champion.version, "run_id": champion.run_id, "reason": reason})
+        self._study.set_champion({"version": champion.version, "run_id": champion.run_id, "reason": reason})
         if self._is_decided_by_fresh_seeds(leader):
             self._tracking.registry.explain(self._study.name, champion.version, reason)
 
@@ -116,12 +116,12 @@ class Coronation:
         if leader is not None and self._is_decided_by_fresh_seeds(leader):
             notice(f"Champion: {self._lead_on_fresh_seeds()}.")
 
-    def _crown(self, number: int, run_id: str, result: TrialResult, reason: str) -> None:
-        described = self._workshop.describe(result)
+    def _promote(self, number: int, run_id: str, result: TrialResult, reason: str) -> None:
+        described = self._context.describe(result)
         card = model_card(described)
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
-            save_trial(bundle, described, result, card, self._workshop.data)
+            save_trial(bundle, described, result, card, self._context.data)
             version = self._tracking.registry.register(
                 self._study.name,
                 run_id,
@@ -137,7 +137,7 @@ class Coronation:
                 reason=reason,
             )
         low, high = described.metrics["claim"]["ci95"][self._study.metric]
-        self._study.note_crowned({"version": version, "run_id": run_id, "reason": reason, "ci95": [low, high]})
+        self._study.set_champion({"version": version, "run_id": run_id, "reason": reason, "ci95": [low, high]})
 
     def _same_data(self, champion: Version) -> bool:
         return champion.tags.get(_DATA_TAG) == self._labels
@@ -156,7 +156,7 @@ class Coronation:
         others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
         if not others:
             return f"trial {leader.number} is the first complete trial"
-        mine = self._workshop.probabilities(self._study.run_id(leader))
+        mine = self._context.probabilities(self._study.run_id(leader))
         compared = "" if mine is None else self._compared(mine, self._study.run_id(others[0]))
         return (
             f"trial {leader.number} has the best {self._study.metric}, {leader.value:.3f}; against trial "
@@ -182,7 +182,7 @@ class Coronation:
     def _compared(self, probabilities: Array, run_id: str | None) -> str:
         """Say how far ahead of another trial one is on the same posters, where that one kept its probabilities."""
         part, metric = self._trainer.judged_on, self._study.metric
-        other = self._workshop.probabilities(run_id)
+        other = self._context.probabilities(run_id)
         if other is None:
             return ""
         mine, theirs = self._decided(probabilities), self._decided(other)

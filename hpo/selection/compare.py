@@ -29,7 +29,7 @@ from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
 from hpo.settings import Places
 from hpo.study.study import Study
@@ -213,9 +213,9 @@ class Contest:
     def on_the_study(self, names: tuple[str, str]) -> Comparison:
         """Compare two trials, or versions, of the study on the posters that it judged them on. Raises StudyError."""
         study = self._study_of(names)
-        workshop = Workshop.reopen(study, self.tracking, self.places, self.phase)
-        part, objective = workshop.trainer.judged_on, workshop.trainer.objective
-        tables = [self._kept(workshop, name) for name in names]
+        context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
+        part, objective = context.trainer.judged_on, context.trainer.objective
+        tables = [self._kept(context, name) for name in names]
         first, second = (
             Decided(table, cross_fit(objective.strategy, table, part.targets, objective.metric)) for table in tables
         )
@@ -223,7 +223,7 @@ class Contest:
             names,
             f"the posters that study {study.name!r} judged on, thresholds cross-fitted",
             tuple(f"{path}" for path in part.posters.paths),
-            workshop.data.catalogue.label_names,
+            context.data.catalogue.label_names,
             part.targets,
             part.groups,
             (first, second),
@@ -240,14 +240,14 @@ class Contest:
             raise StudyError("Expected a study whose trials are compared, got none: begin one with hpo search.")
         return self.study
 
-    def _kept(self, workshop: Workshop, name: str) -> Array:
-        study, number = workshop.study, self._trial_number(name)
+    def _kept(self, context: StudyContext, name: str) -> Array:
+        study, number = context.study, self._trial_number(name)
         if number is None:
             model, _, _ = _parsed(name)
             if model != study.name:
                 raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
             number = self.tracking.registry.version(*_parsed(name)).trial_number
-        probabilities = workshop.probabilities(study.run_id(self._trial(study, number)))
+        probabilities = context.probabilities(study.run_id(self._trial(study, number)))
         if probabilities is None:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
         return probabilities
@@ -278,9 +278,9 @@ class Contest:
             return _loaded(kept) if kept is not None else self._trained_again(study, trial)
 
     def _trained_again(self, study: Study, trial: FrozenTrial) -> tuple[Predictor, Digests]:
-        workshop = Workshop.reopen(study, self.tracking, self.places, self.phase)
-        result = workshop.train_again(trial)
-        return Predictor(workshop.describe(result), result.network), digests_of(workshop.data)
+        context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
+        result = context.train_again(trial)
+        return Predictor(context.describe(result), result.network), digests_of(context.data)
 
     def _is_bundle(self, name: str) -> bool:
         return not name.startswith("models:/") and self._trial_number(name) is None

@@ -28,7 +28,7 @@ from hpo.trial.trial import TrialResult
 
 
 @dataclass(frozen=True)
-class Workshop:
+class StudyContext:
     """One study, the posters that it is about, who trains its trials, and the MLflow that shows them."""
 
     study: Study
@@ -37,7 +37,7 @@ class Workshop:
     trainer: Trainer
 
     @classmethod
-    def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> Workshop:
+    def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> StudyContext:
         """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
         options = _found(DataOptions.model_validate(study.attributes["data"]), places.state_dir.parent)
         data = prepare_data(options, places.cache_dir, phase)

@@ -27,7 +27,7 @@ from hpo.model.classifier import Classifier, Ensemble, Network
 from hpo.model.config import Hyperparameters
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.tracking.predictions import Pool, download_network, load_pool
 from hpo.trial.cost_model import WorkCounter
 from hpo.trial.description import describe_network, measure
@@ -70,13 +70,13 @@ class Assembled:
 
 
 def select_members(
-    workshop: Workshop, max_members: int = DEFAULT_MAX_MEMBERS, max_cost: float | None = None
+    context: StudyContext, max_members: int = DEFAULT_MAX_MEMBERS, max_cost: float | None = None
 ) -> Selected:
     """Choose trials by the posters that they were judged on; ``max_cost`` is in forward passes of the best trial.
 
     Raises StudyError where no trial kept its probabilities, DataError where none is cheap enough.
     """
-    pool, limits, ensemble = _choice(workshop, max_members, max_cost)
+    pool, limits, ensemble = _choice(context, max_members, max_cost)
     order = [member.candidate for member in ensemble.members]
     return Selected(
         trials=tuple(pool.trials[at] for at in order),
@@ -84,24 +84,24 @@ def select_members(
         steps=ensemble.steps,
         costs_gflop=tuple(limits.cost(order[: n + 1]) for n in range(len(order))),
         n_pool=len(pool.trials),
-        claim=_claim(pool.probabilities, workshop, limits),
-        best_single=_claim(pool.probabilities[:1], workshop, Limits(max_members=1)),
+        claim=_claim(pool.probabilities, context, limits),
+        best_single=_claim(pool.probabilities[:1], context, Limits(max_members=1)),
     )
 
 
-def member_trials(workshop: Workshop) -> tuple[FrozenTrial, ...]:
+def member_trials(context: StudyContext) -> tuple[FrozenTrial, ...]:
     """Return the trials that ``select_members`` chooses when left alone, without what their average may claim.
 
     Raises StudyError where no trial kept its probabilities, BackboneError where a backbone cannot be had any more.
     """
-    pool, _, ensemble = _choice(workshop, DEFAULT_MAX_MEMBERS, None)
+    pool, _, ensemble = _choice(context, DEFAULT_MAX_MEMBERS, None)
     return tuple(pool.trials[member.candidate] for member in ensemble.members)
 
 
-def _choice(workshop: Workshop, max_members: int, max_cost: float | None) -> tuple[Pool, Limits, Choice]:
-    trainer = workshop.trainer
+def _choice(context: StudyContext, max_members: int, max_cost: float | None) -> tuple[Pool, Limits, Choice]:
+    trainer = context.trainer
     part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
-    pool = load_pool(workshop.study, workshop.tracking, part)
+    pool = load_pool(context.study, context.tracking, part)
     counter = WorkCounter(trainer.source, trainer.train, trainer.val)
     costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
     most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
@@ -109,10 +109,10 @@ def _choice(workshop: Workshop, max_members: int, max_cost: float | None) -> tup
     return pool, limits, select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
 
 
-def _claim(candidates: Array, workshop: Workshop, limits: Limits) -> dict[str, Any]:
-    part, objective = workshop.trainer.judged_on, workshop.trainer.objective
+def _claim(candidates: Array, context: StudyContext, limits: Limits) -> dict[str, Any]:
+    part, objective = context.trainer.judged_on, context.trainer.objective
     found = claimed(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
-    names = workshop.data.catalogue.label_names
+    names = context.data.catalogue.label_names
     return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
 
 
@@ -135,18 +135,18 @@ def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> 
     }
 
 
-def assemble(selected: Selected, workshop: Workshop, phase: Phase, flip_average: bool = False) -> Assembled:
+def assemble(selected: Selected, context: StudyContext, phase: Phase, flip_average: bool = False) -> Assembled:
     """Put the chosen trials together; those whose network was not kept are trained again, and come out the same.
 
     With ``flip_average`` every member looks at posters mirrored as well, and thresholds are fitted on what that gives
     (in folds, where no poster is unseen by all of a trial's networks, on the probabilities without).
     """
-    trainer = workshop.trainer
+    trainer = context.trainer
     members: list[tuple[Classifier, float]] = []
     mean = np.zeros(trainer.judged_on.targets.shape)
     with phase("putting the ensemble together", len(selected.trials)) as progress:
         for trial, weight in zip(selected.trials, selected.weights, strict=True):
-            network, probabilities = _trained(trial, workshop)
+            network, probabilities = _trained(trial, context)
             alone = network.members() if isinstance(network, Ensemble) else [(network, 1.0)]
             members += [(classifier, weight * share) for classifier, share in alone]
             mean += weight * probabilities
@@ -154,7 +154,7 @@ def assemble(selected: Selected, workshop: Workshop, phase: Phase, flip_average:
     together = Ensemble.of(members, flip_average)
     fitted = _thresholds(mean, trainer)
     if flip_average and trainer.n_folds == 1:
-        described = describe_network(workshop.study.attributes, workshop.data, together, fitted, {})
+        described = describe_network(context.study.attributes, context.data, together, fitted, {})
         paths = trainer.judged_on.posters.paths
         with phase("looking at both sides", len(paths)) as progress:
             fitted = _thresholds(Predictor(described, together).predict(paths, progress).probabilities, trainer)
@@ -166,14 +166,14 @@ def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
     return fit(objective.strategy, np.clip(probabilities, 0.0, 1.0), targets, objective.metric)
 
 
-def _trained(trial: FrozenTrial, workshop: Workshop) -> tuple[Network, Array]:
+def _trained(trial: FrozenTrial, context: StudyContext) -> tuple[Network, Array]:
     """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
-    run_id = workshop.study.run_id(trial)
-    probabilities = workshop.probabilities(run_id)
+    run_id = context.study.run_id(trial)
+    probabilities = context.probabilities(run_id)
     with tempfile.TemporaryDirectory() as folder:
-        kept = None if run_id is None else download_network(workshop.tracking, run_id, Path(folder))
+        kept = None if run_id is None else download_network(context.tracking, run_id, Path(folder))
         if kept is not None and probabilities is not None:
             with suppress(BundleError):  # damaged: as good as not kept
                 return load_classifier(kept, load_description(kept)), probabilities
-    result = workshop.train_again(trial)
+    result = context.train_again(trial)
     return result.network, result.val_probabilities

@@ -23,7 +23,7 @@ from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
 from hpo.trial.cross_validation import out_of_fold_probabilities
 from hpo.trial.description import Baselines, claim, measure
@@ -149,23 +149,23 @@ def with_scores(folder: Path, data: PreparedData, claimed: Scores, phase: Phase)
     return described.model_copy(update={"metrics": metrics})
 
 
-def claims(described: Description, trial: FrozenTrial, workshop: Workshop, phase: Phase) -> Scores:
+def claims(described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase) -> Scores:
     """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
-    trainer = workshop.trainer
+    trainer = context.trainer
     if trainer.n_folds > 1:
-        probabilities = workshop.probabilities(workshop.study.run_id(trial))
+        probabilities = context.probabilities(context.study.run_id(trial))
         return {} if probabilities is None else {"cross_fitted": _cross_fitted(described, probabilities, trainer)}
     if described.metrics.get("phase", "frozen") == "finetune":
         return {}
-    return {"cross_validation": _cross_validated(described, trial, workshop, phase)}
+    return {"cross_validation": _cross_validated(described, trial, context, phase)}
 
 
 def _cross_validated(
-    described: Description, trial: FrozenTrial, workshop: Workshop, phase: Phase
+    described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase
 ) -> tuple[dict[str, Any], Baselines]:
     """Score the trial's recipe on training posters, each by a network that was trained without it."""
-    trainer, part = workshop.trainer, workshop.trainer.train
-    epochs, seed = int(trial.user_attrs["best_epoch"]), workshop.study.attributes["seed"]
+    trainer, part = context.trainer, context.trainer.train
+    epochs, seed = int(trial.user_attrs["best_epoch"]), context.study.attributes["seed"]
     with phase("cross-validating the champion", len(part)) as progress:
         probabilities = out_of_fold_probabilities(
             described.params, epochs, part, trainer.val, trainer.source, seed, progress

@@ -24,7 +24,7 @@ from hpo.bundle.model_card import PARTS, model_card
 from hpo.data.dataset import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
 from hpo.runtime.progress import Phase
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.selection.evaluate import Scores, claims, with_scores
 from hpo.settings import Places
@@ -79,12 +79,12 @@ def export_best(
             raise refusal or StudyError(f"Study {study.name!r} has no complete trial to train again.")
         else:
             try:
-                workshop = Workshop.reopen(study, tracking, places, phase)
+                context = StudyContext.reopen(study, tracking, places, phase)
             except (DataError, StudyError) as error:
                 raise refusal or error from error
             why = "" if champion is None else f", since the files of version {champion.version} are missing or damaged"
             title, untested, number = f"trial {leader.number}, trained again{why}", None, leader.number
-            _train_leader(staged, leader, workshop, phase, min_labels, onnx)
+            _train_leader(staged, leader, context, phase, min_labels, onnx)
     described = load_description(out)
     if untested is None and number is not None and not min_labels:  # which decides otherwise than the trial did
         study.note_exported(_claimed(number, described))
@@ -124,12 +124,12 @@ def _judge_champion(
     _describe(staged, described)
     untested, data = None, None
     try:
-        workshop = Workshop.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, places, phase)
     except (DataError, StudyError) as error:
         untested = str(error)
     else:
-        data, trial = workshop.data, study.trial(champion.trial_number)
-        claimed = {} if trial is None else claims(described, trial, workshop, phase)  # None: of a study of before
+        data, trial = context.data, study.trial(champion.trial_number)
+        claimed = {} if trial is None else claims(described, trial, context, phase)  # None: of a study of before
         _judge(staged, data, claimed, phase)
     _add_graph(staged, data, onnx, phase)
     return untested
@@ -143,19 +143,19 @@ def _registered(study: Study, tracking: Tracking) -> Version | None:
 
 
 def _train_leader(
-    staged: Path, leader: FrozenTrial, workshop: Workshop, phase: Phase, min_labels: int, onnx: Precision | None
+    staged: Path, leader: FrozenTrial, context: StudyContext, phase: Phase, min_labels: int, onnx: Precision | None
 ) -> None:
     """Train the study's leader again and write it to ``staged``."""
-    result = workshop.train_again(leader)
-    described = workshop.describe(result)
+    result = context.train_again(leader)
+    described = context.describe(result)
     described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
-    save_bundle(staged, described, result.network, card="", digests=digests_of(workshop.data))
-    _judge(staged, workshop.data, claims(described, leader, workshop, phase), phase)
-    _add_graph(staged, workshop.data, onnx, phase)
+    save_bundle(staged, described, result.network, card="", digests=digests_of(context.data))
+    _judge(staged, context.data, claims(described, leader, context, phase), phase)
+    _add_graph(staged, context.data, onnx, phase)
 
 
 def export_ensemble(
-    workshop: Workshop,
+    context: StudyContext,
     out: Path,
     phase: Phase,
     max_members: int = DEFAULT_MAX_MEMBERS,
@@ -169,20 +169,20 @@ def export_ensemble(
     Raises StudyError when no trial kept its probabilities.
     """
     with _staged(out) as staged:
-        selected = select_members(workshop, max_members, max_cost)
-        assembled = assemble(selected, workshop, phase, flip_average)
+        selected = select_members(context, max_members, max_cost)
+        assembled = assemble(selected, context, phase, flip_average)
         described = describe_network(
-            workshop.study.attributes,
-            workshop.data,
+            context.study.attributes,
+            context.data,
             assembled.network,
             assembled.thresholds,
             {"phase": "ensemble", "trials": [trial.number for trial in selected.trials], "baselines": {}},
         )
         described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
-        save_bundle(staged, described, assembled.network, card="", digests=digests_of(workshop.data))
-        _judge(staged, workshop.data, {"cross_fitted": (selected.claim, workshop.baselines)}, phase)
-        _add_graph(staged, workshop.data, onnx, phase)
-    title, verdict = f"an ensemble of {len(selected.trials)} trials", selected.verdict(workshop.study.metric)
+        save_bundle(staged, described, assembled.network, card="", digests=digests_of(context.data))
+        _judge(staged, context.data, {"cross_fitted": (selected.claim, context.baselines)}, phase)
+        _add_graph(staged, context.data, onnx, phase)
+    title, verdict = f"an ensemble of {len(selected.trials)} trials", selected.verdict(context.study.metric)
     return Exported(out, title, load_description(out), verdict=verdict)
 
 

@@ -1,6 +1,6 @@
 """Garbage collection of a study's files: inventory, plan, delete.
 
-Versions are deleted under the lock under which a champion is crowned, and before their files, so that none ever points
+Versions are deleted under the lock under which a champion is promoted, and before their files, so that none ever points
 at nothing. What may go, and why, is in ``retention.py``.
 """
 
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import HpoError, StudyError, TrackingError
 from hpo.runtime.progress import Phase
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import member_trials
 from hpo.settings import Places
 from hpo.study.study import Study
@@ -49,7 +49,7 @@ from hpo.tracking.runs import STUDY_TAG, Tracking
 
 GRACE_SECONDS = 3600.0
 
-_PROVISIONAL = "to be confirmed"  # how a reason of `coronation.py` ends while nothing was confirmed
+_PROVISIONAL = "to be confirmed"  # how a reason of `promotion.py` ends while nothing was confirmed
 MODEL = "model"  # a version's folder among its run's artifacts
 
 Kind = Literal["version", "version files", "bundle", "deleted run", "logged model", "spool"]
@@ -309,7 +309,7 @@ def free(
     return replace(planned, items=freed)
 
 
-def free_after_search(workshop: Workshop, spool: Path, finished_before: Collection[int], keep: int = KEEP) -> Plan:
+def free_after_search(context: StudyContext, spool: Path, finished_before: Collection[int], keep: int = KEEP) -> Plan:
     """Let go of what a search leaves that nobody needs, at its very end: after the champion was settled.
 
     ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
@@ -319,14 +319,14 @@ def free_after_search(workshop: Workshop, spool: Path, finished_before: Collecti
 
     Raises nothing but TrackingError and StudyError.
     """
-    study = workshop.study
+    study = context.study
     with _asking_the_study(study):
         mine = frozenset(trial.number for trial in study.trials()) - frozenset(finished_before)
     return free(
         study,
-        workshop.tracking,
+        context.tracking,
         spool,
-        lambda: _members(workshop),
+        lambda: _members(context),
         keep=keep,
         at_once=mine,
         with_logged_models=False,
@@ -346,7 +346,7 @@ def collect_garbage(
     """Do what ``hpo gc`` does; ``now`` spares nothing for whoever may be reading it. Raises as ``free`` does."""
 
     def members() -> Collection[int]:
-        return _members(Workshop.reopen(study, tracking, places, phase))
+        return _members(StudyContext.reopen(study, tracking, places, phase))
 
     if not dry_run:
         with _asking_the_study(study):
@@ -357,9 +357,9 @@ def collect_garbage(
     )
 
 
-def _members(workshop: Workshop) -> frozenset[int]:
+def _members(context: StudyContext) -> frozenset[int]:
     try:
-        return frozenset(trial.number for trial in member_trials(workshop))
+        return frozenset(trial.number for trial in member_trials(context))
     except StudyError:
         return frozenset()  # no trial kept its probabilities: there is no ensemble
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpo.data.dataset import SavedSplit
 from hpo.data.summary import group_rows, split_rows
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.study.study import Study
 from hpo.tracking.client import Table
 from hpo.tracking.figures import decision_figures, progress_figure, study_figures
@@ -46,13 +46,13 @@ def close_parent_run(study: Study, tracking: Tracking, run_id: str, interrupted:
 class ParentRun:
     """The run of one study. Methods raise TrackingError."""
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._workshop = workshop
-        self._study, self._tracking, self._data = workshop.study, workshop.tracking, workshop.data
+    def __init__(self, context: StudyContext) -> None:
+        self._context = context
+        self._study, self._tracking, self._data = context.study, context.tracking, context.data
 
     def begin(self, saved: SavedSplit) -> str:
-        """Open the run, or go on with it, and return its id."""
-        self._study.note_posters(posters_note(self._data, self._workshop.baselines))
+        """Open the run, or continue with it, and return its id."""
+        self._study.note_posters(posters_note(self._data, self._context.baselines))
         files = {"split": [saved.file, saved.picture]}
         return open_parent_run(self._study, self._tracking, self._tables(), files)
 
@@ -67,7 +67,7 @@ class ParentRun:
             return
         self._tracking.tabulate(run_id, self._tables())
         metric = self._study.metric
-        constant = {name: values[metric] for name, values in self._workshop.baselines.items()}
+        constant = {name: values[metric] for name, values in self._context.baselines.items()}
         progress = progress_figure([trial.value for trial in ended], [state_name(t) for t in ended], metric, constant)
         figures = {"progress": progress, **study_figures(ended, metric, self._study.importances())}
         self._tracking.show(run_id, figures)
@@ -91,10 +91,10 @@ class ParentRun:
         return {**tables, **board, "thresholds": threshold_rows(leader)}
 
     def _draw_decisions(self, run_id: str | None) -> None:
-        probabilities = self._workshop.probabilities(run_id)
+        probabilities = self._context.probabilities(run_id)
         if run_id is None or probabilities is None:
             return
-        trainer, names = self._workshop.trainer, self._data.catalogue.label_names
+        trainer, names = self._context.trainer, self._data.catalogue.label_names
         targets = trainer.judged_on.targets
         _, judged = trainer.objective.judge(probabilities, targets)
         self._tracking.show(run_id, decision_figures(probabilities, targets, judged.thresholds, names))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from hpo.errors import DataError, StudyError
 from hpo.runtime.progress import Phase
-from hpo.selection.champion import Coronation
-from hpo.selection.context import Workshop
+from hpo.selection.champion import ChampionSelector
+from hpo.selection.context import StudyContext
 from hpo.selection.study_run import close_parent_run, open_parent_run
 from hpo.settings import Places
 from hpo.study.study import Study
-from hpo.tracking.mirror import Logbook, Synced
+from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import Tracking
 
 
@@ -39,19 +39,19 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
     """
     requeued = study.requeue_lost()
     parent = tracking.find_study_run(study.name) or open_parent_run(study, tracking)
-    logbook = Logbook(study, tracking, parent, places.spool(study.name), notice)
-    runs = logbook.sync()
+    mirror = MlflowMirror(study, tracking, parent, places.spool(study.name), notice)
+    runs = mirror.sync()
     leader = study.leader()
     champion = tracking.registry.champion(study.name)
     made_again = False
     if leader is not None and (
         champion is None or champion.trial_number != leader.number or not tracking.registry.is_whole(champion)
     ):
-        made_again = _crown(study, tracking, places, phase, notice)
+        made_again = _promote(study, tracking, places, phase, notice)
         champion = tracking.registry.champion(study.name)
     if champion is not None:
-        study.note_crowned({"version": champion.version, "run_id": champion.run_id})
-    closed = logbook.attempt(logbook.report) and _close(study, tracking, logbook.parent_run_id)
+        study.set_champion({"version": champion.version, "run_id": champion.run_id})
+    closed = mirror.attempt(mirror.report) and _close(study, tracking, mirror.parent_run_id)
     return SyncReport(runs, tuple(requeued), None if champion is None else champion.trial_number, made_again, closed)
 
 
@@ -63,12 +63,12 @@ def _close(study: Study, tracking: Tracking, parent: str) -> bool:
     return True
 
 
-def _crown(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> bool:
+def _promote(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> bool:
     """Train the leader again, to the same result, and register it; say whether that could be done."""
     try:
-        workshop = Workshop.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, places, phase)
     except (DataError, StudyError) as error:
         notice(f"{error} So its leader cannot be trained again, and the champion stays as it is.")
         return False
-    Coronation(workshop).settle()
+    ChampionSelector(context).settle()
     return True

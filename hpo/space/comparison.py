@@ -61,7 +61,7 @@ class Difference:
     parameters: dict[str, Sides]
     recipes: dict[str, Sides]
     weights: dict[str, Sides]
-    same_study: bool  # a study of the one can go on with the other
+    same_study: bool  # a study of the one can continue with the other
 
 
 def compare(first: SearchSpace, second: SearchSpace) -> Difference:

@@ -2,7 +2,8 @@
 
 Optuna fixes the choices of a categorical for a study's whole life ("does not support dynamic value space"). So where a
 backbone is added, a second study takes over: ``NAME~2``, with every trial of the first under its own number and with
-the new distributions, so that the sampler goes on from what is known. To everybody else the study is still called NAME.
+the new distributions, so that the sampler continues from what is known. To everybody else the study is still called
+NAME.
 
 A version counts from the moment at which it knows its identity, which is written last: one whose copying was
 interrupted is not seen, and is made again. What is lost is the sampler's private state (CMA-ES begins a new generation,
@@ -36,7 +37,7 @@ from hpo.space.space import SearchSpace
 STARTS = 5
 
 
-def queue_starts(study: optuna.Study, source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> None:
+def enqueue_warm_start(study: optuna.Study, source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> None:
     """Queue the ``best_starts`` of study ``source`` that ``study`` has not tried or queued. Raises StudyError."""
     for number, params in best_starts(source, best_first, space).items():
         study.enqueue_trial(params, user_attrs={"warm_start": f"{source} #{number}"}, skip_if_exists=True)
@@ -94,7 +95,7 @@ _LONGEST_NAME = 200  # report-NAME.html and what else is named after it must fit
 _VERSIONED = re.compile(r"(.+)~(\d+)")
 
 
-def plain_name(study_name: str) -> str:
+def base_name(study_name: str) -> str:
     """Return what users call the study of which ``study_name`` is a version."""
     versioned = _VERSIONED.fullmatch(study_name)
     return versioned[1] if versioned else study_name
@@ -107,17 +108,17 @@ def check_name(name: str) -> None:
             f"Expected a study's name of at most {_LONGEST_NAME} bytes, got one of "
             f"{len(name.encode('utf-8', 'surrogatepass'))}, {name[:20]!r}...: name it with --study NAME."
         )
-    if plain_name(name) != name:
+    if base_name(name) != name:
         raise StudyError(
             f"Expected a study's name that does not end in ~ and a number, which mark versions, got {name!r}: "
-            f"use --study {plain_name(name)}."
+            f"use --study {base_name(name)}."
         )
 
 
 def latest_version(storage: BaseStorage, name: str) -> str:
     """Return under which name Optuna knows the study ``name`` today; ``name`` itself where there is none."""
     versions = [found for found in optuna.get_all_study_names(storage) if _VERSIONED.fullmatch(found)]
-    for version in sorted((found for found in versions if plain_name(found) == name), key=version_number, reverse=True):
+    for version in sorted((found for found in versions if base_name(found) == name), key=version_number, reverse=True):
         if "identity" in storage.get_study_user_attrs(storage.get_study_id_from_name(version)):
             return version
     return name
@@ -131,10 +132,10 @@ def version_number(study_name: str) -> int:
 
 def check_latest(study: optuna.Study) -> None:
     """Raise StudyError where another search has begun a later version of ``study`` meanwhile."""
-    name = plain_name(study.study_name)
+    name = base_name(study.study_name)
     if latest_version(study._storage, name) != study.study_name:
         raise StudyError(
-            f"Study {name!r} goes on with another search space, which another search has given it meanwhile: "
+            f"Study {name!r} continues with another search space, which another search has given it meanwhile: "
             "to take part in it, type this again with that --space."
         )
 
@@ -155,14 +156,14 @@ def read_space(written: Mapping[str, Any]) -> SearchSpace:
     return SearchSpace(written["name"], searched, written["fixed"], {}, written["weights"])
 
 
-def take_over(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> tuple[str, str]:
+def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> tuple[str, str]:
     """Make the next version of ``study``; return Optuna's name of it, and a sentence that says what happened.
 
     ``identity`` and ``more`` are what a study of the changed space remembers, the space among it. Whoever calls holds a
     lock, so that neither trials nor versions are begun meanwhile. The budget moves along, so that workers of the old
     version end. Raises StudyError where a trial does not lie in the new space, or is still running.
     """
-    name, trials = plain_name(study.study_name), study.get_trials(deepcopy=False)
+    name, trials = base_name(study.study_name), study.get_trials(deepcopy=False)
     old, new = read_space(study.user_attrs[SPACE]), read_space(more[SPACE])
     if any(trial.state == TrialState.RUNNING for trial in trials):
         raise StudyError(
@@ -190,7 +191,7 @@ def _begin(study: optuna.Study, version: str) -> optuna.Study:
 def _remember(study: optuna.Study, version: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> None:
     kept = {key: value for key, value in study.user_attrs.items() if key != "identity"}
     changed = {key: value for key, value in more.items() if key in _OF_THE_SPACE}
-    attributes = {**kept, **changed, "version_of": plain_name(study.study_name), "identity": dict(identity)}
+    attributes = {**kept, **changed, "version_of": base_name(study.study_name), "identity": dict(identity)}
     study.set_user_attr("budget", 0)  # before there is a later version, so that no trial is begun beside it
     for key, value in attributes.items():
         version.set_user_attr(key, value)
@@ -230,7 +231,8 @@ def _check(name: str, old: SearchSpace, new: SearchSpace, fits: Sequence[Fit]) -
         return
     (least, n_misfits), *_ = misfits.most_common(1)
     raise StudyError(
-        f"Study {name!r} cannot go on with the changed search space ({in_words(old, new)}): {least} no longer fits in "
+        f"Study {name!r} cannot continue with the changed search space ({in_words(old, new)}): {least} no longer "
+        "fits in "
         f"{n_misfits} of its {len(fits)} trials; choose a new name with --study, or let the space allow what they have."
     )
 

@@ -23,14 +23,14 @@ from optuna.trial import FrozenTrial
 from hpo.errors import StudyError, did_you_mean
 from hpo.study.samplers import STARTUP_TRIALS, shortened
 
-MIN_EPOCHS, ETA = 2, 3  # rungs after 2, 6, 18 ... epochs of a phase, at each of which a third goes on
+MIN_EPOCHS, ETA = 2, 3  # rungs after 2, 6, 18 ... epochs of a phase, at each of which a third continues
 BRACKETS = 3  # of hyperband: first rungs after 2, 6 and 18 epochs
 MEDIAN_WARMUP_STEPS = 3
 _FRESH_SECONDS = 1.0  # reading thousands of trials takes some 10 ms, and an epoch of a head no more
 _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 
 
-class AmongLatest(BasePruner):
+class RecentTrialsPruner(BasePruner):
     """Another pruner, which compares with a study's latest trials (``history.py``).
 
     They are read for each trial, and again every second of a long one, as those of other workers end meanwhile.
@@ -53,9 +53,9 @@ class PhaseHalving(BasePruner):
     """Asynchronous successive halving on the epochs of each phase, in one or several brackets.
 
     Bracket b, of the trials whose number is b modulo ``n_brackets``, has rungs after
-    ``min_epochs * eta ** (b + k)`` epochs, k = 0, 1, ... A trial at a rung goes on if it is among the best 1 / ``eta``
-    of all trials of its bracket that have reported there, whatever became of them, ties included; where fewer than
-    ``eta`` have, it goes on too. Values are maximised; ``min_epochs`` is at least 1, ``eta`` at least 2.
+    ``min_epochs * eta ** (b + k)`` epochs, k = 0, 1, ... A trial at a rung continues if it is among the best 1 /
+    ``eta`` of all trials of its bracket that have reported there, whatever became of them, ties included; where fewer
+    than ``eta`` have, it continues too. Values are maximised; ``min_epochs`` is at least 1, ``eta`` at least 2.
     """
 
     def __init__(self, min_epochs: int = MIN_EPOCHS, eta: int = ETA, n_brackets: int = 1) -> None:

@@ -42,7 +42,7 @@ _NOTES = sqlalchemy.Table(
 
 
 @dataclass(frozen=True)
-class Glance:
+class StudySnapshot:
     """How a study stands."""
 
     trials: list[FrozenTrial]  # in order of number, light: states, times, values and who runs them
@@ -52,7 +52,7 @@ class Glance:
     fresh: list[float]  # values of the leader on fresh seeds
 
 
-def glance(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:
+def snapshot(engine: sqlalchemy.Engine, study_id: int) -> list[FrozenTrial]:
     """Return the trials of a study in order of number, without parameters, and of what was noted only a worker's name.
 
     Raises SQLAlchemyError.

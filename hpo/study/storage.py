@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
 from hpo.runtime.masking import masked, without_secrets
-from hpo.study.migration import plain_name
+from hpo.study.migration import base_name
 
 # Optuna's storage, behind a database that may go away for a while and is shared by many workers.
 #
@@ -80,7 +80,7 @@ def driver_words(error: BaseException) -> str:
     return " ".join(words.split())[:200] or type(error).__name__
 
 
-class PatientStorage(BaseStorage):
+class RetryingStorage(BaseStorage):
     """Every method of Optuna's storage, by way of ``_ask``; they are filled in below."""
 
     def __init__(self, storage: RDBStorage, patience_seconds: float = PATIENCE_SECONDS) -> None:
@@ -101,9 +101,9 @@ class PatientStorage(BaseStorage):
         self.engine.dispose()
 
     def _ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        return self.patiently(lambda: getattr(self._cached, method)(*args, **kwargs))
+        return self.retry(lambda: getattr(self._cached, method)(*args, **kwargs))
 
-    def patiently(self, ask: Callable[[], T]) -> T:
+    def retry(self, ask: Callable[[], T]) -> T:
         """Return what ``ask`` returns, tried again while the database is away. Raises StorageError."""
         deadline, pause = time.monotonic() + self._patience_seconds, _FIRST_PAUSE_SECONDS
         while True:
@@ -133,7 +133,7 @@ class PatientStorage(BaseStorage):
 
     @contextmanager
     def _advisory_lock(self, what: str) -> Iterator[Held]:
-        connection = self.patiently(lambda: self._take(what))
+        connection = self.retry(lambda: self._take(what))
         try:
             yield lambda: _answers(connection)
         finally:
@@ -154,15 +154,15 @@ class PatientStorage(BaseStorage):
 
 
 def _by_way_of_ask(method: str) -> Callable[..., Any]:
-    def ask(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
+    def ask(self: RetryingStorage, *args: Any, **kwargs: Any) -> Any:
         return self._ask(method, *args, **kwargs)
 
     return ask
 
 
 for _method in (name for name, value in vars(BaseStorage).items() if callable(value)):
-    setattr(PatientStorage, _method, _by_way_of_ask(_method))
-PatientStorage.__abstractmethods__ = frozenset()
+    setattr(RetryingStorage, _method, _by_way_of_ask(_method))
+RetryingStorage.__abstractmethods__ = frozenset()
 
 
 @contextmanager
@@ -202,7 +202,7 @@ SUPPORTED = ("sqlite", "postgresql")
 def study_names(storage_url: str) -> list[str]:
     """Return the names of the studies in a storage, each once. Raises StudyError when it is unusable."""
     with open_storage(storage_url) as storage, closing(storage):
-        return list(dict.fromkeys(map(plain_name, optuna.get_all_study_names(storage=storage))))
+        return list(dict.fromkeys(map(base_name, optuna.get_all_study_names(storage=storage))))
 
 
 def latest_study_name(storage_url: str) -> str:
@@ -211,7 +211,7 @@ def latest_study_name(storage_url: str) -> str:
         studies = storage.get_all_studies()  # optuna.get_all_study_summaries would read every trial of each
     if not studies:
         raise StudyError(f"There is no study in {masked(storage_url)} yet: begin one with hpo search.")
-    return plain_name(max(studies, key=lambda study: study._study_id).study_name)
+    return base_name(max(studies, key=lambda study: study._study_id).study_name)
 
 
 def no_such_study(storage_url: str, name: str) -> StudyError:
@@ -224,7 +224,7 @@ def no_such_study(storage_url: str, name: str) -> StudyError:
 
 
 @contextmanager
-def open_storage(url: str) -> Iterator[PatientStorage]:
+def open_storage(url: str) -> Iterator[RetryingStorage]:
     """Open a storage, and turn what its database, its driver or the disk refuses into one sentence."""
     try:
         storage = _connect(url)
@@ -232,7 +232,7 @@ def open_storage(url: str) -> Iterator[PatientStorage]:
         raise _unusable(url, error, "hpo doctor says what to type") from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError, CommandError) as error:
         raise _unusable(url, error, "check --storage") from error
-    yield PatientStorage(storage)  # type: ignore[abstract]  # its methods are made in a loop
+    yield RetryingStorage(storage)  # type: ignore[abstract]  # its methods are made in a loop
 
 
 def _unusable(url: str, error: Exception, cure: str) -> StudyError:

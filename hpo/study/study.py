@@ -23,15 +23,15 @@ from hpo.runtime import profiling as timeline
 from hpo.runtime.masking import without_secrets
 from hpo.space.load import SearchSpace
 from hpo.study import migration as versions
-from hpo.study.migration import queue_starts
+from hpo.study.migration import enqueue_warm_start
 from hpo.study.mismatch import differences
-from hpo.study.pruners import AmongLatest, build_pruner
+from hpo.study.pruners import RecentTrialsPruner, build_pruner
 from hpo.study.ranking import fresh_values, leader, ranked, run_again
 from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.samplers import build_sampler
-from hpo.study.snapshot import Glance, glance
-from hpo.study.storage import Held, PatientStorage, StorageError, no_such_study, open_storage
-from hpo.study.trial_queue import Claims, Counts
+from hpo.study.snapshot import StudySnapshot, snapshot
+from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
+from hpo.study.trial_queue import Counts, TrialQueue
 from hpo.trial.trial import Pruned
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -48,7 +48,7 @@ _CHANGING = (
     "late_runs",
     "warm_started",
     "version_of",
-    "crowned",
+    "champion",
     "exported",
     "time_spent",
     "drawn",
@@ -60,14 +60,14 @@ _RUNS = "late_runs"  # MLflow runs that were written after their trials had ende
 Objective = Callable[[RunningTrial], float]
 
 
-class Crowned(TypedDict):
+class ChampionRef(TypedDict):
     """A registered version and its run."""
 
     version: int
     run_id: str
 
 
-class Crown(Crowned, total=False):
+class ChampionRecord(ChampionRef, total=False):
     """The version that was last given the alias ``champion``, and what is claimed of it."""
 
     reason: str
@@ -87,14 +87,14 @@ class Exported(TypedDict):
 class Study:
     """A study in its storage, bound to one set of posters, one space and one metric."""
 
-    def __init__(self, study: optuna.Study, storage: PatientStorage, locks: Path) -> None:
+    def __init__(self, study: optuna.Study, storage: RetryingStorage, locks: Path) -> None:
         self._study, self._storage, self._locks = study, storage, locks
-        self._claims = Claims(study, storage, locks)
+        self._queue = TrialQueue(study, storage, locks)
 
     @property
     def name(self) -> str:
         """The study's name, whichever of its versions this is."""
-        return versions.plain_name(self._study.study_name)
+        return versions.base_name(self._study.study_name)
 
     @property
     def metric(self) -> str:
@@ -114,7 +114,7 @@ class Study:
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What the study was begun with: attributes less those that change while it goes on."""
+        """What the study was begun with: attributes less those that change while it continues."""
         return {key: value for key, value in self.attributes.items() if key not in _CHANGING}
 
     def check_begun(self) -> None:
@@ -173,15 +173,15 @@ class Study:
             warnings.simplefilter("ignore", UserWarning)  # that few trials have some value: everybody sees how many
             return dict(optuna.importance.get_param_importances(self._study, evaluator=evaluator))
 
-    def glance(self) -> Glance:
+    def snapshot(self) -> StudySnapshot:
         """Return how the study stands, without reading all that was noted with every trial."""
-        trials = self._storage.patiently(lambda: glance(self._storage.engine, self._study._study_id))
+        trials = self._storage.retry(lambda: snapshot(self._storage.engine, self._study._study_id))
         # Only of failed trials does it matter what was noted: whether they left anything to be run again.
         known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in trials]
         best, first = next(iter(ranked(trials)), None), leader(trials, self._confirmed())
         fresh = [] if first is None else fresh_values(first, run_again(trials, self._confirmed()))
         whole = {trial.number: self._read(trial) for trial in (best, first) if trial is not None}
-        return Glance(known, Counts.of(known), best and whole[best.number], first and whole[first.number], fresh)
+        return StudySnapshot(known, Counts.of(known), best and whole[best.number], first and whole[first.number], fresh)
 
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
@@ -189,24 +189,24 @@ class Study:
     def living_workers(self, trials: Iterable[FrozenTrial]) -> set[str]:
         """Return the workers that run one of ``trials``, without those that are known to be dead."""
         workers = {str(t.user_attrs.get("worker")) for t in trials if t.state == TrialState.RUNNING}
-        return {worker for worker in workers if not self._claims.is_dead(worker)}
+        return {worker for worker in workers if not self._queue.is_dead(worker)}
 
-    def crowned(self) -> Crowned | None:
+    def champion_ref(self) -> ChampionRef | None:
         """Return the version that was last given the alias ``champion``."""
-        crown = self.crown()
-        return None if crown is None else {"version": crown["version"], "run_id": crown["run_id"]}
+        champion = self.champion()
+        return None if champion is None else {"version": champion["version"], "run_id": champion["run_id"]}
 
-    def crown(self) -> Crown | None:
+    def champion(self) -> ChampionRecord | None:
         """Return the same with the reason, and with the interval of what it claims."""
-        return self._study.user_attrs.get("crowned")
+        return self._study.user_attrs.get("champion")
 
-    def note_crowned(self, crown: Crown) -> None:
+    def set_champion(self, champion: ChampionRecord) -> None:
         """Remember which version has the alias, for whoever asks how the study is, also while MLflow is away."""
-        known = self.crown()
-        if known is not None and known["version"] == crown["version"]:
-            crown = {**known, **crown}
-        if crown != known:
-            self._study.set_user_attr("crowned", crown)
+        known = self.champion()
+        if known is not None and known["version"] == champion["version"]:
+            champion = {**known, **champion}
+        if champion != known:
+            self._study.set_user_attr("champion", champion)
 
     def exported(self) -> Exported | None:
         """Return what the champion claimed that was exported last."""
@@ -252,7 +252,7 @@ class Study:
         return dict(self._study.user_attrs.get("confirmed", {}))
 
     def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
-        """Bind a new study to what it is about; refuse to go on with another data set, split, space or metric.
+        """Bind a new study to what it is about; refuse to continue with another data set, split, space or metric.
 
         Where only the space has changed and all trials lie in the new one (``more`` holds it, as ``versions`` writes
         it), a new version of the study takes over, and what is returned says so. Raises StudyError.
@@ -281,17 +281,17 @@ class Study:
         )
 
     def _move_on(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
-        """Go on in the next version: one that another process has made meanwhile, or else one that is made now."""
+        """Continue in the next version: one that another process has made meanwhile, or else one that is made now."""
         self.requeue_lost()
         with self.locked("claims"):  # nobody begins a trial of the old version meanwhile
             latest, notice = versions.latest_version(self._storage, self.name), None
             if latest == self._study.study_name:
-                latest, notice = versions.take_over(self._study, identity, more)
+                latest, notice = versions.migrate(self._study, identity, more)
         before = self._study
         self._study = optuna.load_study(
             study_name=latest, storage=self._storage, sampler=before.sampler, pruner=before.pruner
         )
-        self._claims = Claims(self._study, self._storage, self._locks)
+        self._queue = TrialQueue(self._study, self._storage, self._locks)
         return notice or self._bind(identity, more)
 
     def check_latest(self) -> None:
@@ -311,22 +311,22 @@ class Study:
         with self.locked("queue"):
             started = self._study.user_attrs.get("warm_started", [])
             if source.name not in started:
-                queue_starts(self._study, source.name, source.top(None), space)
+                enqueue_warm_start(self._study, source.name, source.top(None), space)
                 self._study.set_user_attr("warm_started", [*started, source.name])
 
     def take_code(self, code: str, notice: Callable[[str], None]) -> None:
-        """Go on with this code; refuse it while other workers run trials with another one. Raises StudyError."""
+        """Continue with this code; refuse it while other workers run trials with another one. Raises StudyError."""
         known = self._study.user_attrs.get("code")
         if known == code:
             return
         if known is not None:
-            self._claims.sweep()
+            self._queue.requeue_stale()
             if self.counts().running:
                 raise StudyError(
                     f"Study {self.name!r} is being searched by workers with other code, hpo {known}, and this is hpo "
                     f"{code}: install theirs here, or let them finish first."
                 )
-            notice(f"Study {self.name!r} was begun with other code, hpo {known}; it goes on with hpo {code}.")
+            notice(f"Study {self.name!r} was begun with other code, hpo {known}; it continues with hpo {code}.")
         self._study.set_user_attr("code", code)
 
     def run(
@@ -340,15 +340,15 @@ class Study:
 
         Where all that is left is in the hands of other workers, wait for them, since one may die. Failed trials are
         yielded too and do not count. Raises what a trial raised once three have failed in a row: something is wrong
-        that more trials will not mend. A trial whose backbone cannot be used does not count among these as long as the
+        that more trials will not fix. A trial whose backbone cannot be used does not count among these as long as the
         space has another backbone; ``notice`` receives the reason once.
         """
         failures_in_a_row = 0
         left_out: set[str] = set()
-        with self._claims.alive():
+        with self._queue.alive():
             while keep_going() and self.counts().finished < self.budget:
                 with timeline.stage("Optuna"):
-                    trial = self._claims.claim(lambda: self.budget)
+                    trial = self._queue.claim(lambda: self.budget)
                 if trial is None:
                     with timeline.stage("waiting for others"):
                         time.sleep(_POLL_SECONDS)
@@ -364,11 +364,11 @@ class Study:
 
     def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: Objective) -> Exception | None:
         """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""
-        with self._claims.heartbeat(trial):
+        with self._queue.heartbeat(trial):
             try:
                 value = objective(RunningTrial(trial, space))
             except (KeyboardInterrupt, OutOfTime) as stop:
-                self._claims.give_back(trial.number, str(stop) or "interrupted")
+                self._queue.release(trial.number, str(stop) or "interrupted")
                 raise
             except StorageError:
                 raise
@@ -378,7 +378,7 @@ class Study:
                 self._end(trial, None, TrialState.PRUNED)
             except Exception as error:
                 if _is_circumstance(error):  # which no trial is to be blamed for, and the next one would meet as well
-                    self._claims.give_back(trial.number, f"{type(error).__name__}: {error}")
+                    self._queue.release(trial.number, f"{type(error).__name__}: {error}")
                     raise
                 self._fail(trial, error)
                 return error
@@ -398,11 +398,11 @@ class Study:
             trial.set_user_attr("error", why)
         self._end(trial, None, TrialState.FAIL)
         if not isinstance(error, HpoError):
-            self._claims.retry(trial.number, why)
+            self._queue.retry(trial.number, why)
 
     def requeue_lost(self) -> list[int]:
         """Fail the trials of dead workers, queue their parameters again, and return their numbers."""
-        return self._claims.sweep()
+        return self._queue.requeue_stale()
 
     def set_budget(self, trials: int, *, more: bool = False) -> int:
         """Ask for so many finished trials in all, or for so many more than now; return how many in all.
@@ -451,7 +451,7 @@ def open_study(
     ``sampler`` and ``pruner`` are names (``sampling.py``, ``pruning.py``); without a pruner the one that suits
     ``n_folds``. Raises StudyError when the study is not there, a name is none or the storage is unusable.
     """
-    samples, prunes = build_sampler(sampler, seed), AmongLatest(build_pruner(pruner, n_folds))
+    samples, prunes = build_sampler(sampler, seed), RecentTrialsPruner(build_pruner(pruner, n_folds))
     try:
         with open_storage(storage_url) as storage:
             version = versions.latest_version(storage, name)

@@ -32,7 +32,7 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
 
-from hpo.study.storage import Held, PatientStorage, StorageError
+from hpo.study.storage import Held, RetryingStorage, StorageError
 
 # How often the same parameters may be lost, or fail for a reason of their own (memory that another process had, say),
 # before they stay failed; stopped by a person they may be for ever.
@@ -76,10 +76,10 @@ class Counts:
         )
 
 
-class Claims:
+class TrialQueue:
     """The trials of one study, as one worker sees them. Methods raise what the storage raises."""
 
-    def __init__(self, study: optuna.Study, storage: PatientStorage, locks: Path) -> None:
+    def __init__(self, study: optuna.Study, storage: RetryingStorage, locks: Path) -> None:
         self._study, self._storage, self._locks = study, storage, locks
         self._host = socket.gethostname()
         self.worker = f"{self._host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
@@ -104,7 +104,7 @@ class Claims:
         """
         with self._locked() as held:
             trials = self.trials()
-            counts = Counts.of(self.trials() if self._sweep(trials) else trials)
+            counts = Counts.of(self.trials() if self._requeue_stale(trials) else trials)
             if counts.finished + counts.running >= budget():
                 return None
             trial = self._study.ask()
@@ -112,7 +112,7 @@ class Claims:
             if held():
                 return trial
         # The server was restarted while we held its lock, and another worker may have counted without this one.
-        self.give_back(trial.number, "the database was restarted")
+        self.release(trial.number, "the database was restarted")
         return None
 
     @contextmanager
@@ -140,7 +140,7 @@ class Claims:
             finally:
                 self._storage.remove_session()
 
-    def give_back(self, number: int, why: str) -> None:
+    def release(self, number: int, why: str) -> None:
         """End a trial that was stopped, and queue its parameters again."""
         self._requeue_own(number, "stopped", why)
 
@@ -148,17 +148,17 @@ class Claims:
         """Queue the parameters of a trial that failed by itself again, unless it has done so before."""
         self._requeue_own(number, "failed", why)
 
-    def sweep(self) -> list[int]:
+    def requeue_stale(self) -> list[int]:
         """Fail the trials of dead workers, queue their parameters again, and return their numbers."""
         with self._locked():
-            return self._sweep(self.trials())
+            return self._requeue_stale(self.trials())
 
     def is_dead(self, worker: str) -> bool:
         """Whether a worker of this machine is known to be dead: it left its lock file, and the system let it go."""
         lock = self._lock_of(worker)
         return worker.startswith(f"{self._host}-") and lock.exists() and _can_be_had(lock)
 
-    def _sweep(self, trials: list[FrozenTrial]) -> list[int]:
+    def _requeue_stale(self, trials: list[FrozenTrial]) -> list[int]:
         retried = _retried(trials)
         lost = [trial for trial in trials if trial.state == TrialState.RUNNING and self._is_lost(trial)]
         # One that was killed between failing a lost trial and queueing it again left it here.

@@ -164,7 +164,7 @@ _CURES = {
     "model name": "choose another name with --study",
     "'active' state": "it was deleted, so bring it back with mlflow experiments restore",
 }
-_CURE = "mend that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
+_CURE = "fix that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
 _NOISE = {
     r"^(\(?[\w.]+[:)] )+": "",  # RESOURCE_DOES_NOT_EXIST: or (sqlite3.OperationalError)
     r"^API request to .* failed with exception.*": "no answer",

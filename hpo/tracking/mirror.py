@@ -1,9 +1,9 @@
 """Mirror of Optuna's record in MLflow: a study's runs, written now or later.
 
 Optuna's database is the record; MLflow is where people look. So a trial is noted there first and written here after it,
-and where MLflow is away the search goes on: nothing waits for it, files wait in a spool folder, and what was missed is
-written when MLflow answers again, at the end of the search, or by `hpo sync`. Writing is the same each time, so it may
-be done twice.
+and where MLflow is away the search continues: nothing waits for it, files wait in a spool folder, and what was missed
+is written when MLflow answers again, at the end of the search, or by `hpo sync`. Writing is the same each time, so it
+may be done twice.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Synced:
     """What had to be done so that MLflow says what Optuna does."""
 
     created: int = 0  # runs that were missing
-    mended: int = 0  # runs of another state, or without their metrics
+    reconciled: int = 0  # runs of another state, or without their metrics
     removed: int = 0  # second runs of one trial
     uploaded: int = 0  # files of trials that had waited in the spool
     united: int = 0  # runs that had another parent than the study's, and second parents
@@ -46,7 +46,7 @@ class Synced:
         return self == Synced()
 
 
-class Logbook:
+class MlflowMirror:
     """Writes the runs of one study's trials; while MLflow is away, it remembers that there is something to catch up."""
 
     def __init__(
@@ -87,15 +87,15 @@ class Logbook:
 
     def _miss(self, error: TrackingError) -> None:
         if not self._behind:
-            self._notice(f"{error} The search goes on; hpo sync writes what is missing.")
+            self._notice(f"{error} The search continues; hpo sync writes what is missing.")
         self._away_until, self._behind = time.monotonic() + _AWAY_SECONDS, True
 
-    def crown(self, act: Callable[[], object]) -> None:
+    def promote(self, act: Callable[[], object]) -> None:
         """Do what asks something of the registry; where that alone refuses, say so once, and runs are still written."""
         if time.monotonic() < self._away_until:
             return
         try:
-            with timeline.stage("crowning"):
+            with timeline.stage("promoting"):
                 act()
         except TrackingError as error:
             try:
@@ -105,7 +105,7 @@ class Logbook:
                 return
             if not self._refused:
                 self._refused = True
-                self._notice(f"{error} The search goes on; hpo export-best trains its best trial again.")
+                self._notice(f"{error} The search continues; hpo export-best trains its best trial again.")
 
     def begin(self, trial: RunningTrial, chosen: Mapping[str, Any]) -> None:
         """Open the run of a trial and note its id with the trial."""
@@ -166,7 +166,7 @@ class Logbook:
     def _sync(self) -> Synced:
         self._parent, united = self._tracking.unite(self._study.name, self._parent)
         runs = self._tracking.trial_runs(self._parent)
-        created = mended = removed = uploaded = 0
+        created = reconciled = removed = uploaded = 0
         for trial in self._study.trials():
             mine, others = self._split(trial, runs.get(trial.number, []))
             for run in others:
@@ -183,8 +183,8 @@ class Logbook:
                 self._study.note_run(trial.number, mine.run_id)
             if mine.state != TrialRecord.of(trial).state or not mine.has_ended or self._files(trial.number):
                 self._write(trial, mine.run_id)
-                mended += mine.state != TrialRecord.of(trial).state or not mine.has_ended
-        return Synced(created, mended, removed, uploaded, united)
+                reconciled += mine.state != TrialRecord.of(trial).state or not mine.has_ended
+        return Synced(created, reconciled, removed, uploaded, united)
 
     def _split(self, trial: FrozenTrial, runs: Sequence[LoggedRun]) -> tuple[LoggedRun | None, list[LoggedRun]]:
         """Return the run of a trial, and others that a killed worker left."""

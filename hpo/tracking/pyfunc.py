@@ -106,7 +106,7 @@ def _from_base64(text: str, row: int) -> bytes:
 
 
 def _refusal(row: int, expected: str) -> MlflowException:
-    return MlflowException.invalid_parameter_value(f"Row {row}: expected {expected}; mend or leave out this row.")
+    return MlflowException.invalid_parameter_value(f"Row {row}: expected {expected}; fix or leave out this row.")
 
 
 def save(bundle: Path, folder: Path) -> None:

@@ -93,7 +93,8 @@ class Tracking:
         told = [without_artifact_proxy(self.uri, str(here.artifact_location))]
         if here.name != EXPERIMENT:
             told.append(
-                f"The MLflow experiment {EXPERIMENT!r} was deleted, so runs are kept in {here.name!r}; to go on in the "
+                f"The MLflow experiment {EXPERIMENT!r} was deleted, so runs are kept in {here.name!r}; to continue in "
+                "the "
                 f"old one, stop, and type MLFLOW_TRACKING_URI={masked(self.uri)} mlflow experiments "
                 f"restore --experiment-id {first.experiment_id}."
             )

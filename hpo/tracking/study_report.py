@@ -20,7 +20,7 @@ from hpo.data.summary import kept_together, split_rows
 from hpo.runtime.commands import command
 from hpo.study.ranking import fresh_values, ranked
 from hpo.study.reproduction import command_of
-from hpo.study.study import Crown, Study
+from hpo.study.study import ChampionRecord, Study
 from hpo.tracking.trial_record import TrialRecord, state_name
 from hpo.trial.objective import judged_posters
 
@@ -186,16 +186,16 @@ _TOP = 10
 
 def study_note(study: Study, experiment_id: str) -> str:
     """Return the report on a study as it stands; ``experiment_id`` is where its runs are, which it links to."""
-    trials, leader, crown = study.trials(), study.leader(), study.crown()
+    trials, leader, champion = study.trials(), study.leader(), study.champion()
     sections = [
         f"# Study {study.name}",
-        _result(study, leader, crown),
+        _result(study, leader, champion),
         _synthetic(study),
         states_sentence(trials, study.budget),
     ]
     if leader is not None:
         sections += [
-            _how_to_get_it(study, crown),
+            _how_to_get_it(study, champion),
             "## Best trial of each backbone",
             _trial_table(backbone_rows(trials), study, trials, experiment_id),
             f"## Best {_TOP} trials",
@@ -229,15 +229,15 @@ def posters_note(data: PreparedData, baselines: dict[str, dict[str, float]]) -> 
     )
 
 
-def _result(study: Study, leader: FrozenTrial | None, crown: Crown | None) -> str:
+def _result(study: Study, leader: FrozenTrial | None, champion: ChampionRecord | None) -> str:
     if leader is None:
         return "No trial is complete yet."
     how = f"{study.attributes.get('thresholds', 'calibrated')} thresholds, one a label"
     figure = reported(study.attributes, leader, study.exported())
     to_trust = "" if figure is None else f"**{reported_sentence(study.metric, figure)}** "
     interval = ""
-    if crown is not None and crown.get("run_id") == study.run_id(leader) and "ci95" in crown:
-        low, high = crown["ci95"]
+    if champion is not None and champion.get("run_id") == study.run_id(leader) and "ci95" in champion:
+        low, high = champion["ci95"]
         interval = f" [{low:.3f}, {high:.3f}]"
     best, fresh = study.best() or leader, fresh_values(leader, study.run_again())
     return (
@@ -255,11 +255,11 @@ def _synthetic(study: Study) -> str:
     return "The posters are **synthetic** (the built-in sample), and so are these numbers."
 
 
-def _how_to_get_it(study: Study, crown: Crown | None) -> str:
-    if crown is None:
+def _how_to_get_it(study: Study, champion: ChampionRecord | None) -> str:
+    if champion is None:
         return f"To get it: `{command('export-best', study=study.name)}`."
-    version = f"[version {crown['version']}](#/models/{quote(study.name, safe='')}/versions/{crown['version']})"
-    why = f" Why: {crown['reason']}." if crown.get("reason") else ""
+    version = f"[version {champion['version']}](#/models/{quote(study.name, safe='')}/versions/{champion['version']})"
+    why = f" Why: {champion['reason']}." if champion.get("reason") else ""
     return (
         f"Champion: {version} of the registered model `{study.name}`, `models:/{study.name}@champion`.{why}\n\n"
         f"To get it: `{command('export-best', study=study.name)}`. `{command('ensemble', study=study.name)}` says "
@@ -292,4 +292,4 @@ def _cell(value: Any) -> str:
 def _go_on(study: Study) -> str:
     commands = [command(name, study=study.name) for name in ("leaderboard", "ensemble", "export-best")]
     typed = "\n".join((command_of(study), *commands, command("status", study=study.name, watch=True)))
-    return f"## Go on\n\n```\n{typed}\n```"
+    return f"## Continue\n\n```\n{typed}\n```"

@@ -103,7 +103,7 @@ def run_folds(
     ``report`` hears of every epoch of each fold (from 0), ``report_fold`` of the value of each at its own best epoch;
     whatever they raise stops the trial. The model is the average of the folds', or trained once more on everything for
     as long as they were in the median. With ``checkpoints``, each fold that is fine-tuned has one of its own, and those
-    of finished folds stay until the trial ends: run again, it trains their heads again and then goes on where it was.
+    of finished folds stay until the trial ends: run again, it trains their heads again and then continues where it was.
     """
     folds = _folds(everything, n_folds, seed)
     results = []

@@ -71,7 +71,7 @@ class Trainer:
     ) -> TrialResult:
         """Run one trial. Equal values and seeds give equal results on one machine; what a report raises stops it.
 
-        A trial that was interrupted goes on from its checkpoints when it is run again. They are removed when it is
+        A trial that was interrupted continues from its checkpoints when it is run again. They are removed when it is
         pruned, and by ``forget`` when it has completed; after anything else it may be tried again, so that they stay.
         """
         checkpoints = Checkpoints(self.checkpoint_folder)

@@ -8,7 +8,7 @@ val part so chooses its epoch on the posters that it is judged on, which is opti
 at epochs that other posters chose, for which the probabilities of every epoch are returned.
 
 Phase two takes minutes and leaves a checkpoint after every epoch. A trial that is run again after a kill trains phase
-one again, which takes seconds and comes out the same, and goes on after the last epoch that phase two had finished.
+one again, which takes seconds and comes out the same, and continues after the last epoch that phase two had finished.
 """
 
 from __future__ import annotations

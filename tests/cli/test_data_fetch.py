@@ -104,7 +104,7 @@ def test_what_is_missing_for_now_is_continued_by_the_same_command(csv, fetch, tm
     done = fetch(tmp_path / "out", "--csv", csv, "--limit", 1, "--allow-private")
     assert done.exit_code == 2
     assert "  1 refused by the server (1)\n" in done.stdout
-    assert done.stdout.splitlines()[-1] == f"To go on: {shlex.join(['hpo', *sys.argv[1:]])}"
+    assert done.stdout.splitlines()[-1] == f"To continue: {shlex.join(['hpo', *sys.argv[1:]])}"
 
 
 def test_json_is_one_object_on_stdout(csv, fetch, tmp_path):

@@ -84,7 +84,7 @@ def test_a_problem_is_a_line_with_its_cure_and_exit_code_1():
     lines = " ".join(printed.split())
     assert "problem storage: mysql://me@host/x: expected a database of sqlite or postgresql, got mysql → use " in lines
     assert "warning trials: 5 trials, and the first 10 are drawn at random" in lines
-    assert "Mend before you search: storage, tracking." in lines
+    assert "Fix before you search: storage, tracking." in lines
     assert "ok backbones" in lines
     assert "secret" not in printed
 

@@ -56,7 +56,7 @@ def test_json_is_one_object_and_the_samples_hang_on_the_seed(mine):
 @pytest.mark.parametrize("words", [("--diff", "default", "mine.yaml"), ("default", "--diff", "mine.yaml")])
 def test_a_difference_is_shown(mine, words):
     printed = shown(*words)
-    for part in ("epochs", "fixed: 7", "l1", "features is final", "goes on with the other, where"):
+    for part in ("epochs", "fixed: 7", "l1", "features is final", "continues with the other, where"):
         assert part in printed
     assert "hidden_layers" not in printed.partition("Recipes")[0]
 

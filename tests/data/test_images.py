@@ -121,7 +121,7 @@ def test_each_broken_poster_comes_with_its_reason(tmp_path):
 def test_more_than_a_tenth_broken_stops_with_one_of_them(tmp_path):
     paths = write_posters(tmp_path, 20, n_broken=3)
     with pytest.raises(
-        DataError, match=r"got 3 broken ones among 20 \(the first is .*000\.png: not an image\): mend or"
+        DataError, match=r"got 3 broken ones among 20 \(the first is .*000\.png: not an image\): fix or"
     ):
         DecodedImages(tmp_path / "cache", SQUASHED).ensure(read_posters(paths))
 

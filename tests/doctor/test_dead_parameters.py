@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpo.doctor.dead_parameters import Finding, Revival, alternatives, examine, tried_values
-from hpo.doctor.toy_problem import NETWORKS, StandIns, small_world
+from hpo.doctor.toy_problem import NETWORKS, ProxyNetworks, small_world
 from hpo.model.config import Hyperparameters
 from hpo.space.load import load_space
 from hpo.space.schema import value_mistake
@@ -86,7 +86,7 @@ def test_limits_change_how_long_is_trained(findings):
 
 def test_stand_ins_keep_values_apart_and_in_order(space):
     tried = tried_values(space)
-    stand_ins = StandIns(tried)
+    stand_ins = ProxyNetworks(tried)
     base = space.rebuild({"backbone": "resnet50", "hidden_layers": 0, "batch_size": 64})
 
     def shrunk(name: str) -> list[object]:

@@ -31,7 +31,7 @@ from hpo.report.tables import (
 )
 from hpo.search.search import Outcome
 from hpo.selection.export import Exported
-from hpo.study.storage import PatientStorage
+from hpo.study.storage import RetryingStorage
 from hpo.study.study import Study
 from hpo.trial.description import measure
 
@@ -57,7 +57,7 @@ def a_trial(chosen: Hyperparameters, value: float, state: TrialState = TrialStat
 @pytest.fixture
 def study(chosen, tmp_path) -> Study:
     """Two backbones; trial 3 was pruned, trials 0 and 4 are equal."""
-    storage = PatientStorage(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"))
+    storage = RetryingStorage(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"))
     made = optuna.create_study(storage=storage, direction="maximize", study_name="posters")
     made.set_user_attr("metric", "f1_macro")
     made.set_user_attr("budget", 8)

@@ -52,7 +52,7 @@ def whole(file):
 
 
 def test_a_stage_counts_without_those_within_it(file, clock):
-    with timeline.stage("crowning", trial=3):
+    with timeline.stage("promoting", trial=3):
         with timeline.stage("training"):
             clock.sleep(0.2)
         clock.sleep(0.05)
@@ -62,7 +62,7 @@ def test_a_stage_counts_without_those_within_it(file, clock):
     with timeline.stage(timeline.LOOKING_ON):
         clock.sleep(0.4)
     seconds = timeline.seconds_by_stage(file)
-    expected = {"starting": 1.5, "training": 0.2, "the rest": 0.1, "crowning": 0.05}
+    expected = {"starting": 1.5, "training": 0.2, "the rest": 0.1, "promoting": 0.05}
     assert seconds == pytest.approx(expected, abs=1e-5)  # events are in whole microseconds
     assert list(seconds) == list(expected)  # longest first
 

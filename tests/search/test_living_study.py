@@ -111,7 +111,7 @@ def test_who_searches_on_in_the_old_space_ends_and_crowns_nobody(options, tmp_pa
         def trial_ended(self, *_: object) -> None:
             grown.append(search(replace(options, space=wider, trials=2, sampler="random"), Onlooker()))
 
-    with pytest.raises(StudyError, match="Study 's' goes on with another search space"):
+    with pytest.raises(StudyError, match="Study 's' continues with another search space"):
         search(replace(options, trials=3), Grower())
     [second] = grown
     assert (second.study.counts().complete, second.study.counts().failed) == (2, 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpo.search import worker_pool as workers
-from hpo.search.worker_pool import Crew, _without_ctrl_c, parse_workers, visible_gpus
+from hpo.search.worker_pool import WorkerPool, _without_ctrl_c, parse_workers, visible_gpus
 
 ASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 MIG = ["MIG-1a2b", "MIG-3c4d", "MIG-5e6f"]
@@ -67,7 +67,7 @@ def test_g6_gpus_are_those_of_the_inherited_list(monkeypatch, inherited, n_visib
 def test_g6_workers_share_the_inherited_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "n_gpus", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    with Crew(Options(tmp_path, 3), float("inf"), note_environment):
+    with WorkerPool(Options(tmp_path, 3), float("inf"), note_environment):
         for process in multiprocessing.active_children():
             process.join()
     assert sorted(file.read_text() for file in tmp_path.iterdir()) == ["2", "2", "3"]
@@ -77,7 +77,7 @@ def test_g6_workers_share_the_inherited_gpus(monkeypatch, tmp_path):
 def test_g6_without_gpus_workers_inherit_an_empty_list(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "n_gpus", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with Crew(Options(tmp_path, 1), float("inf"), note_environment):
+    with WorkerPool(Options(tmp_path, 1), float("inf"), note_environment):
         for process in multiprocessing.active_children():
             process.join()
     assert [file.read_text() for file in tmp_path.iterdir()] == [""]

@@ -33,11 +33,11 @@ def lead(worker: int, folder: Path) -> list[Lead]:
         number = 2 * at + worker
         run_id = tracking.start_trial(parent, number, f"#{number}", {}, {})
 
-        def crown(_: object, number: int = number, run_id: str = run_id, value: float = value) -> int:
+        def promote(_: object, number: int = number, run_id: str = run_id, value: float = value) -> int:
             tags = {"hpo.value": repr(value), "hpo.data": "d"}
             return tracking.registry.register("s", run_id, number, folder / "bundle", tags, "", "it leads")
 
-        if take_lead(study, tracking, value, "d", crown):
+        if take_lead(study, tracking, value, "d", promote):
             led.append((value, run_id))
     return led
 

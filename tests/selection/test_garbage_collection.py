@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from hpo.cli.app import app
 from hpo.errors import DataError, TrackingError
 from hpo.selection import garbage_collection as freeing
-from hpo.selection.context import Workshop
+from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import _trained, member_trials
 from hpo.selection.garbage_collection import Plan, collect_garbage, free, free_after_search
 from hpo.settings import Places
@@ -199,7 +199,7 @@ def test_the_grace_is_kept_and_the_search_itself_has_none(house, monkeypatch):
     before = frozenset(range(3))
     house.search(0.4, 0.5, 0.6)
     monkeypatch.setattr(freeing, "member_trials", lambda *_: ())
-    freed = free_after_search(Workshop(house.study, house.tracking, None, None), house.spool, before, keep=1)
+    freed = free_after_search(StudyContext(house.study, house.tracking, None, None), house.spool, before, keep=1)
     assert house.versions() == {1, 2, 3, 5, 6}
     assert {item.name for item in freed.items} == {"version 4", "trial 3", "trial 4", "trial 5"}
 
@@ -285,7 +285,7 @@ def test_where_the_ensemble_cannot_be_chosen_weights_stay(house, monkeypatch):
     def moved(*_: object) -> None:
         raise DataError("The posters are not there.")
 
-    monkeypatch.setattr(Workshop, "reopen", moved)
+    monkeypatch.setattr(StudyContext, "reopen", moved)
     places = Places("", "", house.folder, house.folder / "cache")
     phase = lambda *_: nullcontext(lambda _: None)  # noqa: E731
     freed = collect_garbage(house.study, house.tracking, places, phase, keep=0, now=True)
@@ -296,7 +296,7 @@ def test_where_the_ensemble_cannot_be_chosen_weights_stay(house, monkeypatch):
 
 def test_the_command_says_what_and_how_much(house, monkeypatch):
     house.search(0.1, 0.2, 0.3)
-    monkeypatch.setattr(Workshop, "reopen", lambda *_: None)
+    monkeypatch.setattr(StudyContext, "reopen", lambda *_: None)
     monkeypatch.setattr(freeing, "member_trials", lambda *_: ())
     words = ["gc", "--study", "s", "--storage", f"sqlite:///{house.folder}/optuna.db", "--keep", "1",
              "--tracking-uri", house.tracking.uri]  # fmt: skip
@@ -319,7 +319,7 @@ def test_the_command_says_what_and_how_much(house, monkeypatch):
 
 
 @pytest.fixture
-def real(house, parts, source, result, chosen) -> tuple[House, Workshop]:
+def real(house, parts, source, result, chosen) -> tuple[House, StudyContext]:
     """Six trials that kept probabilities: the fourth and the fifth are best together."""
     trainer = Trainer(*parts, source, Objective("f1_macro"))
     house.chosen = chosen.model_dump()
@@ -333,20 +333,20 @@ def real(house, parts, source, result, chosen) -> tuple[House, Workshop]:
         table = np.where(actual, 1 - noise, noise).astype(np.float32)
         save_probabilities(folder, replace(result, val_probabilities=table))
         house.tracking.keep(run_id, folder.parent)
-    return house, Workshop(house.study, house.tracking, None, trainer)
+    return house, StudyContext(house.study, house.tracking, None, trainer)
 
 
 def test_what_the_ensemble_would_choose_stays_and_is_not_trained_again(real, bundle, monkeypatch):
-    house, workshop = real
-    members = {trial.number for trial in member_trials(workshop)}
+    house, context = real
+    members = {trial.number for trial in member_trials(context)}
     assert members & {3, 4}
-    free_after_search(workshop, house.spool, (), keep=1)
+    free_after_search(context, house.spool, (), keep=1)
     assert house.versions() == {5, 6} | {number + 1 for number in members}
-    assert member_trials(workshop)[0].number in members
+    assert member_trials(context)[0].number in members
 
     monkeypatch.setattr(Trainer, "repeat", lambda *_: pytest.fail("it was trained again"))
     run_id = house.runs[5]
     house.tracking._client.log_artifacts(run_id, str(bundle), "model/artifacts/bundle")
-    network, probabilities = _trained(house.study.trials()[5], workshop)
-    assert probabilities.shape == workshop.trainer.judged_on.targets.shape
+    network, probabilities = _trained(house.study.trials()[5], context)
+    assert probabilities.shape == context.trainer.judged_on.targets.shape
     assert network.backbones

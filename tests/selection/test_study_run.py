@@ -26,7 +26,7 @@ from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import open_study
 from hpo.tracking.client import impatient
-from hpo.tracking.mirror import Logbook, Synced
+from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import open_tracking
 from hpo.tracking.trial_record import TrialRecord
 from tests.postgres import Postgres, free_port
@@ -140,9 +140,9 @@ def test_a12_two_parents_and_trials_written_twice_are_united(tmp_path: Path) -> 
         tracking.log_trial(twin, TrialRecord.of(trial))
         study.note_run(trial.number, twin)
 
-    logbook = Logbook(study, tracking, first, tmp_path / "spool", pytest.fail)
-    assert logbook.sync() == Synced(removed=2, united=3)
-    assert logbook.sync().nothing
+    mirror = MlflowMirror(study, tracking, first, tmp_path / "spool", pytest.fail)
+    assert mirror.sync() == Synced(removed=2, united=3)
+    assert mirror.sync().nothing
     assert {number: [run.run_id for run in runs] for number, runs in tracking.trial_runs(first).items()} == {
         number: [run_id] for number, run_id in enumerate(opened)
     }

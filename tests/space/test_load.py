@@ -187,7 +187,7 @@ def test_the_fingerprint_changes_with_every_other_space(tmp_path, old, new):
 
 
 def test_the_fingerprint_of_an_older_space_is_still_the_same(tmp_path):
-    """A study begun before defaults and includes goes on."""
+    """A study begun before defaults and includes continues."""
     before = SMALL.replace(", default: 128", "")
     assert load_space(written(tmp_path, before)).fingerprint == "00ba51d1d7849e27"
 

@@ -4,7 +4,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from hpo.study.pruners import AmongLatest, PhaseHalving
+from hpo.study.pruners import PhaseHalving, RecentTrialsPruner
 from hpo.study.samplers import BEST, MOST, SAMPLERS, build_sampler, shortened
 
 X = {"x": optuna.distributions.FloatDistribution(0.0, 1.0)}
@@ -51,7 +51,7 @@ def test_a_pruner_sees_the_latest_alone() -> None:
     trial.report(0.2, 2)
 
     assert PhaseHalving(eta=5).prune(study, study.trials[-1])
-    assert not AmongLatest(PhaseHalving(eta=5)).prune(study, study.trials[-1])
+    assert not RecentTrialsPruner(PhaseHalving(eta=5)).prune(study, study.trials[-1])
 
 
 def test_a_pruner_reads_a_study_once_a_trial_and_again_within_a_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_a_pruner_reads_a_study_once_a_trial_and_again_within_a_long_one(monkeyp
     monkeypatch.setattr("hpo.study.pruners.time", SimpleNamespace(monotonic=lambda: next(clock)))
     reads: list[bool] = []
     monkeypatch.setattr(study, "get_trials", lambda deepcopy: reads.append(deepcopy) or [])
-    pruner = AmongLatest(PhaseHalving())
+    pruner = RecentTrialsPruner(PhaseHalving())
     first, second = study.ask(), study.ask()
 
     for trial in (first, first, second, second):

@@ -14,7 +14,7 @@ from hpo.model.config import Hyperparameters
 from hpo.space.load import load_space
 from hpo.space.parameters import Categorical, Float
 from hpo.space.space import SearchSpace
-from hpo.study.migration import SPACE, latest_version, plain_name, read_space, write_space
+from hpo.study.migration import SPACE, base_name, latest_version, read_space, write_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.storage import latest_study_name, study_names
 from hpo.study.study import Study, open_study
@@ -131,8 +131,8 @@ def test_a_dead_workers_trial_is_queued_again_in_the_new_version(house):
 def test_a_space_does_not_change_under_living_workers(house):
     study = house.run(DEFAULT, 2)
     study.set_budget(9)
-    with study._claims.alive():
-        study._claims.claim(lambda: 9)
+    with study._queue.alive():
+        study._queue.claim(lambda: 9)
         with pytest.raises(StudyError, match="'x' is being searched with another space"):
             house.begin(WIDER)
 
@@ -149,7 +149,9 @@ def test_who_is_left_in_the_old_version_is_told(house):
     old = house.run(DEFAULT, 2)
     old.check_latest()
     house.begin(WIDER).check_latest()
-    with pytest.raises(StudyError, match=r"^Study 'x' goes on with another search space, .*: to take part in it, type"):
+    with pytest.raises(
+        StudyError, match=r"^Study 'x' continues with another search space, .*: to take part in it, type"
+    ):
         old.check_latest()
 
 
@@ -227,7 +229,7 @@ REFUSED = {
 def test_a_space_in_which_old_trials_do_not_lie_is_refused_by_name(house, words):
     before = house.run(DEFAULT, 6)
     with pytest.raises(
-        StudyError, match=r"^Study 'x' cannot go on with the changed .* no longer fits in \d of "
+        StudyError, match=r"^Study 'x' cannot continue with the changed .* no longer fits in \d of "
     ) as told:
         house.begin(REFUSED[words])
     assert words in str(told.value)
@@ -251,7 +253,7 @@ def test_a_study_of_an_older_hpo_learns_its_space_when_it_is_resumed(house):
 
 
 def test_names_of_versions_are_taken(house):
-    assert [plain_name(name) for name in ("x", "x~2", "x~y", "x~2~13")] == ["x", "x", "x~y", "x~2"]
+    assert [base_name(name) for name in ("x", "x~2", "x~y", "x~2~13")] == ["x", "x", "x~y", "x~2"]
     with pytest.raises(StudyError, match=r"got 'x~2': use --study x\."):
         open_study(house.url, "x~2", house.folder, 0, create=True)
 

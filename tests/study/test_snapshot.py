@@ -36,10 +36,10 @@ def test_it_agrees_with_the_whole_record(tmp_path: Path) -> None:
         create_trial(state=TrialState.WAITING),
         ended(TrialState.RUNNING, worker="b"),
     )
-    glance, trials = study.glance(), study.trials()
-    assert glance.counts == Counts.of(trials) == Counts(3, 1, 1, 1, 1, 2)
-    assert glance.leader == study.leader() == trials[3]
-    for light, whole in zip(glance.trials, trials, strict=True):
+    snapshot, trials = study.snapshot(), study.trials()
+    assert snapshot.counts == Counts.of(trials) == Counts(3, 1, 1, 1, 1, 2)
+    assert snapshot.leader == study.leader() == trials[3]
+    for light, whole in zip(snapshot.trials, trials, strict=True):
         assert (light.number, light.state, light.value) == (whole.number, whole.state, whole.value)
         assert light.datetime_complete == whole.datetime_complete
         assert light.user_attrs.get("worker") == whole.user_attrs.get("worker")
@@ -51,22 +51,22 @@ def test_the_leader_is_the_best_mean_over_seeds(tmp_path: Path) -> None:
     lucky, steady = study.trials()
     study.confirm(lucky, 1, 0.3)
     study.confirm(steady, 1, 0.5)
-    assert study.glance().leader == study.leader() == steady
-    assert study.glance().best == study.best() == lucky
+    assert study.snapshot().leader == study.leader() == steady
+    assert study.snapshot().best == study.best() == lucky
 
 
 def test_an_empty_study(tmp_path: Path) -> None:
-    glance = opened(tmp_path).glance()
-    assert (glance.trials, glance.leader, glance.counts.finished) == ([], None, 0)
+    snapshot = opened(tmp_path).snapshot()
+    assert (snapshot.trials, snapshot.leader, snapshot.counts.finished) == ([], None, 0)
 
 
 def test_what_was_crowned_is_remembered(tmp_path: Path) -> None:
     study = opened(tmp_path)
-    assert study.crowned() is None
-    study.note_crowned({"version": 3, "run_id": "run", "reason": "it is first", "ci95": [0.4, 0.5]})
-    study.note_crowned({"version": 3, "run_id": "run", "reason": "it was run again"})
-    assert study.crowned() == {"version": 3, "run_id": "run"}
-    assert study.crown() == {"version": 3, "run_id": "run", "reason": "it was run again", "ci95": [0.4, 0.5]}
-    study.note_crowned({"version": 4, "run_id": "another", "reason": "it is better"})
-    assert study.crown() == {"version": 4, "run_id": "another", "reason": "it is better"}
-    assert "crowned" not in study.memory
+    assert study.champion_ref() is None
+    study.set_champion({"version": 3, "run_id": "run", "reason": "it is first", "ci95": [0.4, 0.5]})
+    study.set_champion({"version": 3, "run_id": "run", "reason": "it was run again"})
+    assert study.champion_ref() == {"version": 3, "run_id": "run"}
+    assert study.champion() == {"version": 3, "run_id": "run", "reason": "it was run again", "ci95": [0.4, 0.5]}
+    study.set_champion({"version": 4, "run_id": "another", "reason": "it is better"})
+    assert study.champion() == {"version": 4, "run_id": "another", "reason": "it is better"}
+    assert "champion" not in study.memory

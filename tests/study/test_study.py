@@ -340,7 +340,7 @@ def test_a14_a_worker_that_stood_still_and_wakes_queues_nothing(house: House) ->
         if not woke:  # meanwhile its worker is taken for dead: another one finds no lock of it
             woke.append(trial.number)
             [lock] = (house.folder / "locks").glob("*.lock")
-            other._claims._is_lost = lambda _: True
+            other._queue._is_lost = lambda _: True
             assert other.requeue_lost() == [trial.number]
             assert lock.name
         trial.note(epoch=1)
@@ -358,7 +358,7 @@ def test_a14_nor_does_one_that_is_stopped_after_it_woke(house: House, stop: Base
     def sleeper(trial: RunningTrial) -> float:
         trial.choose()
         if trial.number == 0:
-            other._claims._is_lost = lambda _: True
+            other._queue._is_lost = lambda _: True
             other.requeue_lost()
             raise stop
         return 0.5
@@ -419,7 +419,7 @@ def test_a2_a_damaged_database_is_one_sentence(house: House, damage: str, words:
         connection.execute(damage)
     connection.close()
     with pytest.raises(StudyError, match=words):
-        house.open(create=False).glance()
+        house.open(create=False).snapshot()
 
 
 def test_a1_eight_who_begin_a_study_at_once_begin_one(house: House, space: SearchSpace) -> None:

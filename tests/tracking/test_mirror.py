@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study, open_study
-from hpo.tracking.mirror import Logbook, Synced
+from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import STATUS_OF_STATE, Tracking, open_tracking
 from hpo.tracking.trial_record import state_name
 from hpo.trial.trial import Pruned
@@ -38,7 +38,7 @@ class House:
 
     def __post_init__(self) -> None:
         self.parent = self.tracking.study_run("s", {}, {}, {}, {})
-        self.logbook = Logbook(self.study, self.tracking, self.parent, self.folder / "spool", self.said.append)
+        self.mirror = MlflowMirror(self.study, self.tracking, self.parent, self.folder / "spool", self.said.append)
 
     def run(self, n_trials: int) -> None:
         """Trial 1 is pruned, trial 2 fails and is tried again; every trial leaves a file."""
@@ -46,19 +46,19 @@ class House:
         def objective(trial: RunningTrial) -> float:
             chosen = trial.choose().model_dump()
             trial.note(chosen=chosen)
-            self.logbook.begin(trial, chosen)
+            self.mirror.begin(trial, chosen)
             if trial.number == 1:
                 trial.note(pruned_after="epoch 2", reason="behind")
                 raise Pruned("epoch 2")
             if trial.number == 2:
                 raise ValueError("bad luck")
             trial.note(metrics={"val/f1_macro": 0.4}, curve={"train/loss": [(1, 0.5)]})
-            (self.logbook.spooled(trial.number) / "probabilities").write_text("0.5")
+            (self.mirror.spooled(trial.number) / "probabilities").write_text("0.5")
             return 0.4
 
         self.study.set_budget(n_trials)
         for trial in self.study.run(load_space(Path("default")), objective, lambda: True):
-            self.logbook.end(trial)
+            self.mirror.end(trial)
 
     def client(self) -> MlflowClient:
         return MlflowClient(self.tracking.uri, self.tracking.uri)
@@ -88,7 +88,7 @@ def house(tmp_path, empty_mlflow) -> House:
 def test_runs_follow_their_trials(house):
     house.run(4)
     assert house.agree()
-    assert house.logbook.sync().nothing
+    assert house.mirror.sync().nothing
     assert house.said == []
     retry = house.study.trials()[3]
     run = house.client().get_run(house.study.run_id(retry))
@@ -104,10 +104,10 @@ def test_what_kills_leave_is_mended_once(house):
     client.update_run(runs[1], "RUNNING")
     client.set_terminated(runs[2], "FINISHED")  # with another state than its trial
     house.tracking.start_trial(house.parent, 3, "#3", {}, {})  # opened by a worker that was killed before it said so
-    (house.logbook.spooled(0) / "probabilities").write_text("0.5")
-    assert house.logbook.sync() == Synced(created=1, mended=2, removed=1, uploaded=1)
+    (house.mirror.spooled(0) / "probabilities").write_text("0.5")
+    assert house.mirror.sync() == Synced(created=1, reconciled=2, removed=1, uploaded=1)
     assert house.agree()
-    assert house.logbook.sync().nothing
+    assert house.mirror.sync().nothing
     again = open_study(f"sqlite:///{house.folder}/optuna.db", "s", house.folder / "locks", 0, create=False)
     assert again.run_id(again.trials()[0]) != runs[0]
 
@@ -120,7 +120,7 @@ def test_a_study_goes_on_while_mlflow_refuses(house, monkeypatch):
     assert len(house.said) == 1
     assert "hpo sync writes what is missing" in house.said[0]
     rename(house.folder, "runs_elsewhere", "runs")
-    assert house.logbook.sync() == Synced(created=5, uploaded=3)
+    assert house.mirror.sync() == Synced(created=5, uploaded=3)
     assert house.agree()
 
 
@@ -135,7 +135,7 @@ def test_a15_a_server_that_is_back_when_the_search_ends_is_asked_again_at_once(h
     rename(house.folder, "runs", "runs_elsewhere")
     house.run(4)
     rename(house.folder, "runs_elsewhere", "runs")
-    assert house.logbook.sync() == Synced(created=5, uploaded=3)
+    assert house.mirror.sync() == Synced(created=5, uploaded=3)
     assert house.agree()
 
 
@@ -147,9 +147,9 @@ def test_a_study_goes_on_where_its_experiment_is_deleted(house, monkeypatch):
     assert house.study.counts().finished == 4
     assert len(house.said) == 1
     assert "mlflow experiments restore" in house.said[0]
-    assert "The search goes on" in house.said[0]
+    assert "The search continues" in house.said[0]
     client.restore_experiment(house.tracking.experiment_id)
-    assert house.logbook.sync().created == 5
+    assert house.mirror.sync().created == 5
     assert house.agree()
 
 

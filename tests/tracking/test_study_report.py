@@ -119,8 +119,8 @@ def test_before_the_first_trial(study: Study) -> None:
 def test_a_reader_finds_the_best_trial_why_it_won_and_how_to_get_it(study: Study) -> None:
     optuna.load_study(study_name="my study", storage=study._storage).add_trials(TRIALS)
     study.note_posters("## Posters\n\n100 train")
-    crown = {"version": 2, "run_id": "run1", "reason": "it has the best mean", "ci95": [0.55, 0.65]}
-    study.note_crowned(crown)  # type: ignore[arg-type]
+    champion = {"version": 2, "run_id": "run1", "reason": "it has the best mean", "ci95": [0.55, 0.65]}
+    study.set_champion(champion)  # type: ignore[arg-type]
     note = study_note(study, "7")
     assert "**The champion's f1_macro on training and validation posters, out of fold: 0.600 [0.550, 0.650]**" in note
     assert "Champion: trial 1, f1_macro 0.600. It is the best single trial." in note

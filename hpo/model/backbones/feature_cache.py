@@ -74,7 +74,7 @@ def decoded(images: DecodedImages, posters: Posters) -> Array:
     for row, reason in images.ensure(posters).items():
         raise DataError(
             f"Expected posters that stay as they were, got {posters.paths[row]}, which cannot be decoded any more "
-            f"({reason}): put it back, or type the command again to go on without it."
+            f"({reason}): put it back, or type the command again to continue without it."
         )
     return images.load(posters)
 

@@ -34,9 +34,9 @@ from hpo.model.training.device import best_device
 from hpo.model.training.optim import StateDict
 from hpo.runtime.atomic import Array
 
-# What a training must remember to go on as if it had never stopped: named tensors and a few numbers.
+# What a training must remember to continue as if it had never stopped: named tensors and a few numbers.
 #
-# Weights alone are not enough. AdamW has its moments, the schedule its place, and dropout, shuffling and mixup go on
+# Weights alone are not enough. AdamW has its moments, the schedule its place, and dropout, shuffling and mixup continue
 # drawing from where they were. With all of it the epochs after a stop are those that would have come anyway, bit for
 # bit
 # on one machine. The price is about three copies of what is trained.
@@ -55,7 +55,7 @@ class TrainingNumbers(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class TrainingState:
-    """A training between two epochs. The tensors may be those that it trains: copy them before it goes on."""
+    """A training between two epochs. The tensors may be those that it trains: copy them before it continues."""
 
     tensors: Mapping[str, Tensor]
     numbers: TrainingNumbers
@@ -113,14 +113,14 @@ def random_states(generator: torch.Generator, device: torch.device) -> dict[str,
 
 
 def restore_random(states: StateDict, generator: torch.Generator, device: torch.device) -> None:
-    """Let all of them go on from where ``random_states`` saw them."""
+    """Let all of them continue from where ``random_states`` saw them."""
     generator.set_state(states["own"])
     torch.set_rng_state(states["global"])
     if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(states[device.type])
 
 
-# What an epoch of training gave, and what is kept of it for a training that may be stopped and go on.
+# What an epoch of training gave, and what is kept of it for a training that may be stopped and continue.
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +136,7 @@ class EpochResult:
     micro_batch: int  # posters at once; less than the batch where memory ran out
     predict_val: Callable[[], Array]  # predicts again, after other weights were put into ``evaluated``
     weights: Callable[[], StateDict]  # a copy of those of ``evaluated`` after this epoch
-    state: Callable[[], TrainingState]  # what it takes to go on from here, until the next epoch begins
+    state: Callable[[], TrainingState]  # what it takes to continue from here, until the next epoch begins
 
 
 class EpochFigures(BaseModel):
@@ -236,7 +236,7 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             self._writes = False
             warnings.warn(
-                f"The checkpoint {self._file} could not be written ({error}), so this trial goes on without one and "
+                f"The checkpoint {self._file} could not be written ({error}), so this trial continues without one and "
                 "would begin its fine-tuning again after a kill: free some space, or choose another --cache-dir.",
                 stacklevel=2,
             )
@@ -250,7 +250,7 @@ class Checkpoint:
 def _write(file: Path, past: Past) -> None:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(file.parent)
+        _requeue_stale(file.parent)
     tensors = {**under("state", past.state.tensors), "probabilities": torch.from_numpy(past.probabilities)}
     for epoch, weights in past.weights.items():
         tensors |= under(f"weights.{epoch}", weights)
@@ -293,7 +293,7 @@ def _read(file: Path) -> Past | None:
         return None
 
 
-def _sweep(folder: Path) -> None:
+def _requeue_stale(folder: Path) -> None:
     """Remove what was left behind by trials that were killed and never run again."""
     for file in folder.iterdir():
         try:

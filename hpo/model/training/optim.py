@@ -54,7 +54,7 @@ class Ema:
         return self._averaged.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Continue from what ``state_dict`` returned."""
         self._averaged.load_state_dict(state)
 
     def _follow(
