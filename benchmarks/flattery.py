@@ -27,7 +27,7 @@ from hpo.runtime.atomic import Array
 from hpo.space.load import load_space
 from hpo.trial.cross_validation import judged_by_other_folds
 from hpo.trial.features import FeatureSource
-from hpo.trial.objective import Judged, Objective
+from hpo.trial.objective import EvaluationResult, Objective
 from hpo.trial.trial import JudgedEpoch, TrialResult, run_trial
 
 METRIC, RECIPE, SEEDS, FOLDS, POSTERS = "f1_macro", "lite1_narrow", 10, 5, 1_800
@@ -41,7 +41,7 @@ class _OnFirst(Objective):
 
     n: int = 0
 
-    def judge(self, probabilities: Array, targets: Array) -> tuple[float, Judged]:
+    def judge(self, probabilities: Array, targets: Array) -> tuple[float, EvaluationResult]:
         return super().judge(probabilities[: self.n], targets[: self.n])
 
 

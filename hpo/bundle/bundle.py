@@ -40,7 +40,7 @@ from hpo.bundle.weights_file import below, check_same_shapes, no_larger_than, re
 from hpo.errors import BundleError, disk_cure
 from hpo.model.backbones.architectures import find_architecture
 from hpo.model.backbones.backbone import Backbone, build_backbone
-from hpo.model.classifier import Classifier, Ensemble, Network, Part, inputs_of
+from hpo.model.classifier import Classifier, Ensemble, EnsemblePart, Network, inputs_of
 
 
 def made_of(network: Network) -> dict[str, Any]:
@@ -140,5 +140,5 @@ def _untrained(backbones: list[Backbone], description: Description) -> Network:
     n_labels = len(description.label_names)
     if not description.members:
         return Classifier.untrained(backbones, n_labels, description.params)
-    parts = [Part(one.weight, one.params, one.inputs, one.averages_flips) for one in description.members]
+    parts = [EnsemblePart(one.weight, one.params, one.inputs, one.averages_flips) for one in description.members]
     return Ensemble.untrained(backbones, n_labels, parts)

@@ -77,8 +77,8 @@ def _compare(first: Path, second: Path, as_json: bool) -> None:
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpo.doctor.dead_parameters import Finding as ParameterFinding
-    from hpo.doctor.finding import Finding
+    from hpo.doctor.dead_parameters import ParameterEffect as ParameterFinding
+    from hpo.doctor.finding import CheckResult
     from hpo.space.space import SearchSpace
 
 
@@ -126,7 +126,7 @@ def doctor(
         from rich.console import Console
 
         from hpo.doctor.checks import examine_environment
-        from hpo.doctor.finding import Plan
+        from hpo.doctor.finding import PlannedSearch
         from hpo.doctor.trials import count_posters
         from hpo.model.backbones.architectures import check_known
         from hpo.report.doctor import checks_account, print_summary
@@ -136,7 +136,7 @@ def doctor(
     console = None if as_json else Console()
     loaded = load_space(space or Path("default"), check_known)
     n_posters, posters = count_posters(data, images)
-    plan = Plan(
+    plan = PlannedSearch(
         Places.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner
     )
     findings = [_shown(finding, console) for finding in chain([posters], examine_environment(plan))]
@@ -151,7 +151,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _shown(finding: Finding, console: Console | None) -> Finding:
+def _shown(finding: CheckResult, console: Console | None) -> CheckResult:
     """Print each finding as it comes: a server that does not answer takes seconds."""
     from hpo.report.doctor import print_finding
 

@@ -89,15 +89,15 @@ if TYPE_CHECKING:
     from hpo.settings import Places
     from hpo.study.study import Study
 
-Model = Annotated[
+ModelArgument = Annotated[
     str,
     typer.Argument(help="A bundle's folder, models:/NAME@champion, models:/NAME/3, or the number of a trial."),
 ]
 
 
 def compare(
-    a: Model,
-    b: Model,
+    a: ModelArgument,
+    b: ModelArgument,
     data: Annotated[
         Path | None,
         typer.Option(help="A table of posters with known labels. Default: the posters that the study judged on."),

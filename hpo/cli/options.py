@@ -78,7 +78,7 @@ Types = Annotated[
     typer.Option(help="Keep these types, separated by commas, where the CSV has a Type column; all keeps all of them."),
 ]
 
-Labels = Annotated[int, typer.Option(min=2, max=100_000, help="Keep this many of the commonest labels.")]
+LabelsOption = Annotated[int, typer.Option(min=2, max=100_000, help="Keep this many of the commonest labels.")]
 Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, which are told by genre and rating.")]
 ValSize = Annotated[str, typer.Option(help="Validation posters: a share or a number.", metavar="X|N")]
 TestSize = Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.", metavar="X|N")]
@@ -88,13 +88,13 @@ GroupColumn = Annotated[
         help="A column of what belongs together, such as a franchise. Default: found by name.", metavar="COLUMN"
     ),
 ]
-Grouping = Annotated[
+GroupingOption = Annotated[
     Literal["all", "titles", "posters", "none"],
     typer.Option(
         help="What stays in one part: titles of one franchise, posters that look alike, all of these or none."
     ),
 ]
-Split = Annotated[
+SplitOption = Annotated[
     Path | None,
     typer.Option(help="Reuse the split in this file, as hpo data check and every search write one.", metavar="FILE"),
 ]

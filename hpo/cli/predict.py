@@ -208,16 +208,18 @@ def _write_gallery(
 ) -> None:
     """Write the page: what the first bundle has said already, and what the others say now."""
     from hpo.bundle.occlusion import evidence
-    from hpo.report.gallery import Entry, Model, write_gallery
+    from hpo.report.gallery import GalleryEntry, GalleryModel, write_gallery
 
     files = [(named, answer) for named, answer in answered if isinstance(named.source, Path)]
     posters = [named for named, _ in files]
     models = [
-        Model(folder.resolve().name, p.description.label_names, p.description.thresholds, p.description.min_labels)
+        GalleryModel(
+            folder.resolve().name, p.description.label_names, p.description.thresholds, p.description.min_labels
+        )
         for folder, p in zip(bundles, predictors, strict=True)
     ]
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[GalleryEntry]:
         others = [(answer for _, answer in _answers(other, iter(posters))) for other in predictors[1:]]
         for named, *answers in zip(posters, (answer for _, answer in files), *others, strict=True):
             image = Path(str(named.source))
@@ -230,7 +232,9 @@ def _write_gallery(
                 for each, answer in zip(predictors, said, strict=False)
                 if explain
             )
-            yield Entry(image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth, shown)
+            yield GalleryEntry(
+                image, title, tuple(map(_row, said)), tuple(answer.labels for answer in said), truth, shown
+            )
 
     write_gallery(out, models, entries(), explained=explain, force=force)
     typer.echo(f"Wrote {out}: {len(posters):,} posters.", err=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hpo.data.dataset import PreparedData
     from hpo.model.config import Hyperparameters
     from hpo.runtime.progress import Progress as Advance
-    from hpo.study.trial_queue import Counts
+    from hpo.study.trial_queue import TrialCounts
     from hpo.trial.trial import EpochReport
 
 _MOST_CHARACTERS = 300  # of an error
@@ -104,7 +104,7 @@ class RichWatch:
         phase = "fine-tuning, " if report.phase == "finetune" else ""
         self._show(f"{self._current} {phase}epoch {report.epoch}: {report.value:.3f}")
 
-    def trial_ended(self, trial: FrozenTrial, counts: Counts, best: FrozenTrial | None) -> None:
+    def trial_ended(self, trial: FrozenTrial, counts: TrialCounts, best: FrozenTrial | None) -> None:
         """Count a trial, and keep the best value in sight."""
         if best is not None and best.value is not None:
             self._note = f"best {self.metric} {best.value:.3f}"
@@ -114,7 +114,7 @@ class RichWatch:
             self._progress.update(self._trials, completed=counts.finished)
         self._show("")
 
-    def workers(self, alive: int, counts: Counts) -> None:
+    def workers(self, alive: int, counts: TrialCounts) -> None:
         """Say how many workers live, and how many trials they have in hand, on other machines as well."""
         self._show(f"{alive} workers, {counts.running} running")
 

@@ -15,13 +15,13 @@ from hpo.doctor.databases import (
     check_two_databases,
 )
 from hpo.doctor.disks import check_network_disk, check_room
-from hpo.doctor.finding import Finding, Plan, problem
+from hpo.doctor.finding import CheckResult, PlannedSearch, problem
 from hpo.doctor.machine import check_cores, check_gpu, check_memory
 from hpo.doctor.mlflow_server import check_tracking_server
 from hpo.doctor.trials import check_backbones, check_budget, check_pruner
 from hpo.errors import HpoError
 
-Check = Callable[[Plan], Finding | None]  # None: it does not concern this plan
+Check = Callable[[PlannedSearch], CheckResult | None]  # None: it does not concern this plan
 
 CHECKS: dict[str, Check] = {
     "storage": check_storage,
@@ -41,7 +41,7 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def examine_environment(plan: Plan) -> Iterator[Finding]:
+def examine_environment(plan: PlannedSearch) -> Iterator[CheckResult]:
     """Yield what each check finds, as soon as it does."""
     for name, check in CHECKS.items():
         found = _guarded(name, check, plan)
@@ -49,7 +49,7 @@ def examine_environment(plan: Plan) -> Iterator[Finding]:
             yield found
 
 
-def _guarded(name: str, check: Check, plan: Plan) -> Finding | None:
+def _guarded(name: str, check: Check, plan: PlannedSearch) -> CheckResult | None:
     try:
         return check(plan)
     except HpoError as error:

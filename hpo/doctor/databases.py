@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from hpo.doctor.finding import Finding, Plan, ok, problem, warning
+from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.doctor.mlflow_server import ask, is_server
 from hpo.runtime.database import (
     Refused,
@@ -41,7 +41,7 @@ _NOTICED_SECONDS, _HARMFUL_SECONDS = 5.0, 60.0
 _CURE = "let both machines keep time by NTP: timedatectl set-ntp true"
 
 
-def check_database_clock(plan: Plan) -> Finding | None:
+def check_database_clock(plan: PlannedSearch) -> CheckResult | None:
     """Compare with the clock of the storage's server; None for a file."""
     url = url_of_server(plan.places.storage)
     if url is None:
@@ -56,7 +56,7 @@ def check_database_clock(plan: Plan) -> Finding | None:
     return _judge("clock of the database", ahead)
 
 
-def check_tracking_clock(plan: Plan) -> Finding | None:
+def check_tracking_clock(plan: PlannedSearch) -> CheckResult | None:
     """Compare with the clock of the MLflow server; None for a database."""
     uri = plan.places.tracking_uri
     if not is_server(uri):
@@ -72,7 +72,7 @@ def check_tracking_clock(plan: Plan) -> Finding | None:
     return _judge("clock of MLflow", ahead)
 
 
-def _judge(name: str, measure: Callable[[], float]) -> Finding:
+def _judge(name: str, measure: Callable[[], float]) -> CheckResult:
     """``measure`` returns how many seconds a server is ahead of this machine."""
     try:
         ahead = measure()
@@ -94,7 +94,7 @@ _TWO_DATABASES = (
 )
 
 
-def check_storage(plan: Plan) -> Finding:
+def check_storage(plan: PlannedSearch) -> CheckResult:
     """Say whether studies can be kept where ``--storage`` says."""
     url = plan.places.storage
     shown = masked(url)
@@ -171,7 +171,7 @@ _MIGRATIONS = {  # where a program keeps the steps from schema to schema, and ho
 }
 
 
-def check_tracking_database(plan: Plan) -> Finding | None:
+def check_tracking_database(plan: PlannedSearch) -> CheckResult | None:
     """Say whether MLflow can keep runs where ``--tracking-uri`` says; None where that is a server."""
     uri = plan.places.tracking_uri
     if uri.startswith(("http://", "https://")):
@@ -186,7 +186,7 @@ def check_tracking_database(plan: Plan) -> Finding | None:
         return problem("tracking", f"{shown}: {refused.reason}", refused.cure)
 
 
-def check_two_databases(plan: Plan) -> Finding | None:
+def check_two_databases(plan: PlannedSearch) -> CheckResult | None:
     """Say whether Optuna and MLflow share a database: both own a table ``alembic_version``, and one breaks."""
     try:
         one, other = parse(plan.places.storage, _STORAGE), parse(plan.places.tracking_uri, _TRACKING)

@@ -51,7 +51,7 @@ class Revival:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ParameterEffect:
     """What was found of one parameter."""
 
     parameter: str
@@ -108,7 +108,7 @@ def examine(
     n_configurations: int = 4,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
-) -> list[Finding]:
+) -> list[ParameterEffect]:
     """Return a finding for every parameter of ``space``, searched or fixed, in the order of the space.
 
     Each is tried in ``n_configurations``, and in more where it has not shown an effect yet. ``progress`` is told the
@@ -134,9 +134,9 @@ class _Examination:
         self._drawn = [drawn[at] for at in _diverse([chosen for _, chosen in drawn])]
         self._trained: dict[Hyperparameters, _Trained | str] = {}
 
-    def finding(self, name: str) -> Finding:
+    def finding(self, name: str) -> ParameterEffect:
         """Say what becomes of one parameter."""
-        finding = Finding(name, name in self._space.searched, tuple(self._tried[name]), "cannot apply")
+        finding = ParameterEffect(name, name in self._space.searched, tuple(self._tried[name]), "cannot apply")
         if name in SPEED_ONLY:
             return replace(finding, verdict="speed only", reason=SPEED_ONLY[name])
         seen = self._evidence(name)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.doctor.finding import Finding, Plan, gigabytes, ok, problem, warning
+from hpo.doctor.finding import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
 from hpo.doctor.footprint import Needs, forecast
 from hpo.runtime.database import Refused, file_of, nearest, parse
 
@@ -21,7 +21,7 @@ _NETWORK = re.compile(
 _SERVER = "use a server: --storage postgresql+psycopg://USER:PASSWORD@HOST/optuna and an MLflow server"
 
 
-def check_network_disk(plan: Plan, mounts: str | None = None) -> Finding | None:
+def check_network_disk(plan: PlannedSearch, mounts: str | None = None) -> CheckResult | None:
     """Say whether sqlite lies on a network disk, whose locks do not hold; None without sqlite.
 
     ``mounts`` is the text of ``/proc/mounts``; by default this machine's, and empty where it has none.
@@ -39,7 +39,7 @@ def check_network_disk(plan: Plan, mounts: str | None = None) -> Finding | None:
     return warning("sqlite", f"{words}, where its locks do not hold", f"for more than one worker, {_SERVER}")
 
 
-def sqlite_files(plan: Plan) -> list[Path]:
+def sqlite_files(plan: PlannedSearch) -> list[Path]:
     """Return the files of Optuna's and MLflow's databases, where they are files."""
     files: list[Path] = []
     for url in (plan.places.storage, plan.places.tracking_uri):
@@ -88,7 +88,7 @@ class _Room:
         return f"{gigabytes(self.free)} free for {for_what}, which need up to {gigabytes(self.needed)}"
 
 
-def check_room(plan: Plan) -> Finding:
+def check_room(plan: PlannedSearch) -> CheckResult:
     """Say whether there is room for caches, state and temporary files."""
     needs = forecast(plan.space, plan.n_posters, plan.trials, plan.workers)
     rooms = _rooms(plan, needs)
@@ -104,7 +104,7 @@ def check_room(plan: Plan) -> Finding:
     return warning("disk", f"{words}; the cache holds {gigabytes(full[0].held)}, maybe of it", cure)
 
 
-def _rooms(plan: Plan, needs: Needs) -> list[_Room]:
+def _rooms(plan: PlannedSearch, needs: Needs) -> list[_Room]:
     """Put together what lies on one disk."""
     temporary = Path(tempfile.gettempdir())
     wanted = [("cache", plan.places.cache_dir, needs.cache), ("state", plan.places.state_dir, needs.state)]

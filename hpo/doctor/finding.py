@@ -12,7 +12,7 @@ State = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One check: what was found, and what to type or fix where that is not ok."""
 
     name: str
@@ -22,7 +22,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlannedSearch:
     """The search that is examined before it runs."""
 
     places: Places
@@ -34,19 +34,19 @@ class Plan:
     pruner: str | None = None
 
 
-def ok(name: str, words: str) -> Finding:
+def ok(name: str, words: str) -> CheckResult:
     """Nothing to fix."""
-    return Finding(name, "ok", words)
+    return CheckResult(name, "ok", words)
 
 
-def warning(name: str, words: str, cure: str) -> Finding:
+def warning(name: str, words: str, cure: str) -> CheckResult:
     """The search would run, but not as well as it could."""
-    return Finding(name, "warning", words, cure)
+    return CheckResult(name, "warning", words, cure)
 
 
-def problem(name: str, words: str, cure: str) -> Finding:
+def problem(name: str, words: str, cure: str) -> CheckResult:
     """The search would not run, or would break."""
-    return Finding(name, "problem", words, cure)
+    return CheckResult(name, "problem", words, cure)
 
 
 def gigabytes(n_bytes: float) -> str:

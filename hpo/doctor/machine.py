@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from hpo.doctor.finding import Finding, Plan, gigabytes, ok, problem, warning
+from hpo.doctor.finding import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
 from hpo.doctor.footprint import forecast
 from hpo.model.heads.head import available_bytes
 from hpo.runtime.progress import n_cores
@@ -84,7 +84,7 @@ def _inactive_file_bytes(folder: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def check_cores(plan: Plan, group: ControlGroup | None = None) -> Finding:
+def check_cores(plan: PlannedSearch, group: ControlGroup | None = None) -> CheckResult:
     """Say whether every worker has a core."""
     limit = (group or ControlGroup()).cores()
     cores = n_cores()
@@ -104,7 +104,7 @@ def _is_told_threads(cores: float) -> bool:
     return told.isdecimal() and int(told) <= max(1, cores)
 
 
-def check_memory(plan: Plan, group: ControlGroup | None = None) -> Finding:
+def check_memory(plan: PlannedSearch, group: ControlGroup | None = None) -> CheckResult:
     """Say whether the workers fit into memory, each with its own libraries and features."""
     limit = (group or ControlGroup()).memory()
     free = min(available_bytes(), limit) if limit is not None else available_bytes()
@@ -119,7 +119,7 @@ def check_memory(plan: Plan, group: ControlGroup | None = None) -> Finding:
     return ok("memory", f"{words}, {_counted(plan.workers)}")
 
 
-def check_gpu(plan: Plan) -> Finding:
+def check_gpu(plan: PlannedSearch) -> CheckResult:
     """Say which device trains."""
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count())]

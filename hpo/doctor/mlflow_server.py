@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from hpo.doctor.finding import Finding, Plan, ok, problem, warning
+from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.runtime.database import Refused
 from hpo.runtime.masking import masked
 
@@ -42,7 +42,7 @@ def ask(uri: str, endpoint: str) -> Any:
         raise Refused("no answer", _NO_ANSWER) from None
 
 
-def check_tracking_server(plan: Plan) -> Finding | None:
+def check_tracking_server(plan: PlannedSearch) -> CheckResult | None:
     """Say whether the server of ``--tracking-uri`` can be used; None where that is a database."""
     uri = plan.places.tracking_uri
     if not is_server(uri):

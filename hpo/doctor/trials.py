@@ -7,7 +7,7 @@ from pathlib import Path
 from hpo.data.sample.sample import DEFAULT_POSTERS
 from hpo.data.table.image_names import IMAGE_SUFFIXES
 from hpo.data.table.records import read_records
-from hpo.doctor.finding import Finding, Plan, ok, problem, warning
+from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.errors import BackboneError, DataError, StudyError
 from hpo.model.backbones.backbone import check_image_size, check_weights
 from hpo.runtime.commands import command
@@ -18,7 +18,7 @@ from hpo.study.samplers import STARTUP_TRIALS
 # How many posters a search would be about: counted, not cleaned: a forecast needs no more.
 
 
-def count_posters(csv: Path | None, images: Path | None) -> tuple[int, Finding]:
+def count_posters(csv: Path | None, images: Path | None) -> tuple[int, CheckResult]:
     """Return the posters of a table and its folder (``images`` beside it by default), and a word on them.
 
     Without a table, or where it cannot be read, they are those of the built-in sample.
@@ -45,7 +45,7 @@ def count_posters(csv: Path | None, images: Path | None) -> tuple[int, Finding]:
 _TRAIN_AND_VAL = 0.9  # of all posters, by the default of --test-size
 
 
-def check_backbones(plan: Plan) -> Finding:
+def check_backbones(plan: PlannedSearch) -> CheckResult:
     """Say whether the weights of every backbone can be had, and whether it takes posters of the space's sizes."""
     space = plan.space
     sizes = [size for size in space.values_of("image_size") if isinstance(size, int)]
@@ -66,7 +66,7 @@ def check_backbones(plan: Plan) -> Finding:
     return problem("backbones", f"{count}: {reason}{others}", f"{left}{cure.rstrip('.')}")
 
 
-def check_budget(plan: Plan) -> Finding:
+def check_budget(plan: PlannedSearch) -> CheckResult:
     """Say whether the budget leaves trials that the sampler proposes from what it has learned."""
     trials = "1 trial" if plan.trials == 1 else f"{plan.trials} trials"
     if plan.workers > plan.trials:
@@ -91,7 +91,7 @@ def _first_trials(n_recipes: int) -> str:
     return f"{recipes} and the next {drawn} are drawn at random" if drawn else recipes
 
 
-def check_pruner(plan: Plan) -> Finding:
+def check_pruner(plan: PlannedSearch) -> CheckResult:
     """Say whether trials of this space live long enough for the pruner that suits them to look."""
     tunes = [value != "none" for value in plan.space.values_of("unfreeze")]
     folds = plan.folds or default_folds(int(_TRAIN_AND_VAL * plan.n_posters), any(tunes), plan.pruner)
@@ -114,7 +114,7 @@ def check_pruner(plan: Plan) -> Finding:
     return ok("pruner", f"{look}, of {epochs} at most, once {STARTUP_TRIALS} trials are complete")
 
 
-def _too_short(words: str, tunes: list[bool]) -> Finding:
+def _too_short(words: str, tunes: list[bool]) -> CheckResult:
     """Epochs of phase two count from far beyond the warm-up, so that there every one is looked at."""
     if tunes and all(tunes):
         return ok("pruner", f"{words}: a trial is pruned in phase two alone, when its activations are paid for")
@@ -123,5 +123,5 @@ def _too_short(words: str, tunes: list[bool]) -> Finding:
     return warning("pruner", f"{words}: {which} never pruned", cure)
 
 
-def _most(plan: Plan, name: str) -> int:
+def _most(plan: PlannedSearch, name: str) -> int:
     return max(int(value) for value in plan.space.values_of(name) if isinstance(value, int | float))

@@ -69,7 +69,7 @@ UNLIMITED = Limits()
 
 
 @dataclass(frozen=True)
-class Member:
+class SelectedMember:
     """One of the candidates, and its part in the average."""
 
     candidate: int
@@ -86,10 +86,10 @@ class Step:
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class SelectedEnsemble:
     """Weighted members, heaviest first."""
 
-    members: tuple[Member, ...]
+    members: tuple[SelectedMember, ...]
     steps: tuple[Step, ...]
 
     def probabilities(self, candidates: ArrayLike) -> Floats:
@@ -118,7 +118,7 @@ def select(
     limits: Limits = UNLIMITED,
     n_bags: int = N_BAGS,
     seed: int = 0,
-) -> Ensemble:
+) -> SelectedEnsemble:
     """Choose some of K candidates (K, N, L) for targets (N, L), within `limits`.
 
     Raises:
@@ -126,7 +126,7 @@ def select(
     """
     tables, actual = _checked(candidates, targets)
     members = _members(tables, actual, limits, n_bags, seed)
-    return Ensemble(members, _steps(tables, actual, members, metric, strategy))
+    return SelectedEnsemble(members, _steps(tables, actual, members, metric, strategy))
 
 
 def claimed(
@@ -171,12 +171,12 @@ def _checked(candidates: ArrayLike, targets: ArrayLike) -> tuple[Floats, Bools]:
     return tables, actual
 
 
-def _average(tables: Floats, members: tuple[Member, ...]) -> Floats:
+def _average(tables: Floats, members: tuple[SelectedMember, ...]) -> Floats:
     average: Floats = np.sum([member.weight * tables[member.candidate] for member in members], axis=0)
     return np.clip(average, 0.0, 1.0)  # weights sum to 1 up to rounding
 
 
-def _members(tables: Floats, targets: Bools, limits: Limits, n_bags: int, seed: int) -> tuple[Member, ...]:
+def _members(tables: Floats, targets: Bools, limits: Limits, n_bags: int, seed: int) -> tuple[SelectedMember, ...]:
     """Return the candidates that the bags chose most often, by how often."""
     affordable = np.array([candidate for candidate in range(len(tables)) if limits.affords([candidate])], np.intp)
     if not len(affordable):
@@ -200,7 +200,7 @@ def _members(tables: Floats, targets: Bools, limits: Limits, n_bags: int, seed: 
         if len(chosen) < limits.max_members and limits.affords([*chosen, candidate]):
             chosen[candidate] = times
     total = sum(chosen.values())
-    return tuple(Member(candidate, times / total) for candidate, times in chosen.items())
+    return tuple(SelectedMember(candidate, times / total) for candidate, times in chosen.items())
 
 
 def _best_of_each_kind(best_first: list[int], limits: Limits) -> list[int]:
@@ -247,11 +247,13 @@ def mean_average_precision(scores: Floats, targets: Bools) -> float:
     return float(((precision * ranked).sum(axis=0)[known] / positives[known]).mean()) if known.any() else 0.0
 
 
-def _steps(tables: Floats, targets: Bools, members: tuple[Member, ...], metric: str, strategy: str) -> tuple[Step, ...]:
+def _steps(
+    tables: Floats, targets: Bools, members: tuple[SelectedMember, ...], metric: str, strategy: str
+) -> tuple[Step, ...]:
     steps: list[Step] = []
     for n in range(1, len(members) + 1):
         total = sum(member.weight for member in members[:n])
-        so_far = tuple(Member(member.candidate, member.weight / total) for member in members[:n])
+        so_far = tuple(SelectedMember(member.candidate, member.weight / total) for member in members[:n])
         average = _average(tables, so_far)
         value = score(average, targets, fit(strategy, average, targets, metric).values).value(metric)
         steps.append(Step(members[n - 1].candidate, value, value - steps[-1].value if steps else value))

@@ -69,7 +69,7 @@ Seen: TypeAlias = list[tuple[Tensor, Tensor]]  # features and deepest map of eac
 
 
 @dataclass(frozen=True)
-class Part:
+class EnsemblePart:
     """What one member is, besides the weights of its head."""
 
     weight: float  # of its probabilities; all of them sum to 1
@@ -81,7 +81,7 @@ class Part:
 class Ensemble(nn.Module):
     """Heads over shared backbones, whose probabilities are averaged."""
 
-    def __init__(self, backbones: Sequence[Backbone], heads: Sequence[Head], parts: Sequence[Part]) -> None:
+    def __init__(self, backbones: Sequence[Backbone], heads: Sequence[Head], parts: Sequence[EnsemblePart]) -> None:
         super().__init__()
         self.backbones, self.heads, self.parts = nn.ModuleList(backbones), nn.ModuleList(heads), tuple(parts)
         self._columns = [
@@ -104,11 +104,11 @@ class Ensemble(nn.Module):
                 backbones.setdefault(key, backbone)
             inputs = tuple(list(backbones).index(key) for key in keys)
             flips = flip_average or classifier.averages_flips
-            parts.append(Part(weight / total, classifier.chosen, inputs, flips))
+            parts.append(EnsemblePart(weight / total, classifier.chosen, inputs, flips))
         return cls(list(backbones.values()), [classifier.head for classifier, _ in members], parts)
 
     @classmethod
-    def untrained(cls, backbones: Sequence[Backbone], n_labels: int, parts: Sequence[Part]) -> Ensemble:
+    def untrained(cls, backbones: Sequence[Backbone], n_labels: int, parts: Sequence[EnsemblePart]) -> Ensemble:
         """Build the architecture that ``parts`` describe on ``backbones``, to receive weights."""
         heads = [build_head([backbones[at] for at in part.inputs], n_labels, part.chosen) for part in parts]
         return cls(backbones, heads, parts)

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.doctor.dead_parameters import Finding
-from hpo.doctor.finding import Finding as Check
+from hpo.doctor.dead_parameters import ParameterEffect
+from hpo.doctor.finding import CheckResult as Check
 from hpo.doctor.finding import State
 from hpo.space.schema import spelled
 
@@ -54,7 +54,7 @@ def print_summary(findings: Sequence[Check], console: Console) -> None:
     console.print(verdict, highlight=False, markup=False)
 
 
-def findings_account(name: str, findings: Sequence[Finding]) -> dict[str, Any]:
+def findings_account(name: str, findings: Sequence[ParameterEffect]) -> dict[str, Any]:
     """Return the findings as ``hpo doctor --json`` prints them: the keys are a contract."""
     return {
         "name": name,
@@ -65,12 +65,12 @@ def findings_account(name: str, findings: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def dead(findings: Sequence[Finding]) -> list[str]:
+def dead(findings: Sequence[ParameterEffect]) -> list[str]:
     """Return the names of the parameters that change nothing."""
     return [finding.parameter for finding in findings if finding.verdict == "dead"]
 
 
-def print_findings(name: str, findings: Sequence[Finding], console: Console) -> None:
+def print_findings(name: str, findings: Sequence[ParameterEffect], console: Console) -> None:
     """Print a row for each parameter, and what to do about those that are dead."""
     table = Table(title=f"What changes what is trained in {name}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("parameter", "tried", "verdict", "why"):
@@ -84,7 +84,7 @@ def print_findings(name: str, findings: Sequence[Finding], console: Console) -> 
     console.print(advice, highlight=False, markup=False)
 
 
-def explanation(finding: Finding) -> str:
+def explanation(finding: ParameterEffect) -> str:
     """Say on what a verdict rests, and what it asks for."""
     if finding.reason:
         return finding.reason

@@ -87,7 +87,7 @@ _MARKS = {
 
 
 @dataclass(frozen=True)
-class Model:
+class GalleryModel:
     """One of the classifiers of a gallery, as its bundle describes it."""
 
     name: str
@@ -97,7 +97,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Entry:
+class GalleryEntry:
     """One poster, and what each model says of it; nothing (two empty tuples) where no model could look at it."""
 
     image: Path
@@ -124,14 +124,14 @@ class _Bar(NamedTuple):
 class _Opinion(NamedTuple):
     """What one model says of one poster."""
 
-    model: Model
+    model: GalleryModel
     is_silent: bool  # no genre is predicted
     chips: tuple[_Mark, ...]
     bars: tuple[_Bar, ...]
     folded: tuple[_Bar, ...]
 
 
-class Picture(NamedTuple):
+class GalleryPicture(NamedTuple):
     """A poster within the page."""
 
     source: str  # a data URI
@@ -141,7 +141,7 @@ class Picture(NamedTuple):
 
 class _Tile(NamedTuple):
     title: str
-    picture: Picture | None
+    picture: GalleryPicture | None
     reason: str  # why there is no picture
     truth: tuple[str, ...] | None
     opinions: tuple[_Opinion, ...]
@@ -149,8 +149,8 @@ class _Tile(NamedTuple):
 
 def write_gallery(
     out: Path,
-    models: Sequence[Model],
-    entries: Iterable[Entry],
+    models: Sequence[GalleryModel],
+    entries: Iterable[GalleryEntry],
     *,
     explained: bool = False,
     force: bool = False,
@@ -219,7 +219,7 @@ def _unwritable(out: Path, error: OSError, option: str) -> DataError:
     )
 
 
-def _tile(entry: Entry, models: Sequence[Model], thumbnail_px: int) -> _Tile:
+def _tile(entry: GalleryEntry, models: Sequence[GalleryModel], thumbnail_px: int) -> _Tile:
     title = entry.title.strip() or entry.image.name
     truth = None if entry.truth is None else _sorted_as(_genres(models), entry.truth)
     opinions = _opinions(entry, models)
@@ -229,17 +229,17 @@ def _tile(entry: Entry, models: Sequence[Model], thumbnail_px: int) -> _Tile:
         return _Tile(title, None, str(error), truth, opinions)
 
 
-def thumbnail(path: Path, width_px: int) -> Picture:
+def thumbnail(path: Path, width_px: int) -> GalleryPicture:
     """Return a small JPEG of a poster. Raises OSError or ValueError for a poster that cannot be decoded."""
     poster = whole(path, round(_TALLEST * width_px))
     poster.thumbnail((width_px, poster.height), Image.Resampling.LANCZOS)
     content = io.BytesIO()
     poster.save(content, "JPEG", quality=_QUALITY, optimize=True)
     encoded = base64.b64encode(content.getvalue()).decode("ascii")
-    return Picture(f"data:image/jpeg;base64,{encoded}", *poster.size)
+    return GalleryPicture(f"data:image/jpeg;base64,{encoded}", *poster.size)
 
 
-def _opinions(entry: Entry, models: Sequence[Model]) -> tuple[_Opinion, ...]:
+def _opinions(entry: GalleryEntry, models: Sequence[GalleryModel]) -> tuple[_Opinion, ...]:
     """The same genres in the same order for every model, so that bars side by side can be compared."""
     if not entry.probabilities:
         return ()
@@ -255,7 +255,7 @@ def _opinions(entry: Entry, models: Sequence[Model]) -> tuple[_Opinion, ...]:
     )
 
 
-def _rows(found: Sequence[dict[str, float]], entry: Entry) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _rows(found: Sequence[dict[str, float]], entry: GalleryEntry) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the genres whose bars are shown, likeliest first, and those that a click brings forth."""
     known: dict[str, list[float]] = {}
     for probabilities in found:
@@ -270,7 +270,7 @@ def _rows(found: Sequence[dict[str, float]], entry: Entry) -> tuple[tuple[str, .
 
 
 def _opinion(
-    model: Model,
+    model: GalleryModel,
     probabilities: dict[str, float],
     predicted: frozenset[str],
     truth: frozenset[str] | None,
@@ -323,7 +323,7 @@ def _kind(genre: str, is_predicted: bool, truth: frozenset[str] | None) -> str:
     return "miss" if genre in truth else ""
 
 
-def _genres(models: Sequence[Model]) -> tuple[str, ...]:
+def _genres(models: Sequence[GalleryModel]) -> tuple[str, ...]:
     """Those of all models, in the order of the first model that has each."""
     return tuple(dict.fromkeys(name for model in models for name in model.label_names))
 

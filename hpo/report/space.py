@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hpo.model.config import Hyperparameters
-from hpo.space.comparison import Difference, Sides
+from hpo.space.comparison import Sides, SpaceDifference
 from hpo.space.counting import count_combinations
 from hpo.space.parameters import Parameter
 from hpo.space.schema import Scalar, listed, purpose, spelled
@@ -38,7 +38,7 @@ def space_account(space: SearchSpace, samples: Samples) -> dict[str, Any]:
     }
 
 
-def difference_account(difference: Difference) -> dict[str, Any]:
+def difference_account(difference: SpaceDifference) -> dict[str, Any]:
     """Return a difference as ``hpo space --diff --json`` prints it: its keys are a contract."""
     parameters = {
         name: {side: _plain(value) for side, value in sides.items()} for name, sides in difference.parameters.items()
@@ -117,7 +117,7 @@ def _assignments(values: Mapping[str, Scalar]) -> str:
     return ", ".join(f"{name} {spelled(value)}" for name, value in values.items())
 
 
-def print_difference(difference: Difference, names: tuple[str, str], console: Console) -> None:
+def print_difference(difference: SpaceDifference, names: tuple[str, str], console: Console) -> None:
     """Print what differs between two spaces of these names, and whether a study of one can continue with the other."""
     sections = (
         ("Parameters", difference.parameters, _parameter_in_words),

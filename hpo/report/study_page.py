@@ -15,7 +15,7 @@ from hpo.data.summary import kept_together, split_rows
 from hpo.errors import DataError, StudyError, TrackingError
 from hpo.evaluation.metrics import METRICS, predict
 from hpo.report.charts import charts, plotly_code
-from hpo.report.gallery import Picture, check_replaceable, thumbnail, whole_or_absent
+from hpo.report.gallery import GalleryPicture, check_replaceable, thumbnail, whole_or_absent
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
@@ -26,7 +26,7 @@ from hpo.study.reproduction import command_of
 from hpo.study.study import Study
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import (
-    Row,
+    ReportRow,
     backbone_rows,
     cost_sentence,
     leaderboard_rows,
@@ -46,14 +46,14 @@ _TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
 class Example:
     """A poster that was judged, and what was said of it."""
 
-    picture: Picture
+    picture: GalleryPicture
     hits: tuple[str, ...]
     misses: tuple[str, ...]
     alarms: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Judged:
+class PageScores:
     """What needs the posters again: none of it where they are not at hand, and why."""
 
     data: PreparedData | None = None
@@ -118,14 +118,14 @@ def write_report(
         file.writelines(page)
 
 
-def _asked(study: Study) -> list[Row]:
+def _asked(study: Study) -> list[ReportRow]:
     known = study.attributes
     names = ("metric", "objective", "thresholds", "folds", "space", "seed")
     rows = [{"asked for": name, "value": known[name]} for name in names if name in known]
     return [*rows, {"asked for": "trials", "value": study.budget}]
 
 
-def _shown(rows: Sequence[Row]) -> list[Row]:
+def _shown(rows: Sequence[ReportRow]) -> list[ReportRow]:
     return [
         {
             key: f"{value:.3f}" if isinstance(value, float) else str(value)
@@ -136,14 +136,14 @@ def _shown(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[Row]:
+def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[ReportRow]:
     return [
         {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS}}
         for name, values in (baselines or {}).items()
     ]
 
 
-def _split_rows(data: PreparedData) -> list[Row]:
+def _split_rows(data: PreparedData) -> list[ReportRow]:
     """The share of each label in each part, in percent."""
     return [
         {key: f"{100 * value:.2f} %" if isinstance(value, float) else value for key, value in row.items()}
@@ -151,7 +151,7 @@ def _split_rows(data: PreparedData) -> list[Row]:
     ]
 
 
-def _ensemble_rows(selected: Selected | None) -> list[Row]:
+def _ensemble_rows(selected: Selected | None) -> list[ReportRow]:
     if selected is None:
         return []
     rows = zip(selected.trials, selected.weights, selected.steps, strict=True)
@@ -162,21 +162,21 @@ def _ensemble_rows(selected: Selected | None) -> list[Row]:
     ]  # fmt: skip
 
 
-def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> Judged:
+def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
     """What needs the posters themselves, or MLflow."""
     try:
         context = StudyContext.reopen(study, tracking, places, phase)
         probabilities = context.probabilities(study.run_id(leader))
         selected = select_members(context)
     except (DataError, StudyError, TrackingError) as error:
-        return Judged(why_not=str(error))
+        return PageScores(why_not=str(error))
     right: tuple[Example, ...] = ()
     wrong: tuple[Example, ...] = ()
     if probabilities is not None:
         part, names = context.trainer.judged_on, context.data.catalogue.label_names
         _, judged = context.trainer.objective.judge(probabilities, part.targets)
         right, wrong = _examples(part, probabilities, judged.thresholds.values, names)
-    return Judged(context.data, selected, right, wrong, context.baselines)
+    return PageScores(context.data, selected, right, wrong, context.baselines)
 
 
 def _examples(

@@ -21,7 +21,7 @@ from hpo.evaluation.metrics import METRICS
 from hpo.runtime.commands import command
 from hpo.runtime.terminal import Plain
 from hpo.selection.ensemble import Selected
-from hpo.selection.garbage_collection import Plan
+from hpo.selection.garbage_collection import DeletionPlan
 from hpo.study.study import Study
 from hpo.tracking.study_report import CHAMPION, reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
@@ -110,7 +110,7 @@ def print_ensemble(study: Study, selected: Selected) -> None:
 # ``hpo gc`` in words: what goes, or would go, why, and how much that frees.
 
 
-def gc_account(study: Study, freed: Plan, dry_run: bool) -> dict[str, Any]:
+def gc_account(study: Study, freed: DeletionPlan, dry_run: bool) -> dict[str, Any]:
     """Return what ``hpo gc --json`` prints: its keys are a contract."""
     items = [{"kind": i.kind, "name": i.name, "why": i.why, "bytes": i.n_bytes} for i in freed.items]
     return {
@@ -122,7 +122,7 @@ def gc_account(study: Study, freed: Plan, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def print_gc(study: Study, freed: Plan, dry_run: bool) -> None:
+def print_gc(study: Study, freed: DeletionPlan, dry_run: bool) -> None:
     """Print it for a person."""
     console = Console()
     if freed.items:
@@ -135,7 +135,7 @@ def print_gc(study: Study, freed: Plan, dry_run: bool) -> None:
         console.print(note, highlight=False, markup=False)
 
 
-def _plan_table(freed: Plan) -> Table:
+def _plan_table(freed: DeletionPlan) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for name in ("what", "of", "why"):
         table.add_column(name)

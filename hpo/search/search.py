@@ -34,7 +34,7 @@ from hpo.space.space import SearchSpace
 from hpo.study import migration as versions
 from hpo.study.running_trial import OutOfTime
 from hpo.study.study import Study, open_study
-from hpo.study.trial_queue import Counts
+from hpo.study.trial_queue import TrialCounts
 from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.runs import open_tracking
 from hpo.trial.provenance import code_version
@@ -47,8 +47,8 @@ class Watch(TrialWatch, Protocol):
     def notice(self, text: str, /) -> None: ...  # noqa: D102
     def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
     def prepared(self, data: PreparedData, finished: int, budget: int) -> None: ...  # noqa: D102
-    def trial_ended(self, trial: FrozenTrial, counts: Counts, best: FrozenTrial | None) -> None: ...  # noqa: D102
-    def workers(self, alive: int, counts: Counts) -> None: ...  # noqa: D102
+    def trial_ended(self, trial: FrozenTrial, counts: TrialCounts, best: FrozenTrial | None) -> None: ...  # noqa: D102
+    def workers(self, alive: int, counts: TrialCounts) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

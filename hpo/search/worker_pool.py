@@ -38,7 +38,7 @@ _MOST_DEATHS = 5  # in a row, with no worker that lived longer than
 _SHORT_LIFE_SECONDS = 2.0
 _STOP_SECONDS = 60.0  # for the batch in hand; then it is killed, and its trial is found lost
 
-Work = Callable[[SearchOptions, Any, int], None]  # options, a watch, the search's process id
+WorkerTask = Callable[[SearchOptions, Any, int], None]  # options, a watch, the search's process id
 
 
 def parse_workers(text: str) -> int:
@@ -87,7 +87,7 @@ def _free_gibibytes() -> float:
 class WorkerPool:
     """The workers of one search; entered, they work, and left, they stop."""
 
-    def __init__(self, options: SearchOptions, deadline: float, work: Work) -> None:
+    def __init__(self, options: SearchOptions, deadline: float, work: WorkerTask) -> None:
         self._options, self._deadline, self._work = options, deadline, work
         self._share = max(1, n_cores() // options.workers)
         self._processes: list[SpawnProcess] = []
@@ -157,7 +157,7 @@ class WorkerPool:
         return {**gpu, "OMP_NUM_THREADS": str(self._share), "MKL_NUM_THREADS": str(self._share)}
 
 
-def _work(work: Work, options: SearchOptions, at: int, parent_pid: int, n_threads: int) -> None:
+def _work(work: WorkerTask, options: SearchOptions, at: int, parent_pid: int, n_threads: int) -> None:
     """What a worker's process runs."""
     import torch
 

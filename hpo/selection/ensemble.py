@@ -21,7 +21,7 @@ from hpo.bundle.description import load_description
 from hpo.bundle.predictor import Predictor
 from hpo.errors import BundleError
 from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, claimed, select
-from hpo.evaluation.ensemble_selection import Ensemble as Choice
+from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
 from hpo.model.config import Hyperparameters

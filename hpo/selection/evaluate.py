@@ -29,7 +29,7 @@ from hpo.trial.cross_validation import out_of_fold_probabilities
 from hpo.trial.description import Baselines, claim, measure
 from hpo.trial.trainer import Trainer
 
-Scores = Mapping[str, tuple[dict[str, Any], Baselines]]  # part → what was measured, constant baselines
+ScoresByPart = Mapping[str, tuple[dict[str, Any], Baselines]]  # part → what was measured, constant baselines
 
 
 def evaluate(
@@ -127,7 +127,7 @@ def baselines_over_supported(
     return {name: with_macros(values, apart[name]) for name, values in found.items()}
 
 
-def with_scores(folder: Path, data: PreparedData, claimed: Scores, phase: Phase) -> Description:
+def with_scores(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: Phase) -> Description:
     """Return the description of the bundle in ``folder`` with honest scores: its claims, and those on test posters."""
     predictor, test = Predictor.load(folder), data.catalogue.take(data.split.test)
     described = predictor.description
@@ -149,7 +149,7 @@ def with_scores(folder: Path, data: PreparedData, claimed: Scores, phase: Phase)
     return described.model_copy(update={"metrics": metrics})
 
 
-def claims(described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase) -> Scores:
+def claims(described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase) -> ScoresByPart:
     """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
     trainer = context.trainer
     if trainer.n_folds > 1:

@@ -26,10 +26,10 @@ from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_c
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
-from hpo.selection.evaluate import Scores, claims, with_scores
+from hpo.selection.evaluate import ScoresByPart, claims, with_scores
 from hpo.settings import Places
 from hpo.study.reproduction import command_of
-from hpo.study.study import Exported as Claimed
+from hpo.study.study import ExportedScores as Claimed
 from hpo.study.study import Study
 from hpo.tracking.registry import Version
 from hpo.tracking.runs import Tracking
@@ -223,7 +223,7 @@ def check_replaceable(out: Path, *, force: bool) -> None:
         raise BundleError(f"{out} exists already: give --force to replace it, or another folder to --out.")
 
 
-def _judge(folder: Path, data: PreparedData, claimed: Scores, phase: Phase) -> None:
+def _judge(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: Phase) -> None:
     """Add the honest scores to the bundle in ``folder``."""
     _describe(folder, with_scores(folder, data, claimed, phase))
 

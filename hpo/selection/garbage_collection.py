@@ -52,14 +52,14 @@ GRACE_SECONDS = 3600.0
 _PROVISIONAL = "to be confirmed"  # how a reason of `promotion.py` ends while nothing was confirmed
 MODEL = "model"  # a version's folder among its run's artifacts
 
-Kind = Literal["version", "version files", "bundle", "deleted run", "logged model", "spool"]
+FileKind = Literal["version", "version files", "bundle", "deleted run", "logged model", "spool"]
 
 
 @dataclass(frozen=True)
 class Item:
     """Something that goes, with everything that it takes to let it go."""
 
-    kind: Kind
+    kind: FileKind
     name: str
     why: str
     n_bytes: int
@@ -71,7 +71,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeletionPlan:
     """What goes, and what was left alone that might go another time."""
 
     items: tuple[Item, ...] = ()
@@ -126,7 +126,7 @@ class Rules:
 _Found = tuple[Item, bool]  # and whether it is spared for now
 
 
-def plan(facts: Facts, rules: Rules) -> Plan:
+def plan(facts: Facts, rules: Rules) -> DeletionPlan:
     """Decide what goes. Nothing but the arguments matters, and nothing is changed."""
     found = list(_versions(facts, rules))
     gone = [item.version for item, spared in found if not spared]
@@ -148,7 +148,7 @@ def plan(facts: Facts, rules: Rules) -> Plan:
             "--now frees them as well."
         )
     going, later = ([item for item, spared in found if spared == wanted] for wanted in (False, True))
-    return Plan(tuple(going), tuple(notes), tuple(later))
+    return DeletionPlan(tuple(going), tuple(notes), tuple(later))
 
 
 def _versions(facts: Facts, rules: Rules) -> Iterator[_Found]:
@@ -290,7 +290,7 @@ def free(
     at_once: Collection[int] = (),
     dry_run: bool = False,
     with_logged_models: bool = True,
-) -> Plan:
+) -> DeletionPlan:
     """Let go of what no longer is of use, and return what that was; with ``dry_run`` only say what it would be.
 
     ``members`` returns the trials of the ensemble, and is asked only where it matters; where it raises an HpoError,
@@ -309,7 +309,9 @@ def free(
     return replace(planned, items=freed)
 
 
-def free_after_search(context: StudyContext, spool: Path, finished_before: Collection[int], keep: int = KEEP) -> Plan:
+def free_after_search(
+    context: StudyContext, spool: Path, finished_before: Collection[int], keep: int = KEEP
+) -> DeletionPlan:
     """Let go of what a search leaves that nobody needs, at its very end: after the champion was settled.
 
     ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
@@ -342,7 +344,7 @@ def collect_garbage(
     keep: int = KEEP,
     now: bool = False,
     dry_run: bool = False,
-) -> Plan:
+) -> DeletionPlan:
     """Do what ``hpo gc`` does; ``now`` spares nothing for whoever may be reading it. Raises as ``free`` does."""
 
     def members() -> Collection[int]:
@@ -372,7 +374,7 @@ def _best(study: Study, keep: int) -> frozenset[int]:
     return frozenset(trial.number for trial in best)
 
 
-def _plan(facts: Facts, rules: Rules, members: Members) -> Plan:
+def _plan(facts: Facts, rules: Rules, members: Members) -> DeletionPlan:
     """Plan without the ensemble first: to choose one takes the posters, and mostly nothing depends on it."""
     without = plan(facts, rules)
     if not any(item.kind in ("version", "version files", "bundle") for item in (*without.items, *without.spared)):

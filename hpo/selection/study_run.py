@@ -13,7 +13,7 @@ from hpo.data.dataset import SavedSplit
 from hpo.data.summary import group_rows, split_rows
 from hpo.selection.context import StudyContext
 from hpo.study.study import Study
-from hpo.tracking.client import Table
+from hpo.tracking.client import LoggedTable
 from hpo.tracking.figures import decision_figures, progress_figure, study_figures
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import backbone_rows, leaderboard_rows, posters_note, study_note, threshold_rows
@@ -23,7 +23,7 @@ from hpo.tracking.trial_record import state_name
 def open_parent_run(
     study: Study,
     tracking: Tracking,
-    tables: Mapping[str, Table] | None = None,
+    tables: Mapping[str, LoggedTable] | None = None,
     files: Mapping[str, Sequence[Path]] | None = None,
 ) -> str:
     """Return the id of the study's run, which is created, with all that it says, by one process of those that ask."""
@@ -78,9 +78,9 @@ class ParentRun:
         """End the run, unless other machines still run trials."""
         close_parent_run(self._study, self._tracking, run_id, interrupted)
 
-    def _tables(self) -> dict[str, Table]:
+    def _tables(self) -> dict[str, LoggedTable]:
         """Those of trials are there once one is complete."""
-        tables: dict[str, Table] = {"splits": split_rows(self._data), "groups": group_rows(self._data)}
+        tables: dict[str, LoggedTable] = {"splits": split_rows(self._data), "groups": group_rows(self._data)}
         leader, trials = self._study.leader(), self._study.trials()
         if leader is None:
             return tables

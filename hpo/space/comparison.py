@@ -15,14 +15,14 @@ from hpo.space.space import SearchSpace
 
 
 @dataclass(frozen=True)
-class Fit:
+class SpaceFit:
     """What a configuration is in a space: its searched parameters, and those on which the two disagree."""
 
     params: dict[str, Scalar]
     misfits: tuple[str, ...]
 
 
-def fit_into(space: SearchSpace, configuration: Mapping[str, Scalar]) -> Fit:
+def fit_into(space: SearchSpace, configuration: Mapping[str, Scalar]) -> SpaceFit:
     """Look for a configuration in ``space``.
 
     A searched parameter that applies must be there with a value that the space allows; a fixed one that is there must
@@ -37,17 +37,17 @@ def fit_into(space: SearchSpace, configuration: Mapping[str, Scalar]) -> Fit:
             params[name] = configuration[name]
         else:
             misfits.append(name)
-    return Fit(params, tuple(misfits))
+    return SpaceFit(params, tuple(misfits))
 
 
-def fit_exactly(space: SearchSpace, configuration: Hyperparameters) -> Fit:
+def fit_exactly(space: SearchSpace, configuration: Hyperparameters) -> SpaceFit:
     """Look for hyperparameters that ``space`` must give back unchanged, those that it does not mention included."""
     values = configuration.model_dump()
     fit = fit_into(space, values)
     if fit.misfits:
         return fit
     rebuilt = space.rebuild(fit.params).model_dump()
-    return Fit(fit.params, tuple(name for name, value in values.items() if rebuilt[name] != value))
+    return SpaceFit(fit.params, tuple(name for name, value in values.items() if rebuilt[name] != value))
 
 
 _ABSENT = object()
@@ -55,7 +55,7 @@ Sides: TypeAlias = dict[str, Any]  # "first" and "second" → what stands there;
 
 
 @dataclass(frozen=True)
-class Difference:
+class SpaceDifference:
     """By name, what the two spaces say of it, for whatever is not the same in both."""
 
     parameters: dict[str, Sides]
@@ -64,9 +64,9 @@ class Difference:
     same_study: bool  # a study of the one can continue with the other
 
 
-def compare(first: SearchSpace, second: SearchSpace) -> Difference:
+def compare(first: SearchSpace, second: SearchSpace) -> SpaceDifference:
     """Compare two spaces."""
-    return Difference(
+    return SpaceDifference(
         _different(_parameters(first), _parameters(second)),
         _different(first.recipes, second.recipes),
         _different(first.weights, second.weights),

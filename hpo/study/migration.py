@@ -23,7 +23,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from hpo.errors import StudyError
 from hpo.model.config import FUSE, Hyperparameters
-from hpo.space.comparison import Fit, fit_exactly, fit_into, in_words
+from hpo.space.comparison import SpaceFit, fit_exactly, fit_into, in_words
 from hpo.space.parameters import PARAMETER
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
@@ -197,15 +197,15 @@ def _remember(study: optuna.Study, version: optuna.Study, identity: Mapping[str,
         version.set_user_attr(key, value)
 
 
-def _fit(trial: FrozenTrial, old: SearchSpace, new: SearchSpace) -> Fit:
+def _fit(trial: FrozenTrial, old: SearchSpace, new: SearchSpace) -> SpaceFit:
     """A trial that ended well must mean the same in the new space; of any other, what it has so far."""
     if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
         chosen = old.rebuild(trial.params)
         fit = fit_exactly(new, chosen)
-        return Fit(fit.params, (*fit.misfits, *_other_weights(chosen, old, new)))
+        return SpaceFit(fit.params, (*fit.misfits, *_other_weights(chosen, old, new)))
     known = {**_fixed(trial), **trial.params}
     misfits = tuple(key for key, value in known.items() if not _allows(new, key, value))
-    return Fit({key: value for key, value in trial.params.items() if key in new.searched}, misfits)
+    return SpaceFit({key: value for key, value in trial.params.items() if key in new.searched}, misfits)
 
 
 def _other_weights(chosen: Hyperparameters, old: SearchSpace, new: SearchSpace) -> list[str]:
@@ -225,7 +225,7 @@ def _lies_in(inner: SearchSpace, outer: SearchSpace) -> bool:
     return all(_allows(outer, name, value) for name in names for value in inner.values_of(name))
 
 
-def _check(name: str, old: SearchSpace, new: SearchSpace, fits: Sequence[Fit]) -> None:
+def _check(name: str, old: SearchSpace, new: SearchSpace, fits: Sequence[SpaceFit]) -> None:
     misfits = Counter(misfit for fit in fits for misfit in fit.misfits)
     if not misfits:
         return

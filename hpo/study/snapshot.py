@@ -16,7 +16,7 @@ import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Column, DateTime, Float, Integer, String
 
-from hpo.study.trial_queue import Counts
+from hpo.study.trial_queue import TrialCounts
 
 _NOTED = ("worker", "retry_of")  # of what was noted with a trial
 
@@ -46,7 +46,7 @@ class StudySnapshot:
     """How a study stands."""
 
     trials: list[FrozenTrial]  # in order of number, light: states, times, values and who runs them
-    counts: Counts
+    counts: TrialCounts
     best: FrozenTrial | None  # of the highest value, whole
     leader: FrozenTrial | None  # the trial that should be champion, whole
     fresh: list[float]  # values of the leader on fresh seeds

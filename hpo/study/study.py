@@ -31,7 +31,7 @@ from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.samplers import build_sampler
 from hpo.study.snapshot import StudySnapshot, snapshot
 from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
-from hpo.study.trial_queue import Counts, TrialQueue
+from hpo.study.trial_queue import TrialCounts, TrialQueue
 from hpo.trial.trial import Pruned
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -57,7 +57,7 @@ _CHANGING = (
 )
 _RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
-Objective = Callable[[RunningTrial], float]
+TrialFunction = Callable[[RunningTrial], float]
 
 
 class ChampionRef(TypedDict):
@@ -74,7 +74,7 @@ class ChampionRecord(ChampionRef, total=False):
     ci95: list[float]  # of the study's metric
 
 
-class Exported(TypedDict):
+class ExportedScores(TypedDict):
     """What the bundle of an exported champion claims of the study's metric."""
 
     trial: int
@@ -134,9 +134,9 @@ class Study:
         trials = self.trials()
         return trials[number] if 0 <= number < len(trials) else None
 
-    def counts(self) -> Counts:
+    def counts(self) -> TrialCounts:
         """Count the trials by state."""
-        return Counts.of(self.trials())
+        return TrialCounts.of(self.trials())
 
     def run_id(self, trial: FrozenTrial) -> str | None:
         """Return the MLflow run of a trial: the one that it noted, or that was written for it later."""
@@ -181,7 +181,9 @@ class Study:
         best, first = next(iter(ranked(trials)), None), leader(trials, self._confirmed())
         fresh = [] if first is None else fresh_values(first, run_again(trials, self._confirmed()))
         whole = {trial.number: self._read(trial) for trial in (best, first) if trial is not None}
-        return StudySnapshot(known, Counts.of(known), best and whole[best.number], first and whole[first.number], fresh)
+        return StudySnapshot(
+            known, TrialCounts.of(known), best and whole[best.number], first and whole[first.number], fresh
+        )
 
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
@@ -208,11 +210,11 @@ class Study:
         if champion != known:
             self._study.set_user_attr("champion", champion)
 
-    def exported(self) -> Exported | None:
+    def exported(self) -> ExportedScores | None:
         """Return what the champion claimed that was exported last."""
         return self._study.user_attrs.get("exported")
 
-    def note_exported(self, claimed: Exported) -> None:
+    def note_exported(self, claimed: ExportedScores) -> None:
         """Remember what an exported champion claims. A database that refuses costs this and not the export."""
         if claimed != self.exported():
             with suppress(StorageError):
@@ -332,7 +334,7 @@ class Study:
     def run(
         self,
         space: SearchSpace,
-        objective: Objective,
+        objective: TrialFunction,
         keep_going: Callable[[], bool],
         notice: Callable[[str], None] = lambda _: None,
     ) -> Iterator[FrozenTrial]:
@@ -362,7 +364,7 @@ class Study:
                     raise error
                 yield self._read(trial)
 
-    def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: Objective) -> Exception | None:
+    def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: TrialFunction) -> Exception | None:
         """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""
         with self._queue.heartbeat(trial):
             try:

@@ -44,7 +44,7 @@ _KEPT = ("recipe", "warm_start")  # what a retry inherits
 
 
 @dataclass(frozen=True)
-class Counts:
+class TrialCounts:
     """How many trials of a study are in which state."""
 
     complete: int
@@ -60,7 +60,7 @@ class Counts:
         return self.complete + self.pruned
 
     @classmethod
-    def of(cls, trials: list[FrozenTrial]) -> Counts:
+    def of(cls, trials: list[FrozenTrial]) -> TrialCounts:
         """Count trials by state."""
         states = Counter(trial.state for trial in trials)
         retried = _retried(trials)
@@ -104,7 +104,7 @@ class TrialQueue:
         """
         with self._locked() as held:
             trials = self.trials()
-            counts = Counts.of(self.trials() if self._requeue_stale(trials) else trials)
+            counts = TrialCounts.of(self.trials() if self._requeue_stale(trials) else trials)
             if counts.finished + counts.running >= budget():
                 return None
             trial = self._study.ask()

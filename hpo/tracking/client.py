@@ -50,7 +50,7 @@ _METRICS_A_BATCH, _OTHERS_A_BATCH = 800, 100  # MLflow takes 100 params, 100 tag
 MAX_TAG = 8000  # characters
 _MAX_PARAM, _MAX_KEY, _MAX_DIGEST = 6000, 250, 36  # characters
 
-Table = Sequence[Mapping[str, Any]]  # rows
+LoggedTable = Sequence[Mapping[str, Any]]  # rows
 
 
 def log_batches(
@@ -70,7 +70,7 @@ def log_batches(
         client.log_batch(run_id, metrics[many], listed_params[few], listed_tags[few])
 
 
-def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, Table]) -> dict[str, str]:
+def log_tables(client: MlflowClient, run_id: str, tables: Mapping[str, LoggedTable]) -> dict[str, str]:
     """Write each table as MLflow's ``log_table`` does, but without appending to what an earlier search wrote.
 
     Returns the tag by which the UI knows them.

@@ -27,7 +27,7 @@ from mlflow.entities import Run
 from hpo.runtime.masking import masked
 from hpo.tracking.client import (
     MAX_TAG,
-    Table,
+    LoggedTable,
     as_dataset,
     as_metrics,
     as_params,
@@ -105,7 +105,7 @@ class Tracking:
         study_name: str,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
-        tables: Mapping[str, Table],
+        tables: Mapping[str, LoggedTable],
         files: Mapping[str, Sequence[Path]],
         data: Mapping[str, Any] | None = None,
     ) -> str:
@@ -250,7 +250,7 @@ class Tracking:
             self._client.set_experiment_tag(self.experiment_id, f"{_VIEW_TAG}{key}", json.dumps(view))
         return key
 
-    def tabulate(self, run_id: str, tables: Mapping[str, Table]) -> None:
+    def tabulate(self, run_id: str, tables: Mapping[str, LoggedTable]) -> None:
         """Keep tables among a run's artifacts, in place of those that were there."""
         with asking(self.uri, f"keep the tables of run {run_id}"):
             log_batches(self._client, run_id, tags=log_tables(self._client, run_id, tables))

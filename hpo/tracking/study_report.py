@@ -29,9 +29,9 @@ from hpo.trial.objective import judged_posters
 # Everything here is read from Optuna's record, so that whoever finishes a trial can say it again in milliseconds.
 
 if TYPE_CHECKING:
-    from hpo.study.study import Exported
+    from hpo.study.study import ExportedScores
 
-Row = dict[str, Any]
+ReportRow = dict[str, Any]
 _ON_VAL = "validation posters, each decided by thresholds fitted without it (they chose the epochs: optimistic)"
 CHAMPION = "★"  # marks its trial in a table
 _LABEL_ACCURACY = "1 - Hamming loss"  # what the write-up calls accuracy: of single decisions
@@ -62,7 +62,7 @@ def standing_sentence(metric: str, best: FrozenTrial, champion: FrozenTrial, fre
 
 
 def reported(
-    attributes: Mapping[str, Any], champion: FrozenTrial | None, exported: Exported | None
+    attributes: Mapping[str, Any], champion: FrozenTrial | None, exported: ExportedScores | None
 ) -> dict[str, Any] | None:
     """Return the figure of the champion to trust: ``value``, ``ci95``, what it was computed ``on``, and ``test``.
 
@@ -102,7 +102,7 @@ def in_fresh_seeds(n: int) -> str:
     return f"{n} fresh seed{'' if n == 1 else 's'}"
 
 
-def leaderboard_rows(trials: Sequence[FrozenTrial], most: int, champion: int | None = None) -> list[Row]:
+def leaderboard_rows(trials: Sequence[FrozenTrial], most: int, champion: int | None = None) -> list[ReportRow]:
     """Return the best ``most`` complete trials, best first, with the averages of the write-up's results table.
 
     The trial of the number ``champion`` is marked.
@@ -111,7 +111,7 @@ def leaderboard_rows(trials: Sequence[FrozenTrial], most: int, champion: int | N
     return [{**row, "trial": f"{row['trial']} {CHAMPION}"} if row["number"] == champion else row for row in rows]
 
 
-def backbone_rows(trials: Sequence[FrozenTrial]) -> list[Row]:
+def backbone_rows(trials: Sequence[FrozenTrial]) -> list[ReportRow]:
     """Return the best trial of each backbone, best first, and how many trials each had."""
     tried = Counter(_backbone(trial) for trial in trials if trial.state.is_finished())
     first: dict[str, FrozenTrial] = {}
@@ -120,7 +120,7 @@ def backbone_rows(trials: Sequence[FrozenTrial]) -> list[Row]:
     return [{"backbone": name, **_row(trial), "trials": tried[name]} for name, trial in first.items()]
 
 
-def _row(trial: FrozenTrial) -> Row:
+def _row(trial: FrozenTrial) -> ReportRow:
     metrics = trial.user_attrs.get("metrics", {})
     values = {column: metrics[key] for column, key in _AVERAGES.items() if key in metrics}
     if _LABEL_ACCURACY in values:
@@ -135,7 +135,7 @@ def _backbone(trial: FrozenTrial) -> str:
     return str(chosen.get("backbone", "none chosen"))
 
 
-def threshold_rows(trial: FrozenTrial) -> list[Row]:
+def threshold_rows(trial: FrozenTrial) -> list[ReportRow]:
     """Return each label of a complete trial with its threshold and what it scores there."""
     metrics = trial.user_attrs.get("metrics", {})
     labels = [key.partition("/")[2] for key in metrics if key.startswith("threshold/")]
@@ -268,7 +268,7 @@ def _how_to_get_it(study: Study, champion: ChampionRecord | None) -> str:
     )
 
 
-def _trial_table(rows: Sequence[Row], study: Study, trials: Sequence[FrozenTrial], experiment_id: str) -> str:
+def _trial_table(rows: Sequence[ReportRow], study: Study, trials: Sequence[FrozenTrial], experiment_id: str) -> str:
     """Rows with each trial's name as a link to its run."""
     shown = []
     for row in rows:

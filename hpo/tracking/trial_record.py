@@ -17,7 +17,7 @@ from hpo.trial.objective import FINETUNE_STEP
 _STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 _DIGITS = 6  # of a metric, significant: what it is worth, in half the characters
 
-Curve = dict[str, list[tuple[int, float]]]  # metric → (epoch, value), in order of epoch
+LearningCurve = dict[str, list[tuple[int, float]]]  # metric → (epoch, value), in order of epoch
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TrialRecord:
     state: str  # complete, pruned or failed
     params: Mapping[str, Any]
     metrics: Mapping[str, float]  # of the whole trial
-    curve: Curve
+    curve: LearningCurve
     tags: Mapping[str, str]
     name: str
     ended_ms: int | None  # since 1970
@@ -115,7 +115,7 @@ class CurveKeeper:
     """Collects the metrics of epochs as they come."""
 
     def __init__(self) -> None:
-        self.curve: Curve = {}
+        self.curve: LearningCurve = {}
 
     def add(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Keep the ``metrics`` of an epoch, counted from 1."""

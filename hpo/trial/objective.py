@@ -22,7 +22,7 @@ from hpo.runtime.atomic import Array
 FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from here, so like is compared with like
 
 
-Kind = Literal["calibrated", "cross_fitted"]
+ObjectiveKind = Literal["calibrated", "cross_fitted"]
 
 
 def judged_posters(attributes: Mapping[str, Any]) -> str:
@@ -33,17 +33,17 @@ def judged_posters(attributes: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class EvaluationResult:
     """Thresholds that were fitted on some posters, and what they score on these."""
 
     thresholds: Thresholds
     scores: Scores
 
 
-def judge(strategy: str, probabilities: Array, targets: Bools, metric: str) -> Judged:
+def judge(strategy: str, probabilities: Array, targets: Bools, metric: str) -> EvaluationResult:
     """Fit thresholds on probabilities (N, L) and targets (N, L), and score them there. Raises HpoError."""
     thresholds = fit(strategy, probabilities, targets, metric)
-    return Judged(thresholds, score(probabilities, targets, thresholds.values))
+    return EvaluationResult(thresholds, score(probabilities, targets, thresholds.values))
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Objective:
     """A metric, and how the thresholds come about at which it is judged."""
 
     metric: str
-    kind: Kind = "calibrated"
+    kind: ObjectiveKind = "calibrated"
     strategy: str = DEFAULT_STRATEGY  # of the thresholds that a model gets
 
-    def judge(self, probabilities: Array, targets: Bools) -> tuple[float, Judged]:
+    def judge(self, probabilities: Array, targets: Bools) -> tuple[float, EvaluationResult]:
         """Return the value in 0..1 of probabilities (N, L), and the thresholds that a model gets. Raises HpoError."""
         judged = judge(self.strategy, probabilities, targets, self.metric)
         if self.kind == "cross_fitted":

@@ -39,7 +39,7 @@ from hpo.model.training.optim import StateDict, greedy_soup
 from hpo.runtime import profiling as timeline
 from hpo.runtime.atomic import Array
 from hpo.trial.features import FeatureSource, predicted_views, train_views
-from hpo.trial.objective import FINETUNE_STEP, Judged, Objective, judge
+from hpo.trial.objective import FINETUNE_STEP, EvaluationResult, Objective, judge
 
 
 class Pruned(optuna.TrialPruned):
@@ -161,13 +161,13 @@ class TrialResult:
     micro_batch: int
 
     @cached_property
-    def strategies(self) -> dict[str, Judged]:
+    def strategies(self) -> dict[str, EvaluationResult]:
         """Every threshold strategy on the posters that the trial is judged on, fitted when first asked for."""
         probabilities, targets = self.val_probabilities, self.judged_on.targets
         return {name: judge(name, probabilities, targets, self.objective.metric) for name in STRATEGIES}
 
     @property
-    def judged(self) -> Judged:
+    def judged(self) -> EvaluationResult:
         """The strategy that the objective and a bundle use."""
         return self.strategies[self.objective.strategy]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.doctor.finding import Plan
+from hpo.doctor.finding import PlannedSearch
 from hpo.model.backbones.architectures import check_known
 from hpo.settings import Places
 from hpo.space.load import load_space
@@ -29,14 +29,14 @@ EPOCHS = "  epochs: 20\n  patience: 5\n"
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Callable[..., Plan]:
+def plan(tmp_path: Path) -> Callable[..., PlannedSearch]:
     """A plan whose everything is in the test's folder, with what the test says instead."""
 
     def made(
         *, storage: str = "", tracking_uri: str = "", backbone: str = "tf_efficientnet_lite0", more: str = EPOCHS,
         workers: int = 1, trials: int = 50, n_posters: int = 2000,
         folds: int | None = None, pruner: str | None = None,
-    ) -> Plan:  # fmt: skip
+    ) -> PlannedSearch:  # fmt: skip
         file = tmp_path / "mine.yaml"
         file.write_text(SPACE.format(backbone=backbone) + more)
         places = Places(
@@ -45,6 +45,6 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
             tmp_path / "state",
             tmp_path / "cache",
         )
-        return Plan(places, load_space(file, check_known), workers, trials, n_posters, folds, pruner)
+        return PlannedSearch(places, load_space(file, check_known), workers, trials, n_posters, folds, pruner)
 
     return made

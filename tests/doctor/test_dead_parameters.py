@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.doctor.dead_parameters import Finding, Revival, alternatives, examine, tried_values
+from hpo.doctor.dead_parameters import ParameterEffect, Revival, alternatives, examine, tried_values
 from hpo.doctor.toy_problem import NETWORKS, ProxyNetworks, small_world
 from hpo.model.config import Hyperparameters
 from hpo.space.load import load_space
@@ -49,7 +49,7 @@ def space(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="module")
-def findings(space, world) -> dict[str, Finding]:
+def findings(space, world) -> dict[str, ParameterEffect]:
     return {finding.parameter: finding for finding in examine(space, world, n_configurations=2)}
 
 

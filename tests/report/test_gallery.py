@@ -17,12 +17,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from hpo.errors import DataError
-from hpo.report.gallery import Entry, Model, check_replaceable, draw_evidence, write_gallery
+from hpo.report.gallery import GalleryEntry, GalleryModel, check_replaceable, draw_evidence, write_gallery
 from tests.browser import Browser, browse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BEST = Model("best", ("Drama", "Comedy", "Action"), (0.5, 0.5, 0.5))
-ENSEMBLE = Model("ensemble", ("Drama", "Comedy", "Action", "Western"), (0.5, 0.5, 0.5, 0.5), min_labels=1)
+BEST = GalleryModel("best", ("Drama", "Comedy", "Action"), (0.5, 0.5, 0.5))
+ENSEMBLE = GalleryModel("ensemble", ("Drama", "Comedy", "Action", "Western"), (0.5, 0.5, 0.5, 0.5), min_labels=1)
 PHONE = 360
 
 
@@ -34,9 +34,9 @@ def draw(folder: Path, name: str = "poster.jpg", size: tuple[int, int] = (40, 60
     return folder / name
 
 
-def entry(image: Path, title: str, truth: set[str] | None, *said: tuple[Model, set[str]]) -> Entry:
+def entry(image: Path, title: str, truth: set[str] | None, *said: tuple[GalleryModel, set[str]]) -> GalleryEntry:
     """What is predicted has the probability 0.8, all else 0.2."""
-    return Entry(
+    return GalleryEntry(
         image,
         title,
         tuple(np.array([0.8 if name in labels else 0.2 for name in model.label_names]) for model, labels in said),
@@ -92,7 +92,7 @@ def out(tmp_path) -> Path:
     return tmp_path / "pages" / "gallery.html"
 
 
-def write(out: Path, models: list[Model], *entries: Entry, **options: Any) -> Parsed:
+def write(out: Path, models: list[GalleryModel], *entries: GalleryEntry, **options: Any) -> Parsed:
     write_gallery(out, models, entries, **options)
     return Parsed(out.read_text(encoding="utf-8"))
 
@@ -105,7 +105,7 @@ def picture(page: Parsed, at: int = 0) -> tuple[Image.Image, bytes]:
 
 def test_markup_in_titles_genres_and_names_comes_out_as_text(tmp_path, out):
     title, genre, name = "<script>alert(1)</script> \"x\" & 'y'", '<b>Dra"ma</b>', "<i>best</i>"
-    model = Model(name, (genre, "Comedy"), (0.5, 0.5))
+    model = GalleryModel(name, (genre, "Comedy"), (0.5, 0.5))
     page = write(out, [model], entry(draw(tmp_path), title, {genre}, (model, {genre})))
     assert len(page.all("script")) == 1
     assert not page.all("b") + page.all("i")
@@ -135,7 +135,7 @@ def test_an_existing_page_is_replaced_by_force_alone(tmp_path, out):
 
 
 def test_nothing_half_written_remains(tmp_path, out):
-    def interrupted() -> Iterator[Entry]:
+    def interrupted() -> Iterator[GalleryEntry]:
         yield entry(poster, "A", None)
         assert [file.suffix for file in out.parent.iterdir()] == [".part"]
         raise KeyboardInterrupt
@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_a_tile_with_the_reason(tmp_path, out):
 def test_thousands_are_written_one_by_one(tmp_path, out):
     written = []
 
-    def entries() -> Iterator[Entry]:
+    def entries() -> Iterator[GalleryEntry]:
         for at in range(2000):
             if at % 500 == 0:
                 written.extend(file.stat().st_size for file in out.parent.iterdir())
@@ -254,9 +254,11 @@ def test_without_truth_nothing_is_right_or_wrong(tmp_path, out):
 
 
 def test_bars_stand_in_one_order_for_all_models_with_their_thresholds(tmp_path, out):
-    first, second = Model("a", ("X", "Y"), (0.3, 0.45)), Model("b", ("Y", "X", "Z"), (0.6, 2.0, 0.5))
+    first, second = GalleryModel("a", ("X", "Y"), (0.3, 0.45)), GalleryModel("b", ("Y", "X", "Z"), (0.6, 2.0, 0.5))
     probabilities = (np.array([0.1, 0.7], np.float32), np.array([0.5, 0.2, 0.9], np.float32))
-    page = write(out, [first, second], Entry(draw(tmp_path), "A", probabilities, (("Y",), ("Z",)), frozenset({"Y"})))
+    page = write(
+        out, [first, second], GalleryEntry(draw(tmp_path), "A", probabilities, (("Y",), ("Z",)), frozenset({"Y"}))
+    )
     assert page.texts("span", "name") == 2 * ["Z", "Y", "X"]
     assert [bar.classes[1:] for bar in page.all("li", "bar")] == [["outside"], ["hit"], [], ["alarm"], ["miss"], []]
     styles = [track.attributes["style"] for track in page.all("span", "track")][1:]  # after the example
@@ -269,8 +271,8 @@ def test_bars_stand_in_one_order_for_all_models_with_their_thresholds(tmp_path, 
 
 def test_of_many_genres_the_likeliest_are_shown_and_all_that_matter(tmp_path, out):
     names = tuple(f"G{at:02}" for at in range(20))
-    model = Model("m", names, (0.5,) * 20)
-    entries = Entry(draw(tmp_path), "A", (np.linspace(0.9, 0.0, 20),), (names[:2],), frozenset({"G19"}))
+    model = GalleryModel("m", names, (0.5,) * 20)
+    entries = GalleryEntry(draw(tmp_path), "A", (np.linspace(0.9, 0.0, 20),), (names[:2],), frozenset({"G19"}))
     page = write(out, [model], entries)
     assert page.texts("span", "name") == [*names[:8], "G19", *names[8:19]]
     assert page.texts("summary") == ["11 less likely genres"]
@@ -533,7 +535,7 @@ def test_a_map_is_told_in_words(lower_left, below_it, upper_right, words):
     [("ABCDE", "", "ABCD"), ("ABCDE", "F", "ABCF"), ("ABCDE", "FGH", "ABFG"), ("A", "FGHI", "AFGH"), ("AB", "", "AB")],
 )
 def test_a_few_genres_are_explained_and_misses_among_them(tmp_path, out, said, truth, explained):
-    model = Model("m", tuple("ABCDEFGHI"), (0.5,) * 9)
+    model = GalleryModel("m", tuple("ABCDEFGHI"), (0.5,) * 9)
     told = entry(draw(tmp_path), "A", {*truth, *"A"}, (model, {*said}))
     write_gallery(out, [model], [replace(told, evidence=(np.ones((9, 8, 8), np.float32),))], explained=True)
     chips = Parsed(out.read_text(encoding="utf-8")).texts("button", "why")

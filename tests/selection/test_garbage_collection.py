@@ -24,7 +24,7 @@ from hpo.errors import DataError, TrackingError
 from hpo.selection import garbage_collection as freeing
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import _trained, member_trials
-from hpo.selection.garbage_collection import Plan, collect_garbage, free, free_after_search
+from hpo.selection.garbage_collection import DeletionPlan, collect_garbage, free, free_after_search
 from hpo.settings import Places
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
@@ -97,7 +97,7 @@ class House:
             "s", run_id, number, bundle or made, tags, "# Card", f"{value}; to be confirmed"
         )
 
-    def free(self, *members: int, keep: int = 1, grace_seconds: float = 0, **more: object) -> Plan:
+    def free(self, *members: int, keep: int = 1, grace_seconds: float = 0, **more: object) -> DeletionPlan:
         return free(
             self.study, self.tracking, self.spool, lambda: members, keep=keep, grace_seconds=grace_seconds, **more
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hpo.selection.garbage_collection import Facts, Plan, Rules, Spooled, plan
+from hpo.selection.garbage_collection import DeletionPlan, Facts, Rules, Spooled, plan
 from hpo.tracking.artifacts import StoredModel, StoredRun, StoredVersion
 from hpo.tracking.predictions import BUNDLE
 
@@ -44,7 +44,7 @@ def facts(*versions: StoredVersion, **changed: object) -> Facts:
 NONE_KEPT = Rules(frozenset())
 
 
-def kinds(planned: Plan) -> list[tuple[str, str]]:
+def kinds(planned: DeletionPlan) -> list[tuple[str, str]]:
     return [(item.kind, item.name) for item in planned.items]
 
 

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpo.study.study import Study, open_study
-from hpo.study.trial_queue import Counts
+from hpo.study.trial_queue import TrialCounts
 
 
 def opened(folder: Path, *trials: FrozenTrial) -> Study:
@@ -37,7 +37,7 @@ def test_it_agrees_with_the_whole_record(tmp_path: Path) -> None:
         ended(TrialState.RUNNING, worker="b"),
     )
     snapshot, trials = study.snapshot(), study.trials()
-    assert snapshot.counts == Counts.of(trials) == Counts(3, 1, 1, 1, 1, 2)
+    assert snapshot.counts == TrialCounts.of(trials) == TrialCounts(3, 1, 1, 1, 1, 2)
     assert snapshot.leader == study.leader() == trials[3]
     for light, whole in zip(snapshot.trials, trials, strict=True):
         assert (light.number, light.state, light.value) == (whole.number, whole.state, whole.value)

@@ -189,7 +189,7 @@ class FetchOptions:
     any_content: bool = False  # take a file for what it is, also a placeholder; the caller decodes it
 
 
-class Poster(NamedTuple):
+class DownloadedPoster(NamedTuple):
     """A file that is a whole image and no placeholder."""
 
     content: bytes
@@ -220,7 +220,7 @@ class Downloader(AbstractAsyncContextManager["Downloader"]):
     ) -> None:
         await self._session.close()
 
-    async def get(self, address: str) -> Poster:
+    async def get(self, address: str) -> DownloadedPoster:
         """Return the poster, after several tries if need be. Raises Failed."""
         host = self._host(self._checked_address(address))
         n_failed = 0
@@ -237,11 +237,11 @@ class Downloader(AbstractAsyncContextManager["Downloader"]):
             host.ended(works=True)
             return poster
 
-    async def _try(self, address: str) -> Poster:
+    async def _try(self, address: str) -> DownloadedPoster:
         for _ in range(MAX_REDIRECTS + 1):
             answer = await self._ask(self._checked_address(address))
             if isinstance(answer, _Body) and self._options.any_content:
-                return Poster(answer.content, "")
+                return DownloadedPoster(answer.content, "")
             if isinstance(answer, _Body):
                 return await asyncio.get_running_loop().run_in_executor(self._pool, _checked_poster, answer)
             address = answer
@@ -305,7 +305,7 @@ class _Body(NamedTuple):
     announced: bool  # so that we would know if some of it were missing
 
 
-def _checked_poster(body: _Body) -> Poster:
+def _checked_poster(body: _Body) -> DownloadedPoster:
     try:
         image = Image.open(io.BytesIO(body.content), formats=tuple(_SUFFIXES))
         if image.width * image.height > MAX_PIXELS:
@@ -321,7 +321,7 @@ def _checked_poster(body: _Body) -> Poster:
         raise Failed(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:  # Pillow raises whatever a damaged file leads it to
         raise Failed(Reason.NOT_AN_IMAGE if body.announced else Reason.CUT_SHORT, str(error)) from error
-    return Poster(body.content, _SUFFIXES.get(image.format or "", ".jpg"))  # Pillow calls some JPEGs MPO
+    return DownloadedPoster(body.content, _SUFFIXES.get(image.format or "", ".jpg"))  # Pillow calls some JPEGs MPO
 
 
 def _reason(error: Exception) -> Reason:

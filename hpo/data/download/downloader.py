@@ -23,7 +23,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from hpo.data.download.client import Downloader, Failed, FetchOptions, Reason
-from hpo.data.download.folder import PosterFolder, Record, digest_of, names_a_file
+from hpo.data.download.folder import DownloadRecord, PosterFolder, digest_of, names_a_file
 from hpo.data.table.cleaning import SHARED_BY
 from hpo.runtime.progress import Progress, n_cores
 
@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingPosters:
     """The posters that are missing for one reason."""
 
     n_posters: int
@@ -57,7 +57,7 @@ class FetchReport:
     n_there: int  # before this run
     n_fetched: int
     n_bytes: int  # of the fetched ones
-    missing: dict[str, Missing]  # reason → posters, commonest first
+    missing: dict[str, MissingPosters]  # reason → posters, commonest first
     interrupted: bool
 
     @property
@@ -113,7 +113,7 @@ class _Run:
         self._folder = folder
         self._options = options
         self._fetched: dict[str, int] = {}  # id → bytes
-        self._missing: dict[str, Record] = {}
+        self._missing: dict[str, DownloadRecord] = {}
         self._shown_by: defaultdict[str, set[str]] = defaultdict(set)  # digest of a picture → ids of its posters
         self._placeholders: set[str] = set()  # digests
 
@@ -182,7 +182,7 @@ class _Run:
         if digest in self._placeholders:
             raise _shared(digest)
         draft = await asyncio.get_running_loop().run_in_executor(pool, self._folder.draft, poster.id, content)
-        self._folder.publish(draft, Record(id=poster.id, url=poster.url, digest=digest), suffix)
+        self._folder.publish(draft, DownloadRecord(id=poster.id, url=poster.url, digest=digest), suffix)
         self._fetched[poster.id] = len(content)
         self._shown_by[digest].add(poster.id)
         self._judge(digest)
@@ -200,7 +200,7 @@ class _Run:
 
     def _note_missing(self, poster: Wanted, failed: Failed) -> None:
         reason = failed.reason
-        self._missing[poster.id] = Record(
+        self._missing[poster.id] = DownloadRecord(
             id=poster.id,
             url=poster.url,
             reason=reason.text,
@@ -222,7 +222,7 @@ class _Run:
             interrupted=interrupted,
         )
 
-    def _missing_by_reason(self) -> dict[str, Missing]:
+    def _missing_by_reason(self) -> dict[str, MissingPosters]:
         ids: defaultdict[tuple[str, bool], list[str]] = defaultdict(list)
         for poster_id in self._wanted:
             if poster_id not in self._folder:
@@ -230,7 +230,7 @@ class _Run:
                 ids[(record.reason, record.permanent) if record else (_NOT_YET, False)].append(poster_id)
         commonest_first = sorted(ids.items(), key=lambda item: -len(item[1]))
         return {
-            reason: Missing(len(missing), tuple(missing[:_EXAMPLES_PER_REASON]), permanent)
+            reason: MissingPosters(len(missing), tuple(missing[:_EXAMPLES_PER_REASON]), permanent)
             for (reason, permanent), missing in commonest_first
         }
 

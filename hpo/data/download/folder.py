@@ -28,7 +28,7 @@ _MAX_NAME_BYTES = 255  # of one file, on every common file system
 _DIGEST_BYTES = 16
 
 
-class Record(BaseModel):
+class DownloadRecord(BaseModel):
     """A line of fetch.jsonl: what became of one poster."""
 
     model_config = ConfigDict(frozen=True)
@@ -47,7 +47,7 @@ class PosterFolder:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.images = out / "images"
-        self.records: dict[str, Record] = {}
+        self.records: dict[str, DownloadRecord] = {}
         self._ledger = out / "fetch.jsonl"
         self._half_done = out / ".fetching"
         self._there: dict[str, Path] = {}
@@ -96,7 +96,7 @@ class PosterFolder:
             return
         for line in self._ledger.read_bytes().splitlines():
             with suppress(ValidationError):
-                record = Record.model_validate_json(line)
+                record = DownloadRecord.model_validate_json(line)
                 self.records[record.id] = record
         with self.replacing(self._ledger) as draft:
             draft.write_text("".join(_line(record) for record in self.records.values()), encoding="utf-8")
@@ -107,7 +107,7 @@ class PosterFolder:
     def __len__(self) -> int:
         return len(self._there)
 
-    def note(self, record: Record) -> None:
+    def note(self, record: DownloadRecord) -> None:
         """Add a line to the record. Raises DataError when the disk refuses."""
         with self._disk(), self._ledger.open("a", encoding="utf-8") as ledger:
             ledger.write(_line(record))
@@ -120,7 +120,7 @@ class PosterFolder:
             path.write_bytes(content)
         return path
 
-    def publish(self, draft: Path, record: Record, suffix: str) -> None:
+    def publish(self, draft: Path, record: DownloadRecord, suffix: str) -> None:
         """Make a drafted poster one of the folder's. Raises DataError when the disk refuses."""
         self.note(record)
         path = self.images / f"{record.id}{suffix}"
@@ -128,7 +128,7 @@ class PosterFolder:
             draft.replace(path)
         self._there[record.id] = path
 
-    def remove(self, record: Record) -> None:
+    def remove(self, record: DownloadRecord) -> None:
         """Take a poster out again, unless its file is no longer the one that was recorded."""
         path = self._there.get(record.id)
         with self._disk():
@@ -171,5 +171,5 @@ def _is_poster(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
 
 
-def _line(record: Record) -> str:
+def _line(record: DownloadRecord) -> str:
     return record.model_dump_json(exclude_defaults=True) + "\n"

@@ -51,14 +51,14 @@ MAX_WORDS = 40  # no name is that long; a cell that holds a whole synopsis may b
 _EMPTY_WORDS = ARTICLES | PARTICLES | MARKERS
 
 
-class Title(NamedTuple):
+class ParsedTitle(NamedTuple):
     """One title as words, in lower case and without accents and apostrophes."""
 
     words: tuple[str, ...]  # from the first that is neither an article nor "the movie of"
     claims: tuple[str, ...]  # its roots: the words before each separator, and all of them, without sequel markers
 
 
-def read_title(text: str) -> Title | None:
+def read_title(text: str) -> ParsedTitle | None:
     """Take a title apart, or return None for one without a word."""
     phrase, *rest = _SEPARATOR.split(_plain(text))  # phrase, separator or None, phrase, ...
     words = _WORD.findall(phrase)
@@ -71,7 +71,7 @@ def read_title(text: str) -> Title | None:
         return None
     claims.append(" ".join(_without_markers(words)))  # the whole title is claimed even if it is "It"
     start = _leading(words)
-    return Title(tuple(words[start : start + MAX_WORDS]), tuple(dict.fromkeys(claims)))
+    return ParsedTitle(tuple(words[start : start + MAX_WORDS]), tuple(dict.fromkeys(claims)))
 
 
 def is_content(word: str) -> bool:
@@ -154,7 +154,7 @@ def franchise_links(titles: Sequence[tuple[str, ...]]) -> Links:
 class _Roots:
     """Which titles claim which root, how many open with it, and how common its words are."""
 
-    def __init__(self, rows: Sequence[int], titles: Sequence[Title]) -> None:
+    def __init__(self, rows: Sequence[int], titles: Sequence[ParsedTitle]) -> None:
         self._rows = rows  # (T,), of each title's poster
         self._titles = titles  # (T,)
         self._claimed_by: dict[str, list[int]] = {}  # root -> places in titles
@@ -188,7 +188,7 @@ class _Roots:
                 places.setdefault(name, []).append(at)
         return places
 
-    def _openings(self, title: Title) -> Iterator[str]:
+    def _openings(self, title: ParsedTitle) -> Iterator[str]:
         """Yield the claimed roots that a title opens with, and the runs of words that may be unclaimed ones.
 
         Those end in their second content word or a later one. A word that no other title holds ends the search.

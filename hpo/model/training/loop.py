@@ -42,7 +42,7 @@ from hpo.model.training.losses import Loss
 from hpo.model.training.optim import (
     Ema,
     Factor,
-    Group,
+    ParameterGroup,
     StateDict,
     build_optimizer,
     build_schedule,
@@ -62,7 +62,7 @@ class Course:
 
     epochs: int
     batch_size: int
-    groups: Sequence[Group]
+    groups: Sequence[ParameterGroup]
     factor: Factor  # of the learning rates, by progress
     feature_noise: float = 0.0
     augmentations: Sequence[ImageAugmentation] = ()  # for each backbone, where all of it is trained from posters

@@ -115,7 +115,7 @@ _FIRST_FACTOR = 0.04  # where a climb begins, 1/25 as in torch's OneCycleLR
 _HEAD_CLIMB = 0.3  # share of one_cycle that climbs in phase one (Smith & Topin 2018, as in torch's OneCycleLR)
 
 
-class Group(TypedDict):
+class ParameterGroup(TypedDict):
     """One of AdamW's parameter groups; the name is for logs."""
 
     name: str
@@ -124,12 +124,14 @@ class Group(TypedDict):
     weight_decay: float
 
 
-def head_groups(head: nn.Module, chosen: Hyperparameters) -> list[Group]:
+def head_groups(head: nn.Module, chosen: Hyperparameters) -> list[ParameterGroup]:
     """Return the groups of phase one: the head, with and without weight decay."""
     return _groups("head", head.named_parameters(), chosen.learning_rate, chosen.weight_decay)
 
 
-def finetune_groups(head: nn.Module, stages: Sequence[NamedParameters], chosen: Hyperparameters) -> list[Group]:
+def finetune_groups(
+    head: nn.Module, stages: Sequence[NamedParameters], chosen: Hyperparameters
+) -> list[ParameterGroup]:
     """Return the groups of phase two: the head and each unfrozen stage, with and without weight decay.
 
     ``stages`` go from shallow to deep. The deepest has finetune_learning_rate, each before it layer_decay times that of
@@ -143,11 +145,11 @@ def finetune_groups(head: nn.Module, stages: Sequence[NamedParameters], chosen: 
     return groups
 
 
-def _groups(name: str, parameters: NamedParameters, rate: float, weight_decay: float) -> list[Group]:
+def _groups(name: str, parameters: NamedParameters, rate: float, weight_decay: float) -> list[ParameterGroup]:
     trained = [(full_name, parameter) for full_name, parameter in parameters if parameter.requires_grad]
     decayed = [parameter for full_name, parameter in trained if _is_decayed(full_name, parameter)]
     undecayed = [parameter for full_name, parameter in trained if not _is_decayed(full_name, parameter)]
-    both: list[Group] = [
+    both: list[ParameterGroup] = [
         {"name": name, "params": decayed, "lr": rate, "weight_decay": weight_decay},
         {"name": f"{name} undecayed", "params": undecayed, "lr": rate, "weight_decay": 0.0},
     ]
@@ -160,7 +162,7 @@ def _is_decayed(full_name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not any(word in own_name for word in _UNDECAYED)
 
 
-def build_optimizer(groups: Sequence[Group]) -> torch.optim.AdamW:
+def build_optimizer(groups: Sequence[ParameterGroup]) -> torch.optim.AdamW:
     """Return AdamW over ``groups``, fused, which is the fastest on CPU, CUDA and MPS alike."""
     return torch.optim.AdamW([dict(group) for group in groups], fused=True)
 

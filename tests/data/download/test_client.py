@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpo.data.download.client import Downloader, Failed, FetchOptions, Poster, Reason
+from hpo.data.download.client import DownloadedPoster, Downloader, Failed, FetchOptions, Reason
 from tests.data.download.conftest import NEVER
 
 QUICK = FetchOptions(per_second=0, first_backoff=0.01, timeout=120, max_bytes=50_000, allow_private=True)
 
 
-def get(*addresses: str, options: FetchOptions = QUICK) -> list[Poster | Failed]:
-    async def get_all() -> list[Poster | Failed]:
+def get(*addresses: str, options: FetchOptions = QUICK) -> list[DownloadedPoster | Failed]:
+    async def get_all() -> list[DownloadedPoster | Failed]:
         with ThreadPoolExecutor(2) as pool:
             async with Downloader(options, pool) as downloader:
                 return await asyncio.gather(*map(downloader.get, addresses), return_exceptions=True)
@@ -51,7 +51,7 @@ def file_of(image: Image.Image, suffix: str = "png") -> bytes:
 def test_the_suffix_is_that_of_what_was_decoded(server, draw, suffix):
     content = draw(1, suffix=suffix)
     [poster] = get(server.tell("/poster.php", content, content_type="image/x-anything"))
-    assert poster == Poster(content, f".{suffix.replace('jpeg', 'jpg')}")
+    assert poster == DownloadedPoster(content, f".{suffix.replace('jpeg', 'jpg')}")
 
 
 def test_the_server_is_told_who_asks(server, draw):
@@ -89,7 +89,7 @@ def test_a_broken_file_is_broken_for_good(server, draw, suffix):
 def test_a_body_cut_short_is_asked_for_again(server, draw, length):
     whole = draw(1, size=(180, 256))
     server.tell("/a.jpg", whole[: len(whole) // 2], length=length and len(whole))
-    assert get(server.tell("/a.jpg", whole)) == [Poster(whole, ".jpg")]
+    assert get(server.tell("/a.jpg", whole)) == [DownloadedPoster(whole, ".jpg")]
     assert len(server.asked) == 2
 
 
@@ -155,7 +155,7 @@ def test_redirects_are_followed_to_the_fifth(server, draw):
     for hop in range(5):
         server.redirect(f"/{hop}", f"/{hop + 1}" if hop % 2 else server.url(f"/{hop + 1}"))
     server.tell("/5", draw(1))
-    assert get(server.url("/0")) == [Poster(draw(1), ".jpg")]
+    assert get(server.url("/0")) == [DownloadedPoster(draw(1), ".jpg")]
     assert why_not(server.redirect("/6", "/0")) is Reason.REDIRECTS
 
 
@@ -210,12 +210,12 @@ def test_a_name_is_judged_by_the_address_that_is_connected_to(server, draw, monk
     address = f"http://posters.example:{server.server_port}/a.jpg"
     assert why_not(address, replace(QUICK, allow_private=False)) is Reason.ADDRESS_REFUSED
     assert server.asked == []
-    assert get(address) == [Poster(draw(1), ".jpg")]  # when it is allowed
+    assert get(address) == [DownloadedPoster(draw(1), ".jpg")]  # when it is allowed
 
 
 def test_proxies_of_the_environment_are_not_used(server, draw, monkeypatch):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert get(server.tell("/a.jpg", draw(1))) == [Poster(draw(1), ".jpg")]
+    assert get(server.tell("/a.jpg", draw(1))) == [DownloadedPoster(draw(1), ".jpg")]
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, Reason.NOT_FOUND), (410, Reason.NOT_FOUND)])
@@ -251,7 +251,7 @@ def test_what_may_pass_is_tried_four_times(server, draw, how, reason, timeout):
 def test_a_server_that_recovers_is_forgiven(server, draw):
     server.tell("/a.jpg", status=500)
     server.tell("/a.jpg", status=502)
-    assert get(server.tell("/a.jpg", draw(1))) == [Poster(draw(1), ".jpg")]
+    assert get(server.tell("/a.jpg", draw(1))) == [DownloadedPoster(draw(1), ".jpg")]
 
 
 def test_a_server_that_hangs_up_or_is_not_there():
@@ -267,7 +267,7 @@ def test_retry_after_holds_for_the_whole_host(server, draw, as_date):
     server.tell("/0.jpg", status=429, headers={"Retry-After": after})
     addresses = [server.tell(f"/{n}.jpg", draw(n), seconds=0.1 * (n > 0)) for n in range(6)]
     posters = get(*addresses, options=replace(QUICK, concurrency=2))
-    assert all(isinstance(poster, Poster) for poster in posters)
+    assert all(isinstance(poster, DownloadedPoster) for poster in posters)
     moments = [moment for _, moment in server.asked]
     longest = max(after - before for before, after in pairwise(moments))
     assert longest > 0.8
@@ -279,7 +279,7 @@ def test_a_host_that_asks_for_too_long_a_pause_is_left_alone(server, draw):
     [failed, other] = get(first, server.tell("/b.jpg", draw(1)), options=replace(QUICK, concurrency=1))
     assert (failed.reason, failed.detail) == (Reason.GIVEN_UP, "it asked to be left alone for 3600 s")
     assert server.times_asked["/a.jpg"] == 1
-    assert isinstance(other, Poster) or other.reason is Reason.GIVEN_UP
+    assert isinstance(other, DownloadedPoster) or other.reason is Reason.GIVEN_UP
 
 
 def test_no_more_requests_at_once_than_allowed(server, draw):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpo.data.download.client import FetchOptions
-from hpo.data.download.downloader import FetchReport, Missing, Wanted, copy_catalogue, fetch_posters
+from hpo.data.download.downloader import FetchReport, MissingPosters, Wanted, copy_catalogue, fetch_posters
 from hpo.data.download.folder import PosterFolder
 from hpo.data.table.cleaning import SHARED_BY
 from hpo.errors import DataError
@@ -65,10 +65,10 @@ def test_what_is_missing_for_good_is_remembered(server, draw, wanted, tmp_path):
     first, second = (fetch_posters(wanted, tmp_path, QUICK) for _ in range(2))
     assert first.missing == second.missing
     assert first.missing == {
-        "not found": Missing(1, ("gone",), True),
-        "not said to be an image": Missing(1, ("page",), True),
-        "no address": Missing(1, ("none",), True),
-        "address refused": Missing(1, ("local",), True),
+        "not found": MissingPosters(1, ("gone",), True),
+        "not said to be an image": MissingPosters(1, ("page",), True),
+        "no address": MissingPosters(1, ("none",), True),
+        "address refused": MissingPosters(1, ("local",), True),
     }
     assert (second.n_missing, second.n_to_try) == (4, 0)
     assert set(server.times_asked.values()) == {1}
@@ -82,7 +82,7 @@ def test_what_is_missing_for_good_is_remembered(server, draw, wanted, tmp_path):
 def test_a_server_may_say_what_is_no_text(server, tmp_path):
     wanted = [Wanted("1", server.redirect("/a.jpg", "ftp://\xff/"))]
     first, second = (fetch_posters(wanted, tmp_path, QUICK) for _ in range(2))
-    assert first.missing == second.missing == {"address refused": Missing(1, ("1",), True)}
+    assert first.missing == second.missing == {"address refused": MissingPosters(1, ("1",), True)}
     assert len(server.asked) == 1
 
 
@@ -96,7 +96,7 @@ def test_what_is_missing_for_now_is_tried_by_the_next_run(server, draw, tmp_path
         server.tell("/a.jpg", status=503)
     wanted = [Wanted("a", server.tell("/a.jpg", draw(1)))]
     report = fetch_posters(wanted, tmp_path, QUICK)
-    assert (report.missing, report.n_to_try) == ({"server error": Missing(1, ("a",), False)}, 1)
+    assert (report.missing, report.n_to_try) == ({"server error": MissingPosters(1, ("a",), False)}, 1)
     assert fetch_posters(wanted, tmp_path, QUICK).n_fetched == 1
 
 
@@ -138,7 +138,7 @@ def test_a_placeholder_that_was_replaced_by_hand_stays(server, draw, tmp_path):
 )
 def test_no_id_leads_out_of_the_folder(server, draw, tmp_path, poster_id):
     report = fetch_posters([Wanted(poster_id, server.tell("/a.jpg", draw(1)))], tmp_path / "out", QUICK)
-    assert report.missing == {"id that cannot name a file": Missing(1, (poster_id,), True)}
+    assert report.missing == {"id that cannot name a file": MissingPosters(1, (poster_id,), True)}
     assert everything_under(tmp_path) == {"out", *(f"out/{name}" for name in OWN_FILES)}
     assert server.asked == []
 

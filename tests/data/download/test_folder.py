@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.data.download.folder import PosterFolder, Record, digest_of, names_a_file
+from hpo.data.download.folder import DownloadRecord, PosterFolder, digest_of, names_a_file
 from hpo.errors import DataError
 
 
@@ -22,7 +22,7 @@ def test_an_id_that_names_a_file_names_one_right_there(poster_id):
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.text(st.characters(exclude_categories=["Cs"])), st.booleans())))
 def test_the_record_says_what_was_noted_last(tmp_path_factory, noted):
     out = tmp_path_factory.mktemp("out")
-    records = [Record(id=name, url=text, reason=text, permanent=permanent) for name, text, permanent in noted]
+    records = [DownloadRecord(id=name, url=text, reason=text, permanent=permanent) for name, text, permanent in noted]
     with PosterFolder.open(out) as folder:
         for record in records:
             folder.note(record)
@@ -31,7 +31,7 @@ def test_the_record_says_what_was_noted_last(tmp_path_factory, noted):
 
 
 def test_a_drafted_poster_is_not_yet_there(tmp_path):
-    record = Record(id="1", url="http://example.org/1.jpg", digest=digest_of(b"poster"))
+    record = DownloadRecord(id="1", url="http://example.org/1.jpg", digest=digest_of(b"poster"))
     with PosterFolder.open(tmp_path) as folder:
         draft = folder.draft("1", b"poster")
         assert "1" not in folder
