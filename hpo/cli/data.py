@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,8 +111,6 @@ if TYPE_CHECKING:
     from hpo.data.download.downloader import FetchReport, Wanted
     from hpo.data.table.rules import CatalogueRules
 
-_RETRY_FAILED = "--retry-failed"
-
 
 def fetch(
     out: Annotated[Path, typer.Argument(help="The folder to write: images, a copy of the catalogue, a record.")],
@@ -133,7 +130,7 @@ def fetch(
     concurrency: Annotated[int, typer.Option(min=1, max=64, help="Requests under way at once.")] = 8,
     rate: Annotated[float, typer.Option(min=0, max=1_000, help="Requests a second to one host; 0 is no limit.")] = 3.0,
     retry_failed: Annotated[
-        bool, typer.Option(_RETRY_FAILED, help="Ask again for what is known to be missing for good.")
+        bool, typer.Option("--retry-failed", help="Ask again for what is known to be missing for good.")
     ] = False,
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Connect to loopback and private addresses too.")
@@ -171,7 +168,7 @@ def fetch(
     else:
         for line in report_lines(report, out):
             typer.echo(line)
-        for line in _advice(report, command("search", data=csv, images=out / "images")):
+        for line in _advice(report, out, csv, limit):
             typer.echo(line)
     if report.interrupted or report.n_missing:
         raise typer.Exit(130 if report.interrupted else 2)
@@ -215,13 +212,15 @@ def report_lines(report: FetchReport, out: Path) -> list[str]:
     return [*lines, f"  Each by its id: {out / 'fetch.jsonl'}"] if report.missing else lines
 
 
-def _advice(report: FetchReport, search: str) -> list[str]:
+def _advice(report: FetchReport, out: Path, csv: Path, limit: int | None) -> list[str]:
     """Return what to type next."""
-    typed = ["hpo", *(word for word in sys.argv[1:] if word != _RETRY_FAILED)]
     if report.n_to_try:
-        return [f"To continue: {shlex.join(typed)}"]
-    again = [f"To ask for the missing ones once more: {shlex.join([*typed, _RETRY_FAILED])}"]
-    return [f"Next: {search}", *(again if report.n_missing else [])]
+        return [f"To continue: {command('data fetch', out, limit=limit, retry_failed=None)}"]
+    lines = [f"Next: {command('search', data=csv, images=out / 'images')}"]
+    if report.n_missing:
+        again = command("data fetch", out, limit=limit, retry_failed=True)
+        lines.append(f"To ask for the missing ones once more: {again}")
+    return lines
 
 
 app = typer.Typer(help="Posters to search on.", no_args_is_help=True)

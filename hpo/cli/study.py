@@ -54,7 +54,7 @@ def status(
     elif as_json:
         typer.echo(json.dumps(status_of(opened, champion()), ensure_ascii=False))
     else:
-        print_status(status_of(opened, champion()))
+        print_status(opened, status_of(opened, champion()))
 
 
 def _champion_at(places: Places, name: str) -> Callable[[], ChampionRef | None]:

@@ -72,7 +72,7 @@ def check_budget(plan: PlannedSearch) -> CheckResult:
     if plan.workers > plan.trials:
         words = f"{trials} for {plan.workers} workers, of which some find nothing to do"
         return warning("trials", words, f"use --workers {plan.trials}, or more --trials")
-    begin = _first_trials(len(plan.space.recipes))
+    begin = _first_trials(len(plan.space.recipes), plan.trials)
     learning = max(STARTUP_TRIALS, len(plan.space.recipes))  # trials that are finished before the sampler models any
     if plan.trials <= learning:
         words = f"{trials}, {begin}, and the sampler learns from trial {learning} on"
@@ -82,13 +82,15 @@ def check_budget(plan: PlannedSearch) -> CheckResult:
     return ok("trials", f"{trials}, {begin}; the sampler learns from trial {learning} on")
 
 
-def _first_trials(n_recipes: int) -> str:
-    """Say where the trials come from that begin a study, which are numbered from 0."""
-    drawn = max(0, STARTUP_TRIALS - n_recipes)
+def _first_trials(n_recipes: int, budget: int) -> str:
+    """Say where the trials come from that begin a study, which are numbered from 0: of as many as it will have."""
+    n_recipes = min(n_recipes, budget)
+    drawn = max(0, min(STARTUP_TRIALS, budget) - n_recipes)
     if not n_recipes:
         return f"the first {drawn} at random"
     recipes = "the first is the space's recipe" if n_recipes == 1 else f"the first {n_recipes} are the space's recipes"
-    return f"{recipes} and the next {drawn} are drawn at random" if drawn else recipes
+    following = "the next is drawn at random" if drawn == 1 else f"the next {drawn} are drawn at random"
+    return f"{recipes} and {following}" if drawn else recipes
 
 
 def check_pruner(plan: PlannedSearch) -> CheckResult:

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hpo.doctor.dead_parameters import ParameterEffect
 from hpo.doctor.finding import CheckResult as Check
@@ -34,14 +35,15 @@ def _named(findings: Sequence[Check], state: State) -> list[str]:
 
 
 def print_finding(finding: Check, console: Console) -> None:
-    """Print a mark, what was found, and the cure where there is something to fix."""
+    """Print a mark, what was found, and the cure where there is something to fix: unbroken, since it may be typed."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_column(width=_MARK_WIDTH)
     line.add_column(overflow="fold")
-    cure = f" → {finding.cure}" if finding.cure else ""
     mark = f"[{_COLOURS[finding.state]}]{finding.state}[/]"
-    line.add_row(mark, escape(f"{finding.name}: {finding.words}{cure}"))
+    line.add_row(mark, escape(f"{finding.name}: {finding.words}"))
     console.print(line, highlight=False)
+    if finding.cure:
+        console.print(Text(f"{'':{_MARK_WIDTH}} → {finding.cure}"), soft_wrap=True)
 
 
 def print_summary(findings: Sequence[Check], console: Console) -> None:

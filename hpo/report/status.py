@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hpo.study.reproduction import command_of
 from hpo.study.study import ChampionRef, Study
 from hpo.tracking.study_report import reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
@@ -82,7 +83,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
         f"  {trials['complete']} complete, {trials['pruned']} pruned{others}",
     ]
     if trials["running"] and not status["workers"]:
-        lines.append("  no worker is alive: the next hpo search runs again what was running")
+        lines.append("  no worker is alive: the next search runs again what was running")
     elif trials["running"]:
         n_workers = status["workers"]
         lines.append(f"  {n_workers} {'worker' if n_workers == 1 else 'workers'} running{_pace(status)}")
@@ -103,11 +104,14 @@ def _pace(status: dict[str, Any]) -> str:
     return f", {status['trials_an_hour']:.0f} trials an hour, about {left} left"
 
 
-def print_status(status: dict[str, Any]) -> None:
-    """Print it for a person."""
+def print_status(study: Study, status: dict[str, Any]) -> None:
+    """Print it for a person, with the command that continues a study at which no worker is."""
     console = Console()
     for line in status_lines(status):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    if not status["workers"] and study.counts().finished < study.budget:
+        typed = f"To continue: {command_of(study)}"
+        console.print(typed, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def watch_status(study: Study, champion: Callable[[], ChampionRef | None], say: Callable[[str], None] | None) -> None:

@@ -104,7 +104,7 @@ def print_ensemble(study: Study, selected: Selected) -> None:
         )
     console.print(selected.verdict(metric), highlight=False)
     typed = command("export-best", study=study.name, ensemble=selected.pays(metric) or None)
-    console.print(f"Next: {typed}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"Next: {typed}", highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 # ``hpo gc`` in words: what goes, or would go, why, and how much that frees.
@@ -330,14 +330,15 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if outcome.interrupted:
         console.print("Stopped; nothing is lost. The same command continues.")
     elif counts.finished < study.budget and not outcome.idle:
-        after = "" if outcome.timeout_seconds is None else f" after {outcome.timeout_seconds:g} s"
+        after = "" if outcome.timeout_seconds is None else f" after {outcome.timeout_seconds:,.12g} s"
         console.print(f"Stopped by --timeout{after}. The same command continues.", highlight=False)
     if not trials:
         console.print("No trial is complete yet, so there is nothing to export.")
         return
     console.print("Next:")
     for name in ("export-best", "leaderboard", "ui"):
-        console.print(f"  {command(name, study=study.name)}", highlight=False, soft_wrap=True)
+        typed = command(name, study=study.name)
+        console.print(f"  {typed}", highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def _print_baselines(outcome: Outcome, console: Console) -> None:

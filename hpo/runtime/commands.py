@@ -33,12 +33,12 @@ def command(name: str, *arguments: object, **options: Any) -> str:
     """Return ``hpo NAME ARGUMENTS`` with its options, as a shell takes it.
 
     ``options`` go by the names of parameters (``cache_dir`` is ``--cache-dir``); True is a flag, and None
-    leaves the option out. The options that were given are added, unless ``options`` has them.
+    leaves the option out. The options that were given follow, unless ``options`` has them.
     """
     known = _taken.get(name, {})
     carried = {key: value for key, value in _given.items() if key in known and key not in _NOT_CARRIED}
     words = ["hpo", *name.split(), *(_quoted(_argument(word)) for word in arguments)]
-    for key, value in {**carried, **options}.items():
+    for key, value in {**options, **{key: value for key, value in carried.items() if key not in options}}.items():
         option, *off = known.get(key, (f"--{key.replace('_', '-')}",))
         if isinstance(value, bool):
             words += [option] if value else off

@@ -62,10 +62,12 @@ def _at(data: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 
 def _said(before: Any, now: Any, option: str) -> str:
-    return f"study: {_shown(before)}, now: {_shown(now)} ({option})"
+    return f"study: {_shown(before, option)}, now: {_shown(now, option)} ({option})"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, option: str) -> str:
+    if option == "--types" and value is None:
+        return "all"
     if isinstance(value, list | tuple):
         return shortened(",".join(map(str, value)))
     return "not given" if value is None else shortened(str(value), 200)

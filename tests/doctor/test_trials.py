@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import optuna
 import pytest
 
 from hpo.doctor.trials import check_backbones, check_budget, check_pruner
+from hpo.study.samplers import build_sampler
 
 EPOCHS = "  epochs: {}\n  patience: {}\n"
 
@@ -41,6 +43,38 @@ def test_budgets(plan, trials, workers, state, cure):
     found = check_budget(plan(trials=trials, workers=workers))
     assert found.state == state
     assert cure in found.cure
+
+
+def recipes_of(n: int) -> str:
+    """So many recipes of a searched dropout."""
+    rows = "".join(f"  r{at}: {{dropout: 0.{at:02}}}\n" for at in range(n))
+    return f"{EPOCHS.format(20, 5)}  dropout: {{type: float, low: 0.0, high: 0.5}}\nrecipes:\n{rows}"
+
+
+@pytest.mark.parametrize(("n_recipes", "trials", "state", "words"), [
+    (7, 50, "ok", "50 trials, the first 7 are the space's recipes and the next 3 are drawn at random; "
+                  "the sampler learns from trial 10 on"),
+    (7, 8, "warning", "8 trials, the first 7 are the space's recipes and the next is drawn at random, and "
+                      "the sampler learns from trial 10 on"),
+    (7, 5, "warning", "5 trials, the first 5 are the space's recipes, and the sampler learns from trial 10 on"),
+    (1, 11, "ok", "11 trials, the first is the space's recipe and the next 9 are drawn at random; "
+                  "the sampler learns from trial 10 on"),
+    (12, 12, "warning", "12 trials, the first 12 are the space's recipes, and the sampler learns from trial 12 on"),
+])  # fmt: skip
+def test_u10_the_budget_line_says_where_the_first_trials_come_from(plan, n_recipes, trials, state, words):
+    found = check_budget(plan(trials=trials, more=recipes_of(n_recipes)))
+    assert (found.state, found.words) == (state, words)
+
+
+@pytest.mark.parametrize(("n_recipes", "first"), [(7, 10), (12, 12)])
+def test_u10_the_sampler_does_learn_from_the_trial_that_is_named(n_recipes, first):
+    study = optuna.create_study(sampler=build_sampler("tpe", seed=0))
+    for at in range(n_recipes):
+        study.enqueue_trial({"dropout": at / 100})
+    study.optimize(lambda trial: trial.suggest_float("dropout", 0.0, 0.5), n_trials=15)
+    modelled = [t.number for t in study.trials if any("relative_params" in key for key in t.system_attrs)]
+    assert modelled[0] <= first  # what a recipe fixes is proposed too, and not used
+    assert [number for number in modelled if number >= n_recipes] == list(range(first, 15))
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,21 @@ def test_the_end_of_a_search_says_what_to_type_next(study, data, interrupted, sa
     assert "hpo export-best --study posters" in shown
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(5.0, "5 s"), (1.5, "1.5 s"), (12 * 86400.0, "1,036,800 s")])
+def test_u14_a_search_without_a_complete_trial_hints_at_nothing_that_fails(tmp_path, data, seconds, said):
+    storage = RetryingStorage(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/empty.db"))
+    made = optuna.create_study(storage=storage, direction="maximize", study_name="posters")
+    made.set_user_attr("metric", "f1_macro")
+    made.set_user_attr("budget", 50)
+    console = Console(file=io.StringIO(), width=WIDTH)
+    print_outcome(Outcome(Study(made, storage, tmp_path), data, "a run", False, timeout_seconds=seconds), console)
+    assert console.file.getvalue().splitlines() == [
+        "0 trials complete, 0 pruned, 0 failed, of 50 asked for.",
+        f"Stopped by --timeout after {said}. The same command continues.",
+        "No trial is complete yet, so there is nothing to export.",
+    ]
+
+
 @pytest.fixture
 def measured(data) -> dict:
     """The scores of random answers to the val posters."""

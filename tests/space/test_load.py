@@ -40,6 +40,25 @@ recipes:
 """
 
 
+def test_u26_missing_parameters_hint_at_include(tmp_path):
+    lines = "parameters:\n  backbone: {type: categorical, choices: [resnet18, resnet50]}\n  epochs: 9\n"
+    recipe = "weights: {resnet18: random}\n"
+    with pytest.raises(SpaceError) as raised:
+        load_space(written(tmp_path, lines + recipe))
+    first, *mistakes = str(raised.value).splitlines()
+    assert "(include: default takes over whatever this file does not name)" in first
+    assert len(mistakes) > 5
+    assert all("missing (" in line for line in mistakes)
+    taken_over = load_space(written(tmp_path, f"include: default\n{lines}{recipe}recipes: null\n"))
+    assert (taken_over.backbones, taken_over.fixed["epochs"]) == (("resnet18", "resnet50"), 9)
+
+
+def test_u26_a_file_that_misses_nothing_is_not_told_to_include(tmp_path):
+    with pytest.raises(SpaceError) as raised:
+        load_space(written(tmp_path, SMALL.replace("epochs: 20", "epochs: 0")))
+    assert "include" not in str(raised.value)
+
+
 def written(folder: Path, text: str = SMALL, name: str = "mine.yaml", **changes: str) -> Path:
     """A space file; ``changes`` write the line of a parameter anew, or add it."""
     lines = text.splitlines()
