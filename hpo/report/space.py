@@ -132,9 +132,9 @@ def print_difference(difference: SpaceDifference, names: tuple[str, str], consol
             console.print(table)
     if not any(rows for _, rows, _ in sections):
         console.print("The two spaces say the same.")
-    how = "can go" if difference.same_study else "goes"
+    how = "can continue" if difference.same_study else "continues"
     where = "" if difference.same_study else ", where all of its trials lie in that too"
-    console.print(f"A study begun with one of them {how} on with the other{where}.", highlight=False)
+    console.print(f"A study begun with one of them {how} with the other{where}.", highlight=False)
 
 
 def _side(name: str, side: str, sides: Sides, in_words: Any) -> str:

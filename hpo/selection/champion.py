@@ -205,7 +205,9 @@ def _why_skipped(number: int, limited_by_share: bool) -> str:
         else "what --timeout leaves"
     )
     which = "Fresh seeds are" if number == 1 else f"Fresh seed {number} is"
-    return f"{which} skipped: running the top trials again is limited to {limit}; the same command tries once more."
+    # The share of the search's time is the same in the next search, unless seeds of this one need no more of it.
+    again = "a search of more trials has" if number == 1 and limited_by_share else "the same command may have"
+    return f"{which} skipped: running the top trials again is limited to {limit}; {again} time for it."
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 from click.testing import Result
 from PIL import Image
 from typer.testing import CliRunner
@@ -62,13 +62,17 @@ def csv(site: str, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fetch(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+def fetch() -> Callable[..., Result]:
     def run(*words: object) -> Result:
-        typed = ["data", "fetch", *map(str, words)]
-        monkeypatch.setattr(sys, "argv", ["/somewhere/bin/hpo", *typed])
-        return CliRunner().invoke(app, typed, catch_exceptions=False)
+        return CliRunner().invoke(app, ["data", "fetch", *map(str, words)], catch_exceptions=False)
 
     return run
+
+
+def parameters(words: list[str]) -> dict[str, object]:
+    """What these words give to hpo data fetch."""
+    command = typer.main.get_command(app).commands["data"].commands["fetch"]
+    return command.make_context("fetch", list(words)).params
 
 
 def test_fetching_tells_how_to_search(csv, fetch, tmp_path):
@@ -94,17 +98,22 @@ def test_what_is_missing_is_named_with_exit_code_2(csv, fetch, tmp_path):
         line for line in done.stdout.splitlines() if line.startswith("To ask for the missing ones once more: ")
     )
     typed = shlex.split(again.partition(": ")[2])
-    assert typed == ["hpo", "data", "fetch", *map(str, words), "--retry-failed"]
+    assert typed[:4] == ["hpo", "data", "fetch", str(tmp_path / "out")]
+    assert parameters(typed[3:]) == parameters([*map(str, words), "--retry-failed"])
     assert fetch(*typed[3:]).exit_code == 2
     assert shlex.split(fetch(*typed[3:]).stdout.splitlines()[-1].partition(": ")[2]) == typed
 
 
 def test_what_is_missing_for_now_is_continued_by_the_same_command(csv, fetch, tmp_path):
     csv.write_text(csv.read_text().replace("/1.jpg", "/forbidden.jpg"))
-    done = fetch(tmp_path / "out", "--csv", csv, "--limit", 1, "--allow-private")
+    typed = ["--csv", str(csv), "--limit", "1", "--allow-private"]
+    done = fetch(tmp_path / "out", *typed)
     assert done.exit_code == 2
     assert "  1 refused by the server (1)\n" in done.stdout
-    assert done.stdout.splitlines()[-1] == f"To continue: {shlex.join(['hpo', *sys.argv[1:]])}"
+    lead, _, again = done.stdout.splitlines()[-1].partition(": ")
+    words = shlex.split(again)
+    assert (lead, words[:3]) == ("To continue", ["hpo", "data", "fetch"])
+    assert parameters(words[3:]) == parameters([str(tmp_path / "out"), *typed])
 
 
 def test_json_is_one_object_on_stdout(csv, fetch, tmp_path):

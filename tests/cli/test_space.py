@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hpo.cli.app import app
-from hpo.errors import SpaceError
+from hpo.errors import SpaceError, UsageError
 
 MINE = "include: default\nparameters: {epochs: 7, l1: {type: float, low: 0.0, high: 0.1, when: {features: [final]}}}\n"
 
@@ -72,15 +72,23 @@ def test_a_difference_as_json(mine):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "kind", "sentence"),
     [
-        (("default", "mine.yaml"), r"expects one file \(two are compared with --diff\), got 2: default, mine\.yaml"),
-        (("--diff", "default"), r"expects two files with --diff, got 1: default"),
-        (("nowhere",), r"nowhere, found no such file: name a YAML file or one of those that ship \(default"),
+        (
+            ("default", "mine.yaml"),
+            UsageError,
+            r"expects one file \(two are compared with --diff\), got 2: default, mine\.yaml",
+        ),
+        (("--diff", "default"), UsageError, r"expects two files with --diff, got 1: default"),
+        (
+            ("nowhere",),
+            SpaceError,
+            r"nowhere, found no such file: name a YAML file or one of those that ship \(default",
+        ),
     ],
 )
-def test_one_sentence_for_what_cannot_be_shown(mine, words, sentence):
-    with pytest.raises(SpaceError, match=sentence):
+def test_one_sentence_for_what_cannot_be_shown(mine, words, kind, sentence):
+    with pytest.raises(kind, match=sentence):
         shown(*words)
 
 
