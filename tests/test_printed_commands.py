@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpo.runtime import commands
-from tests.test_end_to_end import SPACE, CommandLine
+from tests.test_end_to_end import HPO, SPACE, CommandLine
 
 _SHELL = 'hpo() { printf "%s\\0" "$@"; }; '  # what a shell makes of the words of a command
 
@@ -63,3 +64,61 @@ def test_f10_every_printed_command_works_as_printed(tmp_path: Path) -> None:
     page = html.unescape((hpo.folder / "page.html").read_text())
     [reproduce] = dict.fromkeys(re.findall(r"<pre>(hpo search .*?)</pre>", page))
     run(reproduce)
+
+    table, images = "my sample/anime.csv", "my sample/images"
+    named = hpo.here("annotate", "bundle-s (1)", table, "--images", images, "--out", "filled in.csv")
+    assert printed(named) == []  # nothing is left to do
+    assert printed(hpo.here("status")) == []
+    run(search, *small, *parts, "--trials", "3", "--timeout", "0.01")
+    [further] = printed(hpo.here("status"))
+    assert "--trials 3" in further
+    typed_into_bash(hpo, further, 0)
+    status = hpo.status("s (1)")
+    assert (status["budget"], status["trials"]["complete"] + status["trials"]["pruned"]) == (3, 3)
+
+
+def typed_into_bash(hpo: CommandLine, line: str, code: int) -> str:
+    """Run a command as it is printed, in a shell of its own, and return what it prints."""
+    function = f'hpo() {{ {shlex.join(HPO)} "$@"; }}; '
+    done = subprocess.run(
+        ["bash", "-c", function + line], cwd=hpo.folder, env=hpo.env, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == code, (line, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def test_f10_data_fetch_prints_how_to_continue(tmp_path: Path) -> None:
+    """An address of this machine is refused, which needs no network, and may be allowed later."""
+    hpo = CommandLine(tmp_path / "it's my folder (1)")
+    rows = "".join(f"{n},Drama|Comedy,TV,http://127.0.0.1:9/{n}.jpg\n" for n in range(5))
+    (hpo.folder / "my table.csv").write_text(f"id,genres,type,where it lies\n{rows}")
+    words = ("--csv", "my table.csv", "--url-column", "where it lies", "--limit", "3", "--rate", "0")
+    done = hpo._in_this_process("data", "fetch", "out (1)", *words)
+    [again] = printed(done.output)
+    assert (done.exit_code, again.split()[:3]) == (2, ["hpo", "data", "fetch"])
+    told = typed_into_bash(hpo, again, 2)
+    assert told.splitlines()[0].startswith("3 posters wanted: ")
+    assert printed(told) == [again]
+
+
+def test_f10_the_cures_of_doctor_are_commands_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")  # and none is broken
+    hpo = CommandLine(tmp_path / "it's my folder (1)")
+    hpo.here("data", "sample", "my sample", "--posters", "60")
+    (hpo.folder / "no posters").mkdir()
+
+    def cures(*words: str) -> list[str]:
+        lines = hpo._in_this_process("doctor", *words).output.splitlines()
+        return [found[1] for line in lines if (found := re.search(r"→ .*?(hpo .*?)(?: says why$|, or )", line))]
+
+    [check] = cures("--data", "my sample/anime.csv", "--images", "no posters")
+    assert "no posters" in hpo.refused(*read_by_bash(hpo, check))
+    weights = SPACE.replace("test_resnet: random", "test_resnet: nowhere.pth")
+    (hpo.folder / "a space.yaml").write_text(weights)
+    given = ("--data", "my sample/anime.csv", "--space", "a space.yaml", "--trials", "2")
+    [search] = cures(*given, "--configurations", "1", "--folds", "1")
+    told = hpo._in_this_process(
+        *read_by_bash(hpo, search), "--timeout", "0.01", "--val-size", "15", "--test-size", "15"
+    )
+    assert (told.exit_code, "Left out test_resnet" in told.output) == (0, True), told.output

@@ -60,7 +60,8 @@ def check_backbones(plan: PlannedSearch) -> CheckResult:
     count = f"{len(space.backbones) - len(missing)} of {len(space.backbones)} of {space.name} can be had"
     if not missing:
         return ok("backbones", count)
-    left = "" if len(missing) == len(space.backbones) else "leave them out with hpo search --skip-unavailable, or "
+    typed = command("search", skip_unavailable=True)
+    left = "" if len(missing) == len(space.backbones) else f"leave them out with {typed}, or "
     reason, _, cure = next(iter(missing.values())).rpartition(": ")
     others = f" (and so for {', '.join(list(missing)[1:])})" if len(missing) > 1 else ""
     return problem("backbones", f"{count}: {reason}{others}", f"{left}{cure.rstrip('.')}")
