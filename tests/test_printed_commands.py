@@ -7,6 +7,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -88,18 +91,41 @@ def typed_into_bash(hpo: CommandLine, line: str, code: int) -> str:
     return done.stdout
 
 
-def test_f10_data_fetch_prints_how_to_continue(tmp_path: Path) -> None:
-    """An address of this machine is refused, which needs no network, and may be allowed later."""
+class Forbidding(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    """The address of a web server of this machine that refuses everything for now."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "leads"),
+    [(True, ["To continue"]), (False, ["Next", "To ask for the missing ones once more"])],
+    ids=["refused for now", "refused for good"],
+)
+def test_f10_data_fetch_prints_how_to_continue(tmp_path: Path, site: str, allowed: bool, leads: list[str]) -> None:
     hpo = CommandLine(tmp_path / "it's my folder (1)")
-    rows = "".join(f"{n},Drama|Comedy,TV,http://127.0.0.1:9/{n}.jpg\n" for n in range(5))
+    rows = "".join(f"{n},Drama|Comedy,TV,{site}/{n}.jpg\n" for n in range(5))
     (hpo.folder / "my table.csv").write_text(f"id,genres,type,where it lies\n{rows}")
-    words = ("--csv", "my table.csv", "--url-column", "where it lies", "--limit", "3", "--rate", "0")
-    done = hpo._in_this_process("data", "fetch", "out (1)", *words)
-    [again] = printed(done.output)
-    assert (done.exit_code, again.split()[:3]) == (2, ["hpo", "data", "fetch"])
+    words = ["--csv", "my table.csv", "--url-column", "where it lies", "--limit", "3", "--rate", "0"]
+    done = hpo._in_this_process("data", "fetch", "out (1)", *words, *(["--allow-private"] if allowed else []))
+    assert done.exit_code == 2
+    assert [line.partition(": ")[0] for line in done.output.splitlines() if ": hpo " in line] == leads
+    again = printed(done.output)[-1]
+    assert again.split()[:3] == ["hpo", "data", "fetch"]
     told = typed_into_bash(hpo, again, 2)
-    assert told.splitlines()[0].startswith("3 posters wanted: ")
-    assert printed(told) == [again]
+    assert told.startswith("3 posters wanted: 0 were there, 0 were fetched ")
+    assert printed(told)[-1] == again
 
 
 def test_f10_the_cures_of_doctor_are_commands_that_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
