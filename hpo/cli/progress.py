@@ -72,8 +72,8 @@ class RichWatch:
         self._progress.stop()
 
     def notice(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._progress.console.print(text, highlight=False)
+        """Print a line above the bars: unbroken, since it may hold a command."""
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, what: str, total: int) -> Iterator[Advance]:

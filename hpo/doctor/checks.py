@@ -20,6 +20,7 @@ from hpo.doctor.machine import check_cores, check_gpu, check_memory
 from hpo.doctor.mlflow_server import check_tracking_server
 from hpo.doctor.trials import check_backbones, check_budget, check_pruner
 from hpo.errors import HpoError
+from hpo.runtime.commands import command
 
 Check = Callable[[PlannedSearch], CheckResult | None]  # None: it does not concern this plan
 
@@ -56,7 +57,9 @@ def _guarded(name: str, check: Check, plan: PlannedSearch) -> CheckResult | None
         words, _, cure = str(error).rstrip(".").rpartition(": ")
         return problem(name, words, cure)
     except OSError as error:
-        return problem(name, f"{error.filename}: {error.strerror}", "make that readable, then type hpo doctor again")
+        return problem(
+            name, f"{error.filename}: {error.strerror}", f"make that readable, then type {command('doctor')} again"
+        )
     except Exception as error:  # a bug in one check must not hide the others; its text might hold a password
         words = f"the check itself failed ({type(error).__name__} in {_place(error)})"
         return problem(name, words, "report this as a bug of hpo doctor")

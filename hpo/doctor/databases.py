@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.doctor.mlflow_server import ask, is_server
+from hpo.runtime.commands import quoted
 from hpo.runtime.database import (
     Refused,
     check_can_be_made,
@@ -160,7 +161,8 @@ def _check_schema(connection: Connection, url: sqlalchemy.URL, program: str) -> 
     if current is None or current in {revision.revision for revision in script.walk_revisions()}:
         raise Refused(
             f"{found}, a newer one",
-            f"stop every search, make a copy, then type {upgrade} {masked(url.render_as_string(hide_password=False))}",
+            f"stop every search, make a copy, then type {upgrade} "
+            f"{quoted(masked(url.render_as_string(hide_password=False)))}",
         )
     raise Refused(f"{found}, which does not know that", f"pip install --upgrade {program.lower()}, as whoever made it")
 

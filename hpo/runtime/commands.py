@@ -37,7 +37,7 @@ def command(name: str, *arguments: object, **options: Any) -> str:
     """
     known = _taken.get(name, {})
     carried = {key: value for key, value in _given.items() if key in known and key not in _NOT_CARRIED}
-    words = ["hpo", *name.split(), *(_quoted(_argument(word)) for word in arguments)]
+    words = ["hpo", *name.split(), *(quoted(_argument(word)) for word in arguments)]
     for key, value in {**options, **{key: value for key, value in carried.items() if key not in options}}.items():
         option, *off = known.get(key, (f"--{key.replace('_', '-')}",))
         if isinstance(value, bool):
@@ -56,10 +56,10 @@ def _value(key: str, text: str) -> str:
     """An option's value; of a URL that may hold a password, the variable in which it is to be kept."""
     if key in _VARIABLES and ("@" in text or "?" in text):
         return f'"${_VARIABLES[key]}"'
-    return _quoted(text)
+    return quoted(text)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A word for a shell; what cannot be printed is escaped as Bash and zsh read it."""
     if text.isprintable():
         return shlex.quote(text)

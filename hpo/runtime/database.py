@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from hpo.runtime.commands import command, quoted
 from hpo.runtime.masking import without_secrets
 
 PATIENCE_SECONDS = 5
@@ -31,7 +32,7 @@ _CURES = {  # what a refusal says → what to do about it; the first that fits
     "does not exist": "create it (createdb NAME), or correct the name in {option}",
     "not a database": "name another file with {option}",
     "readonly": "make the file writable, or name another with {option}",
-    "locked": "let the other process that writes to it finish, then type hpo doctor again",
+    "locked": "let the other process that writes to it finish, then type {doctor} again",
     "No module": "install the driver: pip install 'psycopg[binary]'",
     "load plugin": "write postgresql+psycopg:// in {option}",
 }
@@ -73,7 +74,9 @@ def opened(url: sqlalchemy.URL, option: str) -> Iterator[Connection]:
             yield connection
     except (SQLAlchemyError, ImportError, OSError) as error:
         reason = without_secrets(_reason(error), url.render_as_string(hide_password=False))
-        cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE).format(option=option)
+        cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE).format(
+            option=option, doctor=command("doctor")
+        )
         file = file_of(url)
         if file is not None and "malformed" in reason:
             cure = rescue(file, option)
@@ -101,7 +104,7 @@ def check_sound(connection: Connection, file: Path, option: str) -> None:
         if n_rows:
             raise Refused(
                 f"the database is damaged: rows of {table} that should be JSON are not ({n_rows}, the first {first})",
-                f"stop every search, make a copy of the file, then type sqlite3 '{file}' "
+                f"stop every search, make a copy of the file, then type sqlite3 {quoted(str(file))} "
                 f'"DELETE FROM {table} WHERE NOT json_valid({column})", or take an older copy of the file',
             )
 
@@ -114,7 +117,8 @@ def _has_headers_end(file: Path) -> bool:
 def _header_again(file: Path) -> str:
     return (
         "stop every search and take an older copy of the file, or make a copy and write its first bytes again: "
-        f"printf 'SQLite format 3\\0' | dd of='{file}' conv=notrunc; then type hpo doctor again"
+        f"printf 'SQLite format 3\\0' | dd of={quoted(str(file))} conv=notrunc; "
+        f"then type {command('doctor')} again"
     )
 
 
@@ -123,8 +127,8 @@ def rescue(file: Path, option: str) -> str:
     saved = file.with_name(f"recovered-{file.name}")
     return (
         "stop every search and take an older copy of the file, or save what can be read: "
-        f"sqlite3 '{file}' .recover | sqlite3 '{saved}', and then name that: {option} "
-        f"{sqlalchemy.URL.create('sqlite', database=str(saved)).render_as_string()}"
+        f"sqlite3 {quoted(str(file))} .recover | sqlite3 {quoted(str(saved))}, and then name that: {option} "
+        f"{quoted(sqlalchemy.URL.create('sqlite', database=str(saved)).render_as_string())}"
     )
 
 

@@ -28,6 +28,7 @@ from hpo.evaluation.metrics import Bools, averages, predict, score
 from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
+from hpo.runtime.commands import command
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
@@ -256,7 +257,8 @@ class Contest:
         complete = {trial.number: trial for trial in study.top(None)}
         if number not in complete:
             raise StudyError(
-                f"Expected a complete trial of study {study.name!r}, got {number}: see hpo leaderboard for those."
+                f"Expected a complete trial of study {study.name!r}, got {number}: see "
+                f"{command('leaderboard', study=study.name)} for those."
             )
         return complete[number]
 

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import HpoError, StudyError, TrackingError
+from hpo.runtime.commands import command
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import member_trials
@@ -441,7 +442,9 @@ def _let_go(item: Item, files: ArtifactFiles, held: Callable[[], bool]) -> bool:
     """Let go of one thing, and say whether it is gone."""
     if item.version is not None:
         if not held():
-            raise StudyError("The study's database was restarted while versions were deleted: type hpo gc again.")
+            raise StudyError(
+                f"The study's database was restarted while versions were deleted: type {command('gc')} again."
+            )
         if not files.delete_version(item.version.model, item.version.version):
             return False
     if item.model_id is not None:
@@ -461,5 +464,6 @@ def _asking_the_study(study: Study) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
-            f"What study {study.name!r} could let go of cannot be told ({reason}): check --storage, then type hpo gc."
+            f"What study {study.name!r} could let go of cannot be told ({reason}): check --storage, then type "
+            f"{command('gc', study=study.name)}."
         ) from error

@@ -18,6 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import StudyError
+from hpo.runtime.commands import command
 from hpo.runtime.masking import masked, without_secrets
 from hpo.study.migration import base_name
 
@@ -41,10 +42,10 @@ _CURES = {  # what a refusal says → what to do about it; the first that fits
     "disk I/O error": "free some space there",
     "readonly": "make the file and its folder writable",
     "unable to open": "make the file and its folder readable and writable",
-    "malformed": "hpo doctor says how to get the studies back",
-    "not a database": "hpo doctor says how to get the studies back",
+    "malformed": "{doctor} says how to get the studies back",
+    "not a database": "{doctor} says how to get the studies back",
 }
-_CURE = "see that the database can be reached, with hpo doctor"
+_CURE = "see that the database can be reached, with {doctor}"
 
 T = TypeVar("T")
 Held = Callable[[], bool]  # whether a lock is still held
@@ -57,7 +58,7 @@ class StorageError(StudyError):
 def refusal(url: str, error: Exception) -> str:
     """Return in one sentence what a database refuses, without secrets, and what to do about it."""
     reason = without_secrets(driver_words(error), url)
-    cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE)
+    cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE).format(doctor=command("doctor"))
     return (
         f"Expected the database of studies at {masked(url)} to answer, which it refuses ({reason}): {cure}, and then "
         "type the command again; what was written is kept."
@@ -68,7 +69,8 @@ def damage(url: str, error: Exception) -> str:
     """Return in one sentence that a row of a database cannot be read."""
     return (
         f"Expected a sound database of studies at {masked(url)}, got a row that cannot be read "
-        f"({without_secrets(driver_words(error), url)}): hpo doctor says which, and how to get the studies back."
+        f"({without_secrets(driver_words(error), url)}): {command('doctor')} says which, and how to get the "
+        "studies back."
     )
 
 
@@ -229,7 +231,7 @@ def open_storage(url: str) -> Iterator[RetryingStorage]:
     try:
         storage = _connect(url)
     except RuntimeError as error:  # Optuna's word for tables of another version than its own
-        raise _unusable(url, error, "hpo doctor says what to type") from error
+        raise _unusable(url, error, f"{command('doctor')} says what to type") from error
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError, OSError, CommandError) as error:
         raise _unusable(url, error, "check --storage") from error
     yield RetryingStorage(storage)  # type: ignore[abstract]  # its methods are made in a loop
@@ -238,7 +240,7 @@ def open_storage(url: str) -> Iterator[RetryingStorage]:
 def _unusable(url: str, error: Exception, cure: str) -> StudyError:
     reason = without_secrets(driver_words(error), url).rstrip(".")
     if "malformed" in reason or "not a database" in reason:
-        cure += ", and hpo doctor says how to get studies back from a damaged file"
+        cure += f", and {command('doctor')} says how to get studies back from a damaged file"
     return StudyError(f"Expected a database for studies at {masked(url)}, which cannot be used ({reason}): {cure}.")
 
 

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 
 from hpo.errors import TrackingError
 from hpo.runtime import profiling as timeline
+from hpo.runtime.commands import command
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study
 from hpo.tracking.runs import LoggedRun, Tracking
@@ -87,7 +88,9 @@ class MlflowMirror:
 
     def _miss(self, error: TrackingError) -> None:
         if not self._behind:
-            self._notice(f"{error} The search continues; hpo sync writes what is missing.")
+            self._notice(
+                f"{error} The search continues; {command('sync', study=self._study.name)} writes what is missing."
+            )
         self._away_until, self._behind = time.monotonic() + _AWAY_SECONDS, True
 
     def promote(self, act: Callable[[], object]) -> None:
@@ -105,7 +108,10 @@ class MlflowMirror:
                 return
             if not self._refused:
                 self._refused = True
-                self._notice(f"{error} The search continues; hpo export-best trains its best trial again.")
+                self._notice(
+                    f"{error} The search continues; {command('export-best', study=self._study.name)} trains its best "
+                    "trial again."
+                )
 
     def begin(self, trial: RunningTrial, chosen: Mapping[str, Any]) -> None:
         """Open the run of a trial and note its id with the trial."""

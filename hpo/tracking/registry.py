@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 
 from hpo.bundle.description import DESCRIPTION_FILE, WEIGHTS_FILE, file_hash, replace_folder
 from hpo.errors import TrackingError
+from hpo.runtime.commands import command
 from hpo.runtime.masking import masked
 from hpo.tracking.client import MAX_DESCRIPTION, as_tags, asking, cut
 
@@ -124,8 +125,8 @@ class Registry:
         if not _is_registered(found, version):
             raise TrackingError(
                 f"Expected the files of version {version.version} of {model_name!r} as they were registered, got "
-                f"others at {masked(self.uri)} (run {version.run_id}): type hpo sync --study {model_name} "
-                "to train it again."
+                f"others at {masked(self.uri)} (run {version.run_id}): type "
+                f"{command('sync', study=model_name)} to train it again."
             )
         return found
 

@@ -6,9 +6,12 @@ import subprocess
 
 import psycopg
 import pytest
+import sqlalchemy
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from hpo.doctor.databases import check_storage, check_tracking_database, check_two_databases
+from hpo.runtime.commands import quoted
+from hpo.runtime.database import parse, rescue
 from hpo.study.storage import study_names
 from hpo.tracking.client import connect
 from tests.postgres import PASSWORD, free_port
@@ -221,7 +224,7 @@ def test_a2_a_damaged_page_is_found_with_a_cure(plan, copies):
     found = check_storage(plan())
     assert found.state == "problem"
     assert "malformed" in found.words or "damaged" in found.words
-    assert f"sqlite3 '{file}' .recover" in found.cure
+    assert f"sqlite3 {quoted(str(file))} .recover" in found.cure
 
 
 def test_a2_a_flipped_header_is_found_and_its_cure_works(plan, copies):
@@ -234,3 +237,20 @@ def test_a2_a_flipped_header_is_found_and_its_cure_works(plan, copies):
     subprocess.run(["sh", "-c", typed], check=True, capture_output=True)
     assert file.read_bytes() == content
     assert check_storage(plan()).state == "ok"
+
+
+def test_f10_a_shell_reads_the_cure_of_a_damaged_file_as_it_is_meant(tmp_path):
+    file = tmp_path / "it's my (1) study.db"
+    typed, _, option = (
+        rescue(file, "--storage").partition("save what can be read: ")[2].partition(", and then name that: ")
+    )
+    show = """sqlite3() { printf '%s\\0' "$@"; }; hpo() { printf '%s\\0' "$@"; }; """
+    saved = tmp_path / f"recovered-{file.name}"
+    for line, words in (
+        (typed.partition(" | ")[0], [str(file), ".recover"]),
+        (typed.partition(" | ")[2], [str(saved)]),
+        (f"hpo status {option}", ["status", "--storage", str(sqlalchemy.URL.create("sqlite", database=str(saved)))]),
+    ):
+        done = subprocess.run(["bash", "-c", show + line], capture_output=True, check=True)
+        assert done.stdout.decode().split("\0")[:-1] == words
+    assert parse(option.partition(" ")[2].strip("'"), "--storage").database == str(saved)

@@ -49,7 +49,7 @@ def test_a_search_finishes_whatever_the_registry_says(tmp_path, spoil):
     assert "Traceback" not in done.stderr
     said = " ".join(done.stderr.split())
     assert said.count(refusal) == 1, said
-    assert "The search continues; hpo export-best trains its best trial again." in said
+    assert "The search continues; hpo export-best --study s trains its best trial again." in said
     status = hpo.status("s")
     assert status["trials"]["complete"] + status["trials"]["pruned"] == 3
     runs = MlflowClient(uri, uri).search_runs(["1"], "tags.`hpo.kind` = 'trial'")

@@ -118,7 +118,7 @@ def test_a_study_goes_on_while_mlflow_refuses(house, monkeypatch):
     house.run(4)
     assert house.study.counts().finished == 4
     assert len(house.said) == 1
-    assert "hpo sync writes what is missing" in house.said[0]
+    assert "hpo sync --study s writes what is missing" in house.said[0]
     rename(house.folder, "runs_elsewhere", "runs")
     assert house.mirror.sync() == Synced(created=5, uploaded=3)
     assert house.agree()
