@@ -8,7 +8,7 @@ The keys are renamed into place last, so a shard without keys does not exist:
 a process that is killed, or a disk that fills, loses at most the shard in hand. Nothing is ever rewritten, so readers
 need no lock; writers take one only so that two processes do not compute the same rows.
 
-The trade-off: a shard is never compacted. Rows that nobody asks for stay until the folder is deleted, which is safe
+The trade-off: a shard is never compacted. Rows that are not asked for stay until the folder is deleted, which is safe
 at any time.
 """
 

@@ -126,6 +126,8 @@ def read_catalogue(
         DataError: the table or the folder cannot be read, a column is missing, no image matches any id, or no
             poster or fewer than two labels are left.
     """
+    if not csv_path.exists():  # before the images, which are looked for beside it
+        raise DataError(f"there is no table at {csv_path}: check the path given to --data")
     found = list_images(images) if isinstance(images, Path) else images
     table = read_table(csv_path, rules.column_names, found)
     cleaning = Cleaning(table)

@@ -32,7 +32,7 @@ from hpo.errors import DataError
 # placeholder too, whatever it shows: that needs all posters, so `hpo.data.download.downloader` counts it with
 # `SHARED_BY`.
 #
-# Only names that stand for nothing else are listed: a poster left out by mistake would be a loss nobody sees.
+# Only names that stand for nothing else are listed: a poster left out by mistake would be lost without notice.
 
 if TYPE_CHECKING:  # Pillow is not needed to judge addresses
     from PIL import Image
