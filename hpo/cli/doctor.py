@@ -96,7 +96,7 @@ def doctor(
         Path | None, typer.Option(help="The table of posters, CSV or Parquet. Default: the built-in sample.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
+        Path | None, typer.Option(help="The folder of posters. Default: those in the table, or 'images' beside it.")
     ] = None,
     trials: Annotated[str, typer.Option(help="The budget of the search that is planned.", metavar="N")] = "50",
     workers: Annotated[str, typer.Option(help="Its processes on this machine.", metavar="N|auto")] = "1",

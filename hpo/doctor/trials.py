@@ -28,7 +28,7 @@ def count_posters(csv: Path | None, images: Path | None) -> tuple[int, CheckResu
         return DEFAULT_POSTERS, problem("posters", "--images without a table of its posters", "name one with --data")
     if csv is None:
         return DEFAULT_POSTERS, ok("posters", f"no --data: the {DEFAULT_POSTERS:,} of the built-in sample")
-    packed = images in (None, csv) and packed_column(csv) is not None
+    packed = (images is None or not images.is_dir()) and packed_column(csv) is not None
     folder = images or csv.parent / "images"
     try:
         rows = sum(1 for _, cells in read_records(csv) if cells is not None) - 1

@@ -137,7 +137,7 @@ def read_catalogue(
         titles = find_images(cleaning, titles, found)
     if isinstance(found, PackedImages):
         numbered = " No column of ids was found: they are the rows' numbers." if table.columns["id"] is None else ""
-        cleaning.notes.append(f"The images are those in column {found.column!r} of the table.{numbered}")
+        cleaning.notes.append(f"{found.note}{numbered}")
         cleaning.unclaimed = ()  # those of rows that were dropped
     if rules.label_names:
         check_shared_labels(csv_path, rules.label_names, {label for title in titles for label in title.labels})

@@ -32,6 +32,7 @@ class PackedImages(ImageFiles):
 
     column: str = ""  # of the table
     names: tuple[str, ...] = ()  # by row; empty where it has none that can be used
+    note: str = ""  # a sentence on where they come from
 
 
 def packed_column(path: Path, asked: str | None = None) -> str | None:
@@ -46,19 +47,20 @@ def packed_column(path: Path, asked: str | None = None) -> str | None:
 def images_of(
     csv: Path, images: Path | None, asked: str | None, cache_dir: Path, phase: Phase
 ) -> Path | PackedImages | None:
-    """Return the folder `images`, or the images of the table itself where `images` is the table or holds none.
+    """Return the folder `images`, or the table's own images where `images` is the table or has no image in it.
 
     `asked` is the column of images that a person named. Raises DataError when the table was named and holds none, or
     when they cannot be unpacked.
     """
-    if images is None or not images.exists():
+    if images is None or (images.is_dir() and _holds_an_image(images)):
         return images
     is_table = images.is_file() and csv.exists() and images.samefile(csv)
-    if not is_table and (images.is_file() or next(image_entries(os.path.realpath(images), _passed_over), None)):
-        return images
     column = packed_column(csv, asked)
-    if column is not None:
-        return _unpack(csv, column, cache_dir, phase)
+    if column is not None and (is_table or not images.is_file()):
+        instead = "" if is_table else f"There is no image in {images}. "
+        return _unpack(
+            csv, column, cache_dir, phase, f"{instead}The images are those in column {column!r} of the table."
+        )
     if is_table:
         raise DataError(
             f"expected images as bytes in {'a column' if asked is None else f'column {asked!r}'} of {csv}, got none: "
@@ -67,11 +69,14 @@ def images_of(
     return images
 
 
-def _passed_over(_path: str, _why: str) -> None:
-    """Listing the images reports it."""
+def _holds_an_image(folder: Path) -> bool:
+    """Tell whether there is an image, or a place that may hold some and cannot be searched."""
+    closed: list[str] = []
+    entries = image_entries(os.path.realpath(folder), lambda path, _: closed.append(path))
+    return next(entries, None) is not None or bool(closed)
 
 
-def _unpack(path: Path, column: str, cache_dir: Path, phase: Phase) -> PackedImages:
+def _unpack(path: Path, column: str, cache_dir: Path, phase: Phase, note: str) -> PackedImages:
     from pyarrow import ArrowException
 
     try:
@@ -92,7 +97,7 @@ def _unpack(path: Path, column: str, cache_dir: Path, phase: Phase) -> PackedIma
             "folder with --images"
         ) from error
     usable = tuple(dict.fromkeys(name for name in names if name))
-    return PackedImages(folder, usable, {}, column=column, names=tuple(names))
+    return PackedImages(folder, usable, {}, column=column, names=tuple(names), note=note)
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:
@@ -143,6 +148,6 @@ def _names_in(folder: Path, n_rows: int) -> list[str] | None:
 
 def _files_in(folder: Path) -> dict[str, int]:
     """Return the files in a folder with their sizes."""
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as entries:
         return {entry.name: entry.stat().st_size for entry in entries}
     return {}

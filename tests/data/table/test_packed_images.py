@@ -146,10 +146,12 @@ def test_a_folder_with_images_goes_before_those_of_the_table_and_an_empty_one_do
     path = table(tmp_path, id=IDS, image=STRUCTS, genres=GENRES)
     folder = tmp_path / "images"
     folder.mkdir()
-    assert isinstance(images_of(path, folder, None, tmp_path / "cache", quiet), PackedImages)
+    for without in (folder, tmp_path / "none"):
+        found = images_of(path, without, None, tmp_path / "cache", quiet)
+        assert isinstance(found, PackedImages)
+        assert found.note.startswith(f"There is no image in {without}.")
     (folder / "900.jpg").write_bytes(CONTENT[0])
     assert images_of(path, folder, None, tmp_path / "cache", quiet) == folder
-    assert images_of(path, tmp_path / "none", None, tmp_path / "cache", quiet) == tmp_path / "none"
     assert images_of(path, None, None, tmp_path / "cache", quiet) is None
 
 
@@ -171,7 +173,7 @@ def test_a_page_that_is_damaged_is_one_sentence(tmp_path: Path):
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("options", [[], ["--images", "images"], ["--images", "t.parquet"]])
+@pytest.mark.parametrize("options", [[], ["--images", "images"], ["--images", "none"], ["--images", "t.parquet"]])
 def test_f7_data_check_of_a_table_that_holds_its_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
 ):
@@ -185,3 +187,27 @@ def test_f7_data_check_of_a_table_that_holds_its_images(
     assert account["label_counts"] == COUNTS
     assert account["images"]["formats"] == {"JPEG": 14, "PNG": 13, "WEBP": 13}
     assert account["images"]["broken"] == {}
+
+
+def test_f7_the_doctor_counts_the_posters_of_a_table_that_holds_its_images(tmp_path: Path):
+    from hpo.doctor.trials import count_posters
+
+    n_posters, found = count_posters(table(tmp_path, id=IDS, image=STRUCTS, genres=GENRES), None)
+    assert (n_posters, found.state) == (N, "ok")
+
+
+def test_f7_a_search_takes_the_images_of_the_table_before_the_folder_beside_it(tmp_path: Path):
+    from hpo.cli.progress import RichWatch
+    from hpo.cli.search import _posters
+    from hpo.settings import Places
+
+    path, places, watch = (
+        table(tmp_path, id=IDS, image=STRUCTS, genres=GENRES),
+        Places.of(None, None, None),
+        RichWatch(),
+    )
+    (tmp_path / "images").mkdir()
+    assert _posters(path, None, None, places, watch) == (path, path)
+    assert _posters(path, tmp_path / "images", None, places, watch) == (path, tmp_path / "images")
+    plain = table(tmp_path, id=IDS, genres=GENRES)
+    assert _posters(plain, None, None, places, watch) == (plain, tmp_path / "images")
