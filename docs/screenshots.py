@@ -1,7 +1,7 @@
 """Make the pictures of mlflow.md, report.md, gallery.md and explain.md: ``python docs/screenshots.py``, in minutes.
 
 ``--only pages`` makes those of the pages that hpo writes, ``--only mlflow`` those of MLflow. The posters
-are those of the built-in sample, drawn by this project: nobody else's work may be shown here.
+are those of the built-in sample, drawn by this project: no third-party work may be shown here.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def photograph(browser: Browser, links: dict[str, str], n_trials: int) -> None:
     browser.page.get_by_role("tab", name="Artifacts").click()
     browser.page.get_by_text("figures", exact=True).click()
     browser.page.get_by_text("importance.png").click()
-    browser.page.get_by_text("Path: file:").evaluate("path => path.remove()")  # a folder of whoever runs this
+    browser.page.get_by_text("Path: file:").evaluate("path => path.remove()")  # a folder of this machine
     keep(browser, "figures")
     browser.open(links["The champion"], "champion", "hpo.reason")
     keep(browser, "champion")

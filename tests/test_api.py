@@ -38,7 +38,7 @@ import sys
 class NumPyAlone:
     def find_spec(self, name, path=None, target=None):
         first, _, rest = name.partition(".")
-        ours = first == "hpo" and rest.partition(".")[0] in ("", "errors", "decision")
+        ours = first == "hpo" and rest.partition(".")[0] in ("", "errors", "escaping", "evaluation")
         if not ours and first not in {"numpy", *sys.stdlib_module_names}:
             raise ImportError(f"{name} is not to be imported")
 

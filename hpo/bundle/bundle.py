@@ -81,7 +81,7 @@ def save_bundle(
             staged.mkdir()
             weights = {key: tensor.contiguous() for key, tensor in classifier.state_dict().items()}
             save_file(weights, staged / WEIGHTS_FILE)
-            (staged / WEIGHTS_FILE).chmod(0o644)  # safetensors lets nobody but the owner read it
+            (staged / WEIGHTS_FILE).chmod(0o644)  # safetensors lets only the owner read it
             if digests is not None:
                 write_digests(staged, digests)
             write_description(staged, description)

@@ -37,7 +37,9 @@ from hpo.runtime.commands import command
 
 def check(
     csv: Annotated[Path, typer.Argument(help="The table of posters, CSV or Parquet.", metavar="CSV")],
-    images: Annotated[Path | None, typer.Option(help="The folder of posters. Default: only the table.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of posters. Default: those in the table, or none.")
+    ] = None,
     as_json: AsJson = False,
     labels: LabelsOption = 10,
     types: Types = DEFAULT_TYPES,
@@ -62,6 +64,7 @@ def check(
     from hpo.data.dataset import DataOptions, prepare_data, save_split
     from hpo.data.splits.split import parse_size
     from hpo.data.summary import account_of
+    from hpo.data.table.packed_images import packed_column
     from hpo.data.table.rules import CatalogueRules
     from hpo.report.tables import print_check
     from hpo.settings import Places
@@ -76,9 +79,10 @@ def check(
         keep_adult=adult,
         top_labels=labels,
     )
+    own = csv if images is None and packed_column(csv, image_column) else None
     options = DataOptions(
         csv=csv,
-        images=images,
+        images=images or own,
         rules=rules,
         val_size=parse_size(val_size, "--val-size"),
         test_size=parse_size(test_size, "--test-size"),
@@ -99,7 +103,7 @@ def check(
 
     print_check(data, account, Plain())
     typer.echo(f"The split: {saved.file}\nIts picture: {saved.picture}")
-    if images is None and not (csv.parent / "images").is_dir():
+    if images is None and own is None and not (csv.parent / "images").is_dir():
         typer.echo(f"Next: {command('data check', csv)} --images FOLDER")
         return
     typer.echo(f"Next: {command('search', data=csv, images=images, split=saved.file)}")

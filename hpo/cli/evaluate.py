@@ -32,7 +32,7 @@ Bundle = Annotated[Path, typer.Argument(help="A folder that hpo export-best wrot
 def evaluate(
     bundle: Bundle,
     data: Annotated[Path, typer.Option(help="A table of posters with known labels.")],
-    images: Annotated[Path, typer.Option(help="The folder of the posters.")],
+    images: Annotated[Path, typer.Option(help="The folder of the posters, or the table where it holds them.")],
     as_json: AsJson = False,
     types: Annotated[
         str | None, typer.Option(help="As in hpo search. Default: as in the search that made the bundle.")
@@ -49,10 +49,12 @@ def evaluate(
     from hpo.bundle.predictor import Predictor
     from hpo.bundle.trained_on import read_digests
     from hpo.cli.progress import RichWatch
+    from hpo.data.table.packed_images import images_of
     from hpo.evaluation.baselines import baseline_averages
     from hpo.report.tables import print_evaluation, trained_on_line
     from hpo.selection.evaluate import baselines_over_supported, evaluate_table
     from hpo.selection.labelled import Labelled
+    from hpo.settings import Places
 
     predictor, digests = Predictor.load(bundle), read_digests(bundle)
     columns = {
@@ -61,8 +63,10 @@ def evaluate(
         "image_column": image_column,
         "label_separator": label_separator,
     }
-    labelled = Labelled.read(data, images, rules_for(predictor.description, types, columns))
+    cache_dir = Places.of(None, None, None).cache_dir
     with RichWatch() as watch:
+        source = images_of(data, images, image_column, cache_dir, watch.phase)
+        labelled = Labelled.read(data, source, rules_for(predictor.description, types, columns))
         found = evaluate_table(predictor, labelled, digests, watch.phase, min_labels)
         for line in (*labelled.lines(), *trained_on_line(found)):
             watch.notice(line)
@@ -102,7 +106,9 @@ def compare(
         Path | None,
         typer.Option(help="A table of posters with known labels. Default: the posters that the study judged on."),
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="The folder of the posters.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of the posters, or the table where it holds them.")
+    ] = None,
     study: StudyName = None,
     top: Annotated[
         int, typer.Option(min=0, max=1_000_000, help="List so many posters that the two see most differently.")
@@ -129,6 +135,7 @@ def compare(
     if types is not None:
         parse_types(types)  # a mistake is told before anything loads
     from hpo.cli.progress import RichWatch
+    from hpo.data.table.packed_images import images_of
     from hpo.report.tables import print_comparison, table_lines
     from hpo.selection.compare import Contest
     from hpo.selection.labelled import Labelled
@@ -138,7 +145,8 @@ def compare(
     def read(described: Description) -> Labelled:
         if data is None or images is None:
             raise UsageError("Expected --data and --images, got neither.")
-        return Labelled.read(data, images, rules_for(described, types, columns))
+        rules = rules_for(described, types, columns)
+        return Labelled.read(data, images_of(data, images, rules.image_column, places.cache_dir, watch.phase), rules)
 
     places = Places.of(storage, tracking_uri, cache_dir)
     tracking = open_tracking(places.tracking_uri, places.artifacts)

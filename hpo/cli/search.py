@@ -50,7 +50,7 @@ def search(
         Path | None, typer.Option(help="The table of posters, CSV or Parquet. Default: the built-in sample.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="The folder of posters. Default: 'images' beside the CSV.")
+        Path | None, typer.Option(help="The folder of posters. Default: those in the table, or 'images' beside it.")
     ] = None,
     space: Annotated[Path, typer.Option(help="A search-space file, or one that ships by name.")] = Path("default"),
     trials: Annotated[
@@ -180,7 +180,7 @@ def search(
         top_labels=labels,
     )
     with RichWatch(metric) as watch:
-        csv, folder = _posters(data, images, places, watch)
+        csv, folder = _posters(data, images, image_column, places, watch)
         options = SearchOptions(
             data=DataOptions(
                 csv=csv.resolve(),
@@ -240,10 +240,14 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS_SECONDS[match[2]]
 
 
-def _posters(data: Path | None, images: Path | None, places: Places, watch: RichWatch) -> tuple[Path, Path]:
-    """Return the CSV and the image folder, drawing the built-in sample when no CSV is given."""
+def _posters(
+    data: Path | None, images: Path | None, image_column: str | None, places: Places, watch: RichWatch
+) -> tuple[Path, Path]:
+    """Return the table and where its images are, drawing the built-in sample when no table is given."""
     if data is not None:
-        return data, images or data.parent / "images"
+        from hpo.data.table.packed_images import packed_column
+
+        return data, images or (data if packed_column(data, image_column) else data.parent / "images")
     if images is not None:
         raise UsageError("--images was given without a CSV of its posters: name one with --data.")
     from hpo.data.sample.sample import DEFAULT_POSTERS, VERSION, write_sample

@@ -275,7 +275,7 @@ def gc(
         ),
     ] = 5,
     now: Annotated[
-        bool, typer.Option("--now", help="Free also what is younger than an hour, which somebody may be reading.")
+        bool, typer.Option("--now", help="Free also what is younger than an hour, which may be in use.")
     ] = False,
     as_json: AsJson = False,
     storage: Storage = None,

@@ -27,6 +27,7 @@ from hpo.data.splits.split import Distribution, Split, SplitFile, distribution, 
 from hpo.data.splits.stratify import Rows
 from hpo.data.table.catalogue import Catalogue, CleaningReport, check_trainable, read_catalogue
 from hpo.data.table.cleaning import SHARED_BY
+from hpo.data.table.packed_images import images_of
 from hpo.data.table.rules import CatalogueRules
 from hpo.runtime.progress import Phase
 from hpo.settings import at_home
@@ -45,7 +46,7 @@ class DataOptions(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     csv: AtHome
-    images: AtHome | None  # None: the rows alone, which is enough to check a table
+    images: AtHome | None  # the table itself where it holds them; None: the rows alone, enough to check a table
     rules: CatalogueRules
     val_size: int | float  # a number of posters, or a share of them
     test_size: int | float  # a number of posters, or a share of them
@@ -116,7 +117,8 @@ class PreparedData:
 
 def prepare_data(options: DataOptions, cache_dir: Path, phase: Phase) -> PreparedData:
     """Read, clean, decode, find what belongs together, and split. Raises DataError."""
-    catalogue, cleaning = read_catalogue(options.csv, options.images, options.rules)
+    images = images_of(options.csv, options.images, options.rules.image_column, cache_dir, phase)
+    catalogue, cleaning = read_catalogue(options.csv, images, options.rules)
     check_trainable(catalogue)
     posters = Posters((), ())
     broken: dict[Path, str] = {}

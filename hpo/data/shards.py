@@ -8,7 +8,7 @@ The keys are renamed into place last, so a shard without keys does not exist:
 a process that is killed, or a disk that fills, loses at most the shard in hand. Nothing is ever rewritten, so readers
 need no lock; writers take one only so that two processes do not compute the same rows.
 
-The trade-off: a shard is never compacted. Rows that nobody asks for stay until the folder is deleted, which is safe
+The trade-off: a shard is never compacted. Rows that are not asked for stay until the folder is deleted, which is safe
 at any time.
 """
 
@@ -48,7 +48,7 @@ class ShardStore:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise _cannot_write(folder, error) from error
+            raise cannot_write(folder, error) from error
         self.refresh()
 
     def refresh(self) -> None:
@@ -111,7 +111,7 @@ class ShardStore:
             checksum = np.frombuffer(self._checksum(name, keys), dtype=np.uint8)
             write_array(self.folder / f"{name}{_KEYS}", np.vstack([keys, checksum]))
         except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+            raise cannot_write(self.folder, error) from error
         self._take_in(name)
         self._checksums.pop(name, None)  # of what was just written
 
@@ -175,7 +175,7 @@ class ShardStore:
         return np.empty((0, *self.row_shape), self.dtype) if gathered is None else gathered
 
 
-def _cannot_write(folder: Path, error: OSError) -> HpoError:
+def cannot_write(folder: Path, error: OSError) -> HpoError:
     """Return a ResourceError for a full disk, which may be freed while a search runs, a DataError otherwise."""
     kind = ResourceError if error.errno in (errno.ENOSPC, errno.EDQUOT) else DataError
     full = "the disk is full, " if kind is ResourceError else ""

@@ -164,7 +164,9 @@ def _check_schema(connection: Connection, url: sqlalchemy.URL, program: str) -> 
             f"stop every search, make a copy, then type {upgrade} "
             f"{quoted(masked(url.render_as_string(hide_password=False)))}",
         )
-    raise Refused(f"{found}, which does not know that", f"pip install --upgrade {program.lower()}, as whoever made it")
+    raise Refused(
+        f"{found}, which does not know that", f"pip install --upgrade {program.lower()}, as on the machine that made it"
+    )
 
 
 _MIGRATIONS = {  # where a program keeps the steps from schema to schema, and how it takes them

@@ -30,7 +30,7 @@ class PlannedSearch:
     workers: int
     trials: int
     n_posters: int
-    folds: int | None = None  # what suits, where nobody says
+    folds: int | None = None  # None: what suits the posters
     pruner: str | None = None
 
 

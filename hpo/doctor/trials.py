@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hpo.data.sample.sample import DEFAULT_POSTERS
 from hpo.data.table.image_names import IMAGE_SUFFIXES
+from hpo.data.table.packed_images import packed_column
 from hpo.data.table.records import read_records
 from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.errors import BackboneError, DataError, StudyError
@@ -27,12 +28,15 @@ def count_posters(csv: Path | None, images: Path | None) -> tuple[int, CheckResu
         return DEFAULT_POSTERS, problem("posters", "--images without a table of its posters", "name one with --data")
     if csv is None:
         return DEFAULT_POSTERS, ok("posters", f"no --data: the {DEFAULT_POSTERS:,} of the built-in sample")
+    packed = images in (None, csv) and packed_column(csv) is not None
     folder = images or csv.parent / "images"
     try:
         rows = sum(1 for _, cells in read_records(csv) if cells is not None) - 1
     except DataError as error:
         words, _, cure = str(error).rstrip(".").rpartition(": ")
         return DEFAULT_POSTERS, problem("posters", words, cure)
+    if packed:
+        return rows, ok("posters", f"{rows:,} rows in {csv}, which holds their images")
     if not folder.is_dir():
         return rows, problem("posters", f"{rows:,} rows in {csv}, and no folder {folder}", "name it with --images")
     files = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.rglob("*"))

@@ -37,7 +37,7 @@ class EvidenceMap(NamedTuple):
     """A map within a page."""
 
     source: str  # a data URI of a PNG, one pixel a cell, to be laid over all of the poster
-    words: str  # for whoever does not see it
+    words: str  # for screen readers
 
 
 def draw_evidence(evidence: Array) -> EvidenceMap:
@@ -80,7 +80,7 @@ _MARKS = {
     "hit": ("✓", "hit"),
     "miss": ("○", "missed"),
     "alarm": ("✕", "false alarm"),
-    "said": ("", ""),  # predicted, and nobody knows better
+    "said": ("", ""),  # predicted, with unknown truth
     "outside": ("–", "not a genre of this model"),
     "": ("", ""),
 }

@@ -264,7 +264,13 @@ def split_table(data: PreparedData) -> Table:
 
 def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion: int | None = None) -> Table:
     """The given complete trials, one a row, with all averages at the calibrated thresholds; the champion is marked."""
-    table = Table(title=f"Best trials by {metric} on {judged_on}", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title=f"Best trials by {metric} on {judged_on}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for name in ("trial", *METRICS):
         table.add_column(name, justify="right", no_wrap=True)
     has_intervals = any("reported" in trial.user_attrs for trial in trials)  # trials of an older hpo have none

@@ -23,7 +23,7 @@ def write_array(path: Path, array: Array) -> None:
         np.save(file, array, allow_pickle=False)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` to ``path``, with its folders, so that the file is either as before or whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _appearing_whole(path) as file:

@@ -45,7 +45,7 @@ class Interruptible:
         signal.signal(number, signal.default_int_handler)
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt, once, when somebody has asked to stop."""
+        """Raise KeyboardInterrupt, once, when a stop was requested."""
         if self._asked or self._parent_pid not in (None, os.getppid()):
             self._asked = False
             raise KeyboardInterrupt

@@ -39,7 +39,7 @@ def masked(url: str) -> str:
     if _is_file(head):
         return f"{scheme}://{head}{marked}{_shown_query(query)}"
     if "@" in query or "#" in query:
-        return f"{scheme}://{MASK}"  # a password with a question mark, or a query with an @: nobody can tell
+        return f"{scheme}://{MASK}"  # a password with a question mark, or a query with an @: ambiguous
     user, at, host = head.rpartition("@")
     if re.search(r"[#;=]", host):
         return f"{scheme}://{MASK}"

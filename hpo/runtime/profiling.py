@@ -21,7 +21,7 @@ import psutil
 
 from hpo.errors import DataError
 
-LOOKING_ON = "looking on"  # a process that only waits for others, whose time is nobody's
+LOOKING_ON = "looking on"  # a process that only waits for others and does no work
 _NOT_IN_A_STAGE = "the rest"
 
 _file: int | None = None  # a descriptor; None where no timeline is kept

@@ -42,7 +42,7 @@ from hpo.trial.trainer import Trainer
 
 
 class Watch(TrialWatch, Protocol):
-    """Who looks on: a progress bar, or nobody."""
+    """Callbacks of a search: a progress bar, or none."""
 
     def notice(self, text: str, /) -> None: ...  # noqa: D102
     def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
@@ -258,7 +258,7 @@ class _Searching:
             yield trial
 
     def _promote(self, interrupted: bool) -> bool:
-        """Run the top trials again on fresh seeds, where there is time; return whether somebody stopped that."""
+        """Run the top trials again on fresh seeds, where there is time; return whether that was interrupted."""
         if interrupted or not self.options.confirm or self.study.counts().finished < self.study.budget:
             return interrupted
         try:

@@ -2,7 +2,7 @@
 
 The order of events decides what a kill can tear apart. A trial is noted with Optuna first; a better model than all
 before is registered *before* its trial is told complete, so that a champion exists at any moment; MLflow is written
-last, from the record, by whoever is at hand (`logbook.py`).
+last, from the record, by any process (`logbook.py`).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Runner:
         self._seed: int = self._study.attributes["seed"]
 
     def in_time(self) -> bool:
-        """Say whether another trial may begin. Raises KeyboardInterrupt when somebody has asked to stop."""
+        """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
         self._interruptible.check()
         return time.monotonic() < self._deadline
 

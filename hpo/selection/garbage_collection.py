@@ -32,7 +32,7 @@ from hpo.tracking.runs import STUDY_TAG, Tracking
 
 # What of a study's files may go, so that its disk stays small: planned from facts alone (``freeing.py`` does it).
 #
-# Weights stay for the trials that somebody may still ask for: the best few, the leader and the members of the ensemble.
+# Weights stay for the trials that may still be asked for: the best few, the leader and the members of the ensemble.
 # Probabilities always stay, since ensembles and comparisons are made of them. What goes:
 #
 #     version        one that led while a search ran, "to be confirmed", and was overtaken; with its files
@@ -45,8 +45,8 @@ from hpo.tracking.runs import STUDY_TAG, Tracking
 # A version is never touched while it has any alias, while a version of whatever model refers to its run or to itself,
 # or
 # once a person has touched it: a tag that does not begin with ``hpo.``, a stage, or a text that was changed. Nor is one
-# whose confirmed numbers were announced. What somebody may be reading is left alone for an hour, and while trials run
-# all versions are, because each may be the next that somebody loads.
+# whose confirmed numbers were announced. What may be in use is left alone for an hour, and while trials run
+# all versions are, because each may be the next that is loaded.
 
 GRACE_SECONDS = 3600.0
 
@@ -77,7 +77,7 @@ class DeletionPlan:
 
     items: tuple[Item, ...] = ()
     notes: tuple[str, ...] = ()
-    spared: tuple[Item, ...] = ()  # for now, as somebody may be reading it
+    spared: tuple[Item, ...] = ()  # for now, as it may be in use
 
     @property
     def n_bytes(self) -> int:
@@ -115,9 +115,9 @@ class Facts:
 class Rules:
     """What stays."""
 
-    kept: frozenset[int] | None  # trials whose weights stay; None: nobody can tell, so all do
+    kept: frozenset[int] | None  # trials whose weights stay; None: unknown, so all do
     grace_seconds: float = GRACE_SECONDS
-    at_once: frozenset[int] = frozenset()  # trials whose weights nobody knows of yet: they need no grace
+    at_once: frozenset[int] = frozenset()  # trials whose weights are not referenced yet: they need no grace
 
     def spares(self, since_ms: int, now_ms: int, trial: int | None = None) -> bool:
         """Say whether something is too young to go."""
@@ -145,8 +145,7 @@ def plan(facts: Facts, rules: Rules) -> DeletionPlan:
         )
     if n_spared := sum(spared for _, spared in found):
         notes.append(
-            f"Of the last hour {n_spared} more are left alone, as somebody may be reading them: "
-            "--now frees them as well."
+            f"Of the last hour {n_spared} more are left alone, as they may be in use: --now frees them as well."
         )
     going, later = ([item for item, spared in found if spared == wanted] for wanted in (False, True))
     return DeletionPlan(tuple(going), tuple(notes), tuple(later))
@@ -165,7 +164,7 @@ def _versions(facts: Facts, rules: Rules) -> Iterator[_Found]:
 
 
 def _may_go(version: StoredVersion, run: StoredRun, facts: Facts, rules: Rules) -> bool:
-    """Whether a version was made by this study's search, was overtaken, and nobody needs or has touched it."""
+    """Whether a version was made by this study's search, was overtaken, and is neither needed nor edited."""
     if facts.n_running or rules.kept is None or version.model != facts.study or version.trial is None:
         return False
     ours = version.tags.get(STUDY_TAG) == facts.study and version.tags.get(REASON_TAG, "").endswith(_PROVISIONAL)
@@ -313,12 +312,12 @@ def free(
 def free_after_search(
     context: StudyContext, spool: Path, finished_before: Collection[int], keep: int = KEEP
 ) -> DeletionPlan:
-    """Let go of what a search leaves that nobody needs, at its very end: after the champion was settled.
+    """Let go of what a search leaves that is not needed, at its very end: after the champion was settled.
 
     ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
-    this search began: weights of later ones go at once, since nobody was told of them; what is older has an hour. While
-    other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second or
-    two, and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
+    this search began: weights of later ones go at once, since they were never announced; what is older has an hour.
+    While other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second
+    or two, and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
 
     Raises nothing but TrackingError and StudyError.
     """
@@ -346,7 +345,7 @@ def collect_garbage(
     now: bool = False,
     dry_run: bool = False,
 ) -> DeletionPlan:
-    """Do what ``hpo gc`` does; ``now`` spares nothing for whoever may be reading it. Raises as ``free`` does."""
+    """Do what ``hpo gc`` does; ``now`` spares nothing that may be in use. Raises as ``free`` does."""
 
     def members() -> Collection[int]:
         return _members(StudyContext.reopen(study, tracking, places, phase))
@@ -384,12 +383,16 @@ def _plan(facts: Facts, rules: Rules, members: Members) -> DeletionPlan:
         chosen = frozenset(members())
     except TrackingError:
         raise
-    except (HpoError, KeyError, ValueError) as error:  # also a trial of before, whose parameters nobody reads any more
+    except (
+        HpoError,
+        KeyError,
+        ValueError,
+    ) as error:  # also a trial of before, whose parameters cannot be read any more
         careful = plan(facts, replace(rules, kept=None))
         why = (
             f"{error}" if isinstance(error, HpoError) else f"A trial cannot be read ({type(error).__name__}: {error})."
         )
-        note = f"{why} So nobody can tell which trials the ensemble needs: versions and bundles are left alone."
+        note = f"{why} So it is unknown which trials the ensemble needs: versions and bundles are left alone."
         return replace(careful, notes=(*careful.notes, note))
     return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | chosen))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from hpo.data.summary import cleaning_lines
 from hpo.data.table.catalogue import Catalogue, CleaningReport, read_catalogue
+from hpo.data.table.image_files import ImageFiles
 from hpo.data.table.rules import CatalogueRules
 from hpo.errors import DataError
 from hpo.escaping import one_line
@@ -35,7 +36,7 @@ class Labelled:
     broken: dict[Path, str] = field(default_factory=dict)  # filled when posters are decoded
 
     @classmethod
-    def read(cls, csv: Path, images: Path, rules: CatalogueRules) -> Labelled:
+    def read(cls, csv: Path, images: Path | ImageFiles | None, rules: CatalogueRules) -> Labelled:
         """Read a table by the ``rules`` of a bundle, whose label names they fix. Raises DataError."""
         catalogue, cleaning = read_catalogue(csv, images, rules)
         names = set(catalogue.label_names)

@@ -159,7 +159,7 @@ def read_space(written: Mapping[str, Any]) -> SearchSpace:
 def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> tuple[str, str]:
     """Make the next version of ``study``; return Optuna's name of it, and a sentence that says what happened.
 
-    ``identity`` and ``more`` are what a study of the changed space remembers, the space among it. Whoever calls holds a
+    ``identity`` and ``more`` are what a study of the changed space remembers, the space among it. The caller holds a
     lock, so that neither trials nor versions are begun meanwhile. The budget moves along, so that workers of the old
     version end. Raises StudyError where a trial does not lie in the new space, or is still running.
     """
@@ -183,7 +183,7 @@ def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str,
 
 def _begin(study: optuna.Study, version: str) -> optuna.Study:
     storage = study._storage
-    if version in optuna.get_all_study_names(storage):  # by somebody who did not live to finish it
+    if version in optuna.get_all_study_names(storage):  # by a process that was killed before it finished
         optuna.delete_study(study_name=version, storage=storage)
     return optuna.create_study(storage=storage, study_name=version, direction="maximize")
 

@@ -26,8 +26,8 @@ from hpo.study.migration import base_name
 #
 # A trial takes minutes, and a database server that is restarted is away for one. So every question and every answer is
 # tried again until the server is back, for ten minutes, instead of failing the trial in hand. What was asked may then
-# have been done already, its acknowledgement lost: whoever ends a trial has to expect that it has ended (`Study._end`),
-# and a trial that was created twice has no worker and is swept up (`claims.py`).
+# have been done already, its acknowledgement lost: the code that ends a trial has to expect that it has ended
+# (`Study._end`), and a trial that was created twice has no worker and is swept up (`claims.py`).
 #
 # A file needs no patience: what sqlite refuses, such as a full disk, stays refused. Whatever the database still refuses
 # then becomes one sentence here, so that no caller has to know the errors of Optuna, SQLAlchemy and the drivers.
@@ -88,7 +88,7 @@ class RetryingStorage(BaseStorage):
     def __init__(self, storage: RDBStorage, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.engine: sqlalchemy.Engine = storage.engine
         self._url = storage.engine.url.render_as_string(hide_password=False)
-        self.outages = 0  # how often the database was away: time in which nobody could give a sign of life
+        self.outages = 0  # how often the database was away: time in which no worker could send a heartbeat
         self._cached = optuna.storages.get_storage(storage)
         self._patience_seconds = 0.0 if self.is_file else patience_seconds
 

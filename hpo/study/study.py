@@ -2,7 +2,7 @@
 
 What a study remembers, its best trials, and the loop that runs new ones.
 
-The budget is the study's: trials that finished (complete or pruned) count towards it, whoever ran them. Who may run the
+The budget is the study's: trials that finished (complete or pruned) count towards it, by any worker. Who may run the
 next one, and what becomes of those that were lost, is in ``claims.py``.
 """
 
@@ -203,7 +203,7 @@ class Study:
         return self._study.user_attrs.get("champion")
 
     def set_champion(self, champion: ChampionRecord) -> None:
-        """Remember which version has the alias, for whoever asks how the study is, also while MLflow is away."""
+        """Remember which version has the alias, for `hpo status`, also while MLflow is away."""
         known = self.champion()
         if known is not None and known["version"] == champion["version"]:
             champion = {**known, **champion}
@@ -285,7 +285,7 @@ class Study:
     def _move_on(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
         """Continue in the next version: one that another process has made meanwhile, or else one that is made now."""
         self.requeue_lost()
-        with self.locked("claims"):  # nobody begins a trial of the old version meanwhile
+        with self.locked("claims"):  # no worker begins a trial of the old version meanwhile
             latest, notice = versions.latest_version(self._storage, self.name), None
             if latest == self._study.study_name:
                 latest, notice = versions.migrate(self._study, identity, more)

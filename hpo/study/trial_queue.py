@@ -7,7 +7,8 @@ ones were found. So with any number of workers, kills and resumes, a study ends 
 A worker holds a lock file while it lives, which the operating system lets go when it dies: on one machine a lost trial
 is recognised at once and never mistaken for one that is still running. From another machine one sees the heartbeat, a
 number on the trial that its worker raises every few seconds. Each worker judges by its own clock how long that number
-has stood still, and begins anew when the database was away, since nobody could raise it then: no clocks are compared.
+has stood still, and begins anew when the database was away, since no worker could raise it then: no clocks are
+compared.
 
 A lost trial is failed, and its parameters are queued again with their history. One that was lost again and again takes
 its workers with it, so at some point it stays failed.

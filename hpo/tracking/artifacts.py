@@ -136,7 +136,7 @@ class ArtifactFiles:
             get_artifact_repository(uri, tracking_uri=self._uri).delete_artifacts(path)
 
     def delete_version(self, model_name: str, version: int) -> bool:
-        """Delete a version unless somebody gave it an alias in this moment; say whether it is gone."""
+        """Delete a version unless another process gave it an alias in this moment; say whether it is gone."""
         with asking(self._uri, f"delete version {version} of {model_name!r}"):
             if version in self._aliases(model_name):
                 return False
@@ -144,7 +144,7 @@ class ArtifactFiles:
                 self._client.delete_model_version(model_name, str(version))
             except MlflowException as error:
                 if error.error_code not in _GONE:
-                    raise  # otherwise somebody else has just deleted it
+                    raise  # otherwise another process has just deleted it
         return True
 
     def delete_logged_model(self, model_id: str) -> None:

@@ -177,7 +177,7 @@ def connect(uri: str, artifact_root: Path | None, experiment: str) -> tuple[Mlfl
 
     Where that was deleted, another takes its place: ``experiment 2``, and so on. ``artifact_root`` is where a new
     experiment in a database keeps its files; a server has its own place. Raises TrackingError for a file store, and
-    within seconds where nobody answers.
+    within seconds where no server answers.
     """
     _refuse_file_store(uri)
     over_http = uri.startswith(("http://", "https://"))

@@ -1,7 +1,7 @@
 """MLflow runs of a study: create, log, find, and unite duplicates.
 
 One study is one parent run, one trial is one child run. A trial's state stands in the tag ``hpo.state`` and,
-for whoever reads only that, in its run's status: complete FINISHED, pruned KILLED, failed FAILED. Everything
+for readers of the status alone, in its run's status: complete FINISHED, pruned KILLED, failed FAILED. Everything
 goes through an MlflowClient with explicit run ids, so there is no ambient run.
 
 A trial's metrics are written when it has ended, since one ``log_batch`` of 120 metrics costs no more than three
@@ -68,9 +68,9 @@ class LoggedRun:
 def open_tracking(uri: str, artifact_root: Path | None) -> Tracking:
     """Connect to MLflow at ``uri`` (a database or a server) and find or create the experiment ``hpo``.
 
-    Where somebody deleted that one, it is ``hpo 2``, and so on. ``artifact_root`` is where a new experiment in a
+    Where that one was deleted, it is ``hpo 2``, and so on. ``artifact_root`` is where a new experiment in a
     database keeps its files; a server has its own place. Raises TrackingError for a file store, and within seconds
-    where nobody answers.
+    where no server answers.
     """
     client, experiment_id = connect(uri, artifact_root, EXPERIMENT)
     return Tracking(client, uri, experiment_id)

@@ -26,7 +26,8 @@ from hpo.trial.objective import judged_posters
 
 # What a study came to, as rows that a person reads: on its MLflow run, in tables, in a report.
 #
-# Everything here is read from Optuna's record, so that whoever finishes a trial can say it again in milliseconds.
+# Everything here is read from Optuna's record, so that any worker that finishes a trial can write it again in
+# milliseconds.
 
 if TYPE_CHECKING:
     from hpo.study.study import ExportedScores

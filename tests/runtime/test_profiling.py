@@ -90,7 +90,8 @@ def test_times_are_those_of_the_wall_clock(tmp_path):
 
 def test_processes_share_a_file_and_a_kill_cuts_off_the_last_event_alone(file):
     code = (
-        "import sys, pathlib; from hpo import timeline; timeline.join(pathlib.Path(sys.argv[1]), 'w')\n"
+        "import sys, pathlib; from hpo.runtime import profiling as timeline\n"
+        "timeline.join(pathlib.Path(sys.argv[1]), 'w')\n"
         "for _ in range(500):\n    with timeline.stage('training'): pass\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, str(file)]) for _ in range(3)]

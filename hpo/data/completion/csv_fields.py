@@ -119,7 +119,7 @@ def _located(path: Path, line: int, raw: bytes, cells: list[str]) -> RawRecord:
 
 def changed_meanwhile(path: Path) -> DataError:
     """Return the error for a file that is not what it was a moment ago."""
-    return DataError(f"{path} was changed by somebody else while it was read: type the same command again")
+    return DataError(f"{path} was changed by another program while it was read: type the same command again")
 
 
 def quoted(text: str) -> bytes:

@@ -3,7 +3,7 @@
 What is there is not fetched again. What is missing for good (not found, no image, a placeholder) is remembered and not
 asked for again, and what is missing for now is tried by the next run. A picture that is served for several titles is a
 placeholder, whatever it shows, and none of them keeps it. Every host has workers of its own, so that one that asks for
-a pause holds up nobody else.
+a pause delays no other host.
 
 asyncio waits for the network and threads decode, so that neither waits for the other.
 """

@@ -1,6 +1,6 @@
 """Addresses that a download may connect to: http and https on the public internet.
 
-A catalogue is somebody else's file, and an address in it (or one that a server redirects to) can point at a router, at
+A catalogue is an untrusted file, and an address in it (or one that a server redirects to) can point at a router, at
 a cloud's metadata service or at a database beside us: server-side request forgery (OWASP's SSRF prevention cheat
 sheet). The check is made where the socket is opened, on the very address that it is about to connect to. So a name
 that means another address a moment later (DNS rebinding), or a number in disguise (2130706433), cannot get round it,

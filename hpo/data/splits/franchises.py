@@ -2,11 +2,11 @@
 
 Titles of one franchise share a root. Every title claims roots (titles.py), and titles that claim the same
 one are linked. A title may also just open with a root ("Naruto Shippuuden"), or mention it, or open with one that
-nobody claims ("Harry Potter and ..."). That counts only if the root is a name rather than words that any title might
-hold: "Monster" must not swallow "Monster Musume". What tells names apart, beside a list of everyday words, is their
-cohesion in the catalogue at hand, a conditional probability as in the statistics of collocations (Manning & Schütze
-1999, "Foundations of Statistical Natural Language Processing", ch. 5): of all titles that hold the root's rarest word,
-the share that opens with the whole root. "potter" hardly ever appears without "harry" before it.
+that no title claims ("Harry Potter and ..."). That counts only if the root is a name rather than words that any title
+might hold: "Monster" must not swallow "Monster Musume". What tells names apart, beside a list of everyday words, is
+their cohesion in the catalogue at hand, a conditional probability as in the statistics of collocations (Manning &
+Schütze 1999, "Foundations of Statistical Natural Language Processing", ch. 5): of all titles that hold the root's
+rarest word, the share that opens with the whole root. "potter" hardly ever appears without "harry" before it.
 
 The trade-off: it knows titles only. Works whose titles share no root (Alien and Prometheus) are missed, and two
 unrelated works of one name are linked; the first needs a group column, the second costs next to nothing.

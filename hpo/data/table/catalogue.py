@@ -21,8 +21,9 @@ import numpy.typing as npt
 from hpo.data.labels.cells import real_text
 from hpo.data.table.cleaning import Cleaning, Title, drop_unusable, find_images, label_cells_of, titles_in
 from hpo.data.table.columns import shown
-from hpo.data.table.image_files import list_images
+from hpo.data.table.image_files import ImageFiles, list_images
 from hpo.data.table.lookup import check_shared_labels
+from hpo.data.table.packed_images import PackedImages
 from hpo.data.table.preview import Sample, group_name, reading_notes, sample_of
 from hpo.data.table.reader import Table, read_table
 from hpo.data.table.rules import DEFAULT_RULES, CatalogueRules
@@ -113,24 +114,31 @@ class CleaningReport:
 
 
 def read_catalogue(
-    csv_path: Path, images: Path | None, rules: CatalogueRules = DEFAULT_RULES
+    csv_path: Path, images: Path | ImageFiles | None, rules: CatalogueRules = DEFAULT_RULES
 ) -> tuple[Catalogue, CleaningReport]:
     """Read the posters of the table `csv_path` (CSV or Parquet) whose images lie under the folder `images`.
 
     An image is named by its id (`hpo.data.table.image_files`), or by its path relative to the folder in
-    `rules.image_column`. With `images` None no image is looked for, and `image_paths` stays empty.
+    `rules.image_column`. With `images` None no image is looked for, and `image_paths` stays empty. The images that a
+    table holds itself are `hpo.data.table.packed_images.PackedImages`.
 
     Raises:
         DataError: the table or the folder cannot be read, a column is missing, no image matches any id, or no
             poster or fewer than two labels are left.
     """
-    found = None if images is None else list_images(images)
+    if not csv_path.exists():  # before the images, which are looked for beside it
+        raise DataError(f"there is no table at {csv_path}: check the path given to --data")
+    found = list_images(images) if isinstance(images, Path) else images
     table = read_table(csv_path, rules.column_names, found)
     cleaning = Cleaning(table)
     cells = label_cells_of(table, rules.label_separator, rules.label_names or ())
     titles = drop_unusable(cleaning, titles_in(table, cells), rules)
     if found is not None:
         titles = find_images(cleaning, titles, found)
+    if isinstance(found, PackedImages):
+        numbered = " No column of ids was found: they are the rows' numbers." if table.columns["id"] is None else ""
+        cleaning.notes.append(f"The images are those in column {found.column!r} of the table.{numbered}")
+        cleaning.unclaimed = ()  # those of rows that were dropped
     if rules.label_names:
         check_shared_labels(csv_path, rules.label_names, {label for title in titles for label in title.labels})
     label_names = rules.label_names or _commonest_labels(titles, rules.top_labels, table)

@@ -19,10 +19,9 @@ from urllib.parse import unquote, urlsplit
 from hpo.data.labels.cells import MISSING_WORDS, LabelCells, items_in
 from hpo.data.table.image_files import LEADS_OUT, NO_FILE, UNREAD_KIND, ImageFiles, assign_to_ids, canonical_id
 from hpo.data.table.image_names import AMBIGUOUS, WrittenNames, is_path_like, stem_of
+from hpo.data.table.packed_images import PackedImages, packed_column
 from hpo.data.table.reader import Row, Table
-from hpo.data.table.records import PARQUET_SUFFIXES
 from hpo.data.table.rules import CatalogueRules
-from hpo.data.table.typed_records import image_bytes_column
 from hpo.errors import DataError
 
 # Pictures that stand where a poster is missing, told by their address and by what they show.
@@ -33,7 +32,7 @@ from hpo.errors import DataError
 # placeholder too, whatever it shows: that needs all posters, so `hpo.data.download.downloader` counts it with
 # `SHARED_BY`.
 #
-# Only names that stand for nothing else are listed: a poster left out by mistake would be a loss nobody sees.
+# Only names that stand for nothing else are listed: a poster left out by mistake would be lost without notice.
 
 if TYPE_CHECKING:  # Pillow is not needed to judge addresses
     from PIL import Image
@@ -375,12 +374,18 @@ def _nothing_matches(
     example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp, gif, avif, bmp or tiff file"
     refused = ", ".join(f"{count:,} × {reason}" for reason, count in cleaning.refused.items())
     told = f" (not used: {refused})" if refused else ""
-    packed = image_bytes_column(cleaning.table.path) if cleaning.table.path.suffix.lower() in PARQUET_SUFFIXES else None
+    if isinstance(images, PackedImages):
+        return DataError(
+            f"none of the {n_titles} posters left of {cleaning.table.path} has an image in column {images.column!r}: "
+            "name the folder of its images with --images"
+        )
+    packed = packed_column(cleaning.table.path)
     if packed is not None:
         return DataError(
             f"no image in {images.folder} matches any of the {n_titles} posters of {cleaning.table.path}, which holds "
             f"its images as bytes in column {packed!r}: write those of each row into {images.folder} as a file that is "
-            f"named by the row's id, such as {looked_for if is_path_like(looked_for) else looked_for + '.jpg'}"
+            f"named by the row's id, such as {looked_for if is_path_like(looked_for) else looked_for + '.jpg'}, "
+            "or name the table itself with --images"
         )
     cure = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
     return DataError(

@@ -19,6 +19,7 @@ from typing import NamedTuple, TypeAlias
 from hpo.data.labels.cells import tidy
 from hpo.data.table.columns import (
     FILE_COLUMNS,
+    ID_COLUMNS,
     LABELS_COLUMNS,
     LAST_LABELS_COLUMNS,
     MORE_LABELS_COLUMNS,
@@ -29,6 +30,7 @@ from hpo.data.table.columns import (
     required,
 )
 from hpo.data.table.image_files import ImageFiles
+from hpo.data.table.packed_images import PackedImages
 from hpo.data.table.records import UNREADABLE, Record, fitted, read_records
 from hpo.data.table.rules import ColumnNames
 from hpo.errors import DataError
@@ -116,6 +118,7 @@ def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None)
     header, records = _open(path)
     columns = _Columns.find(path, header, names, images)
     rows: list[Row] = []
+    lines: list[int] = []
     broken_lines: list[int] = []
     padded, other_width = False, ""
     for line, record in records:
@@ -127,6 +130,7 @@ def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None)
                 other_width = other_width or f", line {line} of {len(record)} cells under a header of {len(header)}"
         else:  # the rest of a row, most of it synopsis, is let go at once
             rows.append(columns.row(cells))
+            lines.append(line)
     if not rows:
         broken = f" among {len(broken_lines)} broken ones" if broken_lines else ""
         raise DataError(
@@ -134,6 +138,8 @@ def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None)
         )
     named = columns.named(header)
     rows, named = _told_apart(rows, named)
+    if isinstance(images, PackedImages):
+        rows, named = _with_packed(rows, lines, named, images)
     return Table(path, named, rows, broken_lines, columns.flags, columns.note, padded)
 
 
@@ -144,6 +150,19 @@ def _told_apart(rows: list[Row], columns: dict[str, str | None]) -> tuple[list[R
     if any("://" in row.image_url for row in rows):
         return [row._replace(file="") for row in rows], columns | {"file": None}
     return [row._replace(image_url="") for row in rows], columns | {"image_url": None}
+
+
+def _with_packed(
+    rows: list[Row], lines: list[int], columns: dict[str, str | None], images: PackedImages
+) -> tuple[list[Row], dict[str, str | None]]:
+    """Name each row's own image; where the table has no other id, that is the image's path, or the row's number."""
+    rows = [row._replace(image=images.names[line - 1], file="") for row, line in zip(rows, lines, strict=True)]
+    if columns["id"] == images.column:
+        named = {(row.id, row.image) for row in rows}
+        if not all(row.id for row in rows) or len({id_ for id_, _ in named}) < len(named):
+            rows = [row._replace(id=str(line)) for row, line in zip(rows, lines, strict=True)]
+            columns = columns | {"id": None}
+    return rows, columns | {"image": images.column, "file": None}
 
 
 def _open(path: Path) -> tuple[list[str], Records]:
@@ -180,7 +199,11 @@ class _Columns:
             found["group"] = required(path, header, "group", names.group, ())
         if names.image_url:
             found["image_url"] = required(path, header, "image-url", names.image_url, ())
-        chosen = find_id(path, header, names.id, found["image"], lambda: _whole_rows(path, header), images)
+        id_name = names.id
+        if isinstance(images, PackedImages):  # its files are named after no id
+            no_id = id_name is None and first_column(header, ID_COLUMNS) is None
+            id_name, images = images.column.strip() if no_id else id_name, None
+        chosen = find_id(path, header, id_name, found["image"], lambda: _whole_rows(path, header), images)
         found["id"], found["image"] = chosen.at, chosen.image
         labels = _find_labels(path, header, names.labels, found["image"])
         found["labels"] = labels.column

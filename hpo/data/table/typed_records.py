@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,6 +17,9 @@ Record: TypeAlias = tuple[int, list[str] | None]  # (the line or row it begins a
 UNREADABLE = "\x00unreadable"  # stands for a cell whose value no text can show
 
 _ROWS_AT_ONCE = 1024
+_IMAGES_AT_ONCE = 8
+_BYTES_AT_ONCE = 2**20
+_MAGIC = b"PAR1"
 
 
 def parquet_records(path: Path) -> Iterator[Record]:
@@ -29,7 +33,8 @@ def parquet_records(path: Path) -> Iterator[Record]:
             yield 0, list(schema.names)
             if len(set(schema.names)) < len(schema.names):
                 raise DataError(f"expected a name of its own for each column of {path}: rename those that are twice")
-            wanted = [leaf for field in schema for leaf in _leaves(field)]
+            packed = image_columns(path)
+            wanted = [leaf for field in schema if packed.get(field.name) != field.name for leaf in _leaves(field)]
             row = 0
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=wanted):
                 read = {name: _column(batch.column(at)) for at, name in enumerate(batch.schema.names)}
@@ -41,21 +46,71 @@ def parquet_records(path: Path) -> Iterator[Record]:
         raise DataError(f"{path} cannot be read as Parquet ({reason}): check the path given to --data") from error
 
 
-def image_bytes_column(path: Path) -> str | None:
-    """Return the column of a Parquet file that holds images as bytes, or as structs of bytes and a path."""
-    import pyarrow.types as kinds
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_schema
+def image_columns(path: Path) -> dict[str, str]:
+    """Return the columns of a Parquet file that hold images as bytes, each with the path of the bytes in its schema.
 
-    def is_bytes(kind: Any) -> bool:
-        if kinds.is_struct(kind):
-            return any(is_bytes(kind.field(at).type) for at in range(kind.num_fields))
-        return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
+    They are plain bytes or a struct with bytes, and begin as an image does in one of the first rows; none for a file
+    that is no Parquet.
+    """
+    if not _is_parquet(path):
+        return {}
+    from pyarrow import ArrowException
 
     try:
-        return next((field.name for field in read_schema(path) if is_bytes(field.type)), None)
-    except (OSError, ArrowException):
-        return None
+        with opened_by_pages(path) as table:
+            packed = {field.name: leaf for field in table.schema_arrow if (leaf := _bytes_of(field)) is not None}
+            return {name: leaf for name, leaf in packed.items() if _holds_images(table, leaf)}
+    except (OSError, ArrowException):  # reading the rows says why
+        return {}
+
+
+def _is_parquet(path: Path) -> bool:
+    if not path.is_file():  # a pipe can be read once alone
+        return False
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
+
+
+def opened_by_pages(path: Path) -> Any:
+    """Open a Parquet file so that a page of a column is in memory at a time, and not all of its row group."""
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(path, buffer_size=_BYTES_AT_ONCE, pre_buffer=False)
+
+
+def cells_of_bytes(table: Any, leaf: str) -> Iterator[memoryview]:
+    """Yield the bytes in each row of an opened Parquet file, a few rows in memory at a time; empty for a null."""
+    import pyarrow.types as kinds
+
+    for batch in table.iter_batches(_IMAGES_AT_ONCE, columns=[leaf], use_threads=False):
+        column = batch.column(0)
+        for cell in column.flatten()[0] if kinds.is_struct(column.type) else column:
+            content = cell.as_buffer()
+            yield memoryview(b"" if content is None else content)
+
+
+def _holds_images(table: Any, leaf: str) -> bool:
+    first = islice(cells_of_bytes(table, leaf), _ROWS_AT_ONCE)
+    return any(is_start_of_image(bytes(cell[:16])) for cell in first)
+
+
+def _bytes_of(field: Any) -> str | None:
+    """Return where in a Parquet file the bytes of a column are, or of the struct that it holds."""
+    import pyarrow.types as kinds
+
+    if _are_bytes(field.type):
+        return str(field.name)
+    inner = [field.type.field(at) for at in range(field.type.num_fields)] if kinds.is_struct(field.type) else []
+    return next((f"{field.name}.{part.name}" for part in inner if _are_bytes(part.type)), None)
+
+
+def _are_bytes(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_binary(kind) or kinds.is_large_binary(kind))
 
 
 def _leaves(field: Any) -> list[str]:
@@ -64,7 +119,7 @@ def _leaves(field: Any) -> list[str]:
 
     if kinds.is_struct(field.type):
         inner = [field.type.field(at) for at in range(field.type.num_fields)]
-        if any(kinds.is_binary(part.type) or kinds.is_large_binary(part.type) for part in inner):
+        if any(_are_bytes(part.type) for part in inner):
             return [f"{field.name}.{part.name}" for part in inner if kinds.is_string(part.type)]
     return [field.name]
 
@@ -77,7 +132,7 @@ def _column(column: Any) -> list[str]:
         cells = column.to_pylist()
     except Exception:  # of pyarrow, of datetime, of the codec: a date far away, bytes that are no UTF-8
         return [_text_of_scalar(scalar) for scalar in column]
-    if kinds.is_binary(column.type) or kinds.is_large_binary(column.type):
+    if _are_bytes(column.type):
         cells = ["" if cell is not None and is_start_of_image(cell) else cell for cell in cells]
     if kinds.is_map(column.type):
         cells = [None if cell is None else dict(cell) for cell in cells]

@@ -153,7 +153,7 @@ class Tail(nn.Module):
             size = backbone.image_size
             final, stages = backbone.run(activations.new_zeros(()).expand(len(activations), 3, size, size))
             self._cut.activations = None
-        # One position is enough of a stage that nobody will read.
+        # One position is enough of a stage that is not read.
         read = [stage[:, :, :1, :1] if f else stage for stage, f in zip(stages, self._frozen_stages, strict=True)]
         return backbone.pool(final, read), stages[-1]
 
@@ -169,7 +169,7 @@ def _answer_for(network: nn.Module, name: str, answer: Any) -> None:
 
 
 class _Skipped:
-    """Answers for a module whose answer nobody reads: zeros of its shape."""
+    """Answers for a module whose answer is not read: zeros of its shape."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self._shape = shape

@@ -167,7 +167,7 @@ class Past:
 
 _FORMAT = 1
 _SUFFIX, _TEMPORARY = ".safetensors", ".tmp"
-_LEFT_BEHIND_SECONDS = 14 * 24 * 3600.0  # untouched for so long, a file belongs to a trial that nobody will run again
+_LEFT_BEHIND_SECONDS = 14 * 24 * 3600.0  # untouched for so long, a file belongs to an abandoned trial
 
 
 def content_key(facts: Mapping[str, Any], contents: Iterable[bytes]) -> str:

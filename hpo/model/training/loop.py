@@ -3,7 +3,7 @@
 Both phases of a trial run through it.
 
 The loop knows nothing of metrics, thresholds or pruning. It yields the validation probabilities after each epoch and
-whoever iterates decides when to stop, which is how one loop serves early stopping, the pruner and the tests.
+the caller that iterates decides when to stop, which is how one loop serves early stopping, the pruner and the tests.
 """
 
 from __future__ import annotations

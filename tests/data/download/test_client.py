@@ -9,6 +9,7 @@ import ssl
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +17,6 @@ from email.utils import format_datetime
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -290,9 +290,9 @@ def test_no_more_requests_at_once_than_allowed(server, draw):
 
 def test_requests_to_a_host_are_spaced(server, draw):
     addresses = [server.tell(f"/{n}.jpg", draw(n)) for n in range(8)]
+    began = time.monotonic()
     get(*addresses, options=replace(QUICK, per_second=20))
-    moments = np.array([moment for _, moment in server.asked])
-    assert moments[-1] - moments[0] > 7 / 20 - 0.02
+    assert time.monotonic() - began > 7 / 20 - 0.001  # a busy machine takes longer, never less: seven gaps lie between
 
 
 TRUSTING = """
@@ -303,7 +303,7 @@ async def main():
     with ThreadPoolExecutor(1) as pool:
         async with Downloader(FetchOptions(tries=1, allow_private=True), pool) as downloader:
             for answer in await asyncio.gather(*map(downloader.get, sys.argv[1:]), return_exceptions=True):
-                print(answer.suffix if isinstance(answer, Poster) else answer.reason.name)
+                print(answer.suffix if isinstance(answer, DownloadedPoster) else answer.reason.name)
 asyncio.run(main())
 """
 
