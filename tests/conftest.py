@@ -16,6 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from hpo.data.images import Posters, read_posters
+from hpo.runtime import commands
 from tests.browser import find_chromium
 from tests.postgres import Postgres, find_binaries
 
@@ -41,6 +42,13 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest: begun last, one leaves the other worker with nothing to do."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def _forget_options() -> Iterator[None]:
+    """A command line that a test runs in this process leaves no options for the commands that later tests print."""
+    yield
+    commands.remember({}, {})
 
 
 @pytest.fixture(scope="session")

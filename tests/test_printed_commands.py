@@ -14,16 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo.runtime import commands
 from tests.test_end_to_end import HPO, SPACE, CommandLine
 
 _SHELL = 'hpo() { printf "%s\\0" "$@"; }; '  # what a shell makes of the words of a command
-
-
-@pytest.fixture(autouse=True)
-def _forget():
-    yield
-    commands.remember({}, {})
 
 
 def printed(text: str) -> list[str]:

@@ -25,12 +25,6 @@ def typed(words: list[str]) -> dict[str, object]:
     return command.make_context("hpo", list(words)).params
 
 
-@pytest.fixture(autouse=True)
-def _forget():
-    yield
-    commands.remember({}, {})
-
-
 def given(name: str, *words: str) -> None:
     context = ROOT.commands[name].make_context(name, list(words))
     commands.remember(_given(context), _taken(ROOT))
