@@ -24,7 +24,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,9 +109,11 @@ class TrialQueue:
             if counts.finished + counts.running >= budget():
                 return None
             trial = self._study.ask()
-            trial.set_user_attr("worker", self.worker)
-            if held():
-                return trial
+            # Another worker that got the lock after a restart of the server may already have failed it as lost.
+            with suppress(optuna.exceptions.UpdateFinishedTrialError):
+                trial.set_user_attr("worker", self.worker)
+                if held():
+                    return trial
         # The server was restarted while we held its lock, and another worker may have counted without this one.
         self.release(trial.number, "the database was restarted")
         return None

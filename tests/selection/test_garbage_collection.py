@@ -289,7 +289,7 @@ def test_where_the_ensemble_cannot_be_chosen_weights_stay(house, monkeypatch):
     places = Places("", "", house.folder, house.folder / "cache")
     phase = lambda *_: nullcontext(lambda _: None)  # noqa: E731
     freed = collect_garbage(house.study, house.tracking, places, phase, keep=0, now=True)
-    assert "The posters are not there. So nobody can tell" in freed.notes[-1]
+    assert "The posters are not there. So it is unknown which" in freed.notes[-1]
     assert house.versions() == {1, 2, 3}
     assert {item.why.partition(" ")[2].partition(" ")[2] for item in freed.items} == {"holds the same network"}
 

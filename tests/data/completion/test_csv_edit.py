@@ -246,7 +246,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(folder: Path, change: str):
     listing = listed(folder, PLAIN)
     listing.path.write_text(change)
     os.utime(listing.path, ns=(0, 0))
-    with pytest.raises(DataError, match="changed by somebody else"):
+    with pytest.raises(DataError, match="changed by another program"):
         completed(listing, {1: ["Drama"]})
     assert sorted(path.name for path in folder.iterdir()) == ["images", "in.csv"]
 

@@ -320,7 +320,7 @@ def refusal(csv_path: Path, images: Path | None = None, rules: CatalogueRules | 
 
 
 def test_a_csv_that_cannot_be_read(tmp_path: Path):
-    assert "No such file" in refusal(tmp_path / "absent.csv")
+    assert "there is no table at" in refusal(tmp_path / "absent.csv")
     assert "Is a directory" in refusal(tmp_path)
     path = tmp_path / "posters.csv"
     for content in (b"", b"id,Genres\n", b"\xef\xbb\xbf"):
