@@ -2,7 +2,7 @@
 
 The order of events decides what a kill can tear apart. A trial is noted with Optuna first; a better model than all
 before is registered *before* its trial is told complete, so that a champion exists at any moment; MLflow is written
-last, from the record, by any process (`logbook.py`).
+last, from the record, by any process (`mirror.py`).
 """
 
 from __future__ import annotations

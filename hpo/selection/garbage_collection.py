@@ -1,7 +1,7 @@
 """Garbage collection of a study's files: inventory, plan, delete.
 
 Versions are deleted under the lock under which a champion is promoted, and before their files, so that none ever points
-at nothing. What may go, and why, is in ``retention.py``.
+at nothing. What may go, and why, stands beside the plan below.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hpo.tracking.predictions import BUNDLE, POOL, VERSION_BUNDLE
 from hpo.tracking.registry import REASON_TAG
 from hpo.tracking.runs import STUDY_TAG, Tracking
 
-# What of a study's files may go, so that its disk stays small: planned from facts alone (``freeing.py`` does it).
+# What of a study's files may go, so that its disk stays small: planned from an inventory alone.
 #
 # Weights stay for the trials that may still be asked for: the best few, the leader and the members of the ensemble.
 # Probabilities always stay, since ensembles and comparisons are made of them. What goes:
@@ -42,8 +42,7 @@ from hpo.tracking.runs import STUDY_TAG, Tracking
 #     logged model   one of MLflow's own that a run of the study made and no version needs
 #     spool          files that waited for MLflow and were taken
 #
-# A version is never touched while it has any alias, while a version of whatever model refers to its run or to itself,
-# or
+# A version is never touched while it has any alias, while a version of any model refers to its run or to itself, or
 # once a person has touched it: a tag that does not begin with ``hpo.``, a stage, or a text that was changed. Nor is one
 # whose confirmed numbers were announced. What may be in use is left alone for an hour, and while trials run
 # all versions are, because each may be the next that is loaded.

@@ -1,6 +1,6 @@
 """The study's own MLflow run: dataset, parameters, figures and closing state.
 
-The report at its head is `study_note.py`, which every worker brings up to date; what takes seconds to draw is drawn
+The report at its head is `study_report.py`, which every worker brings up to date; what takes seconds to draw is drawn
 once, when a search ends.
 """
 

@@ -27,7 +27,7 @@ from hpo.study.migration import base_name
 # A trial takes minutes, and a database server that is restarted is away for one. So every question and every answer is
 # tried again until the server is back, for ten minutes, instead of failing the trial in hand. What was asked may then
 # have been done already, its acknowledgement lost: the code that ends a trial has to expect that it has ended
-# (`Study._end`), and a trial that was created twice has no worker and is swept up (`claims.py`).
+# (`Study._end`), and a trial that was created twice has no worker and is swept up (`trial_queue.py`).
 #
 # A file needs no patience: what sqlite refuses, such as a full disk, stays refused. Whatever the database still refuses
 # then becomes one sentence here, so that no caller has to know the errors of Optuna, SQLAlchemy and the drivers.

@@ -3,7 +3,7 @@
 What a study remembers, its best trials, and the loop that runs new ones.
 
 The budget is the study's: trials that finished (complete or pruned) count towards it, by any worker. Who may run the
-next one, and what becomes of those that were lost, is in ``claims.py``.
+next one, and what becomes of those that were lost, is in ``trial_queue.py``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 MLflow asks again for minutes where no server answers. Here first contact fails within seconds, at the price that a
 server which is just starting is called absent; later a server that is gone costs a few seconds, and one that accepts
-connections without answering a minute and a half, since what could not be written then is written later (`logbook.py`).
+connections without answering a minute and a half, since what could not be written then is written later (`mirror.py`).
 Environment variables of MLflow that a user has set are left as they are.
 """
 

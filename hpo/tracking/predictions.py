@@ -5,7 +5,7 @@
 
 Both lie among the artifacts of the trial's run. A head on cached features is trained again in seconds, and comes out
 the same; its network is not kept. Where a version was registered of the run, its bundle is the same network, and
-``retention.py`` keeps one of the two.
+``garbage_collection.py`` keeps one of the two.
 """
 
 from __future__ import annotations

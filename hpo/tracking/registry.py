@@ -1,6 +1,6 @@
 """The MLflow model registry: versions of a study's model and the alias `champion`.
 
-A registered version is a bundle as a pyfunc (``registered_model.py``) among the artifacts of its trial's run.
+A registered version is a bundle as a pyfunc (``pyfunc.py``) among the artifacts of its trial's run.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class Tracking:
 
         Params are logged once, since MLflow lets none change; tags, tables and files (by the folder among the
         artifacts) are brought up to date. ``data`` holds what the study remembers of its posters. MLflow has no way to
-        do any of this only where it is not done yet, so the caller holds the study's lock (``parent_run.py``).
+        do any of this only where it is not done yet, so the caller holds the study's lock (``study_run.py``).
         """
         with asking(self.uri, f"open the run of study {study_name!r}"):
             run = self._parent_run(study_name) or self._create_parent_run(study_name)

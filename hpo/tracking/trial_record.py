@@ -1,7 +1,7 @@
 """A trial as recorded by Optuna, in the form that its MLflow run shows.
 
 A search notes everything with the trial in Optuna's database first. MLflow is written from that, by any process:
-the worker that ran the trial, or `hpo sync` a week later on another machine (`logbook.py`).
+the worker that ran the trial, or `hpo sync` a week later on another machine (`mirror.py`).
 """
 
 from __future__ import annotations

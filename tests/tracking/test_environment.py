@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import hpo.search
+import hpo.tracking
 
 SETTINGS = "hpo.tracking.environment"
-SCRIPT = "registered_model.py"  # MLflow runs it, and ships it without the search
-MODULES = sorted(file for file in Path(hpo.search.__path__[0]).glob("*.py") if file.name != SCRIPT)
+SCRIPT = "pyfunc.py"  # MLflow runs it, and ships it without the search
+MODULES = sorted(file for file in Path(hpo.tracking.__path__[0]).glob("*.py") if file.name != SCRIPT)
 
 
 def imported_modules(file: Path) -> list[str]:
