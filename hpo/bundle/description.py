@@ -24,9 +24,8 @@ from hpo.model.config import FUSE, Hyperparameters
 #
 # Format 1 knew one backbone: its preprocessing and the origin of its weights stood alone, and the names of its tensors
 # began with ``backbone.``. Since format 2 there is a list, with one entry for each of the backbones that are fused.
-# Since
-# format 3 there are ensembles and ``min_labels``, and since format 4 an ONNX graph may lie beside the weights; their
-# defaults mean what there was before.
+# Since format 3 there are ensembles and ``min_labels``, and since format 4 an ONNX graph may lie beside the weights;
+# their defaults mean what there was before.
 
 if TYPE_CHECKING:
     from torch import Tensor

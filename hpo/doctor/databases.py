@@ -35,8 +35,7 @@ from hpo.tracking.moved_store import moved_from
 # Clocks: a server's against this machine's. Heartbeats and durations of several machines are compared by them.
 #
 # The server's answer is taken to have been written half-way between question and answer, so the error is at most half
-# of
-# that, and a second for HTTP, whose dates have no fractions.
+# of that, and a second for HTTP, whose dates have no fractions.
 
 _NOTICED_SECONDS, _HARMFUL_SECONDS = 5.0, 60.0
 _CURE = "let both machines keep time by NTP: timedatectl set-ntp true"

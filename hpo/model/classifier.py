@@ -60,8 +60,7 @@ def build_head(backbones: Sequence[Backbone], n_labels: int, chosen: Hyperparame
 # Several classifiers as one network: poster pixels → the logit of their weighted mean probability.
 #
 # Members that look through equal backbones (the same weights, the same framing of the poster) share one forward pass,
-# so
-# that eight heads on one frozen backbone cost little more than one of them.
+# so that eight heads on one frozen backbone cost little more than one of them.
 
 _SMALLEST = 1e-7  # probabilities are kept so far from 0 and 1 that float32 has a logit of them
 

@@ -31,8 +31,7 @@ from hpo.space.space import SearchSpace
 # Where a new study may begin: the best trials of another one that lie in its search space.
 #
 # What another study found is a guess, not a result: posters, metric or conditions may differ, so a trial's parameters
-# are
-# run again here and nothing else of it is taken over.
+# are run again here and nothing else of it is taken over.
 
 STARTS = 5
 

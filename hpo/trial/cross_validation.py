@@ -42,12 +42,10 @@ from hpo.trial.trial import SOUP_EPOCHS, EpochReport, Epochs, JudgedEpoch, Phase
 #
 # The champion's score on one validation part is optimistic: its thresholds and its best epoch were chosen on those
 # posters, and it is the luckiest of many trials. So its recipe is trained once more per fold, for exactly as many
-# epochs
-# as the champion, on the other folds and the validation posters; no group of posters lies in two folds, as in the
-# split.
-# The out-of-fold probabilities of the training posters are then cut at the champion's thresholds, which were fitted on
-# other posters. That is many more posters than a test part has, and hence a narrower interval. What remains is the
-# choice of the recipe itself, a small part of the flattery.
+# epochs as the champion, on the other folds and the validation posters; no group of posters lies in two folds, as in
+# the split. The out-of-fold probabilities of the training posters are then cut at the champion's thresholds, which were
+# fitted on other posters. That is many more posters than a test part has, and hence a narrower interval. What remains
+# is the choice of the recipe itself, a small part of the flattery.
 
 N_FOLDS = 5
 

@@ -39,10 +39,9 @@ from hpo.data.table.cleaning import is_placeholder_address, why_placeholder
 #
 # Requests to one host are spaced evenly, however many are under way elsewhere. A host that says "not now" (RFC 9110,
 # 10.2.3 Retry-After; RFC 6585, 429) is left alone for as long as it says, by all requests; one that says so for too
-# long,
-# or that keeps failing, is not asked again in this run, so that a host that is down costs a minute and not a night.
-# Failures are tried again after exponentially growing, jittered pauses, so that they do not come back all at once (M.
-# Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+# long, or that keeps failing, is not asked again in this run, so that a host that is down costs a minute and not a
+# night. Failures are tried again after exponentially growing, jittered pauses, so that they do not come back all at
+# once (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
 
 MAX_PAUSE_SECONDS = 120.0  # a host that wants more than this is left for a later run
 FAILURES_IN_A_ROW = 10  # posters, each tried several times: then the host is taken to be down

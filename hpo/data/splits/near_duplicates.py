@@ -28,17 +28,14 @@ from hpo.data.splits.stratify import Rows
 # 64 bits that tell what a poster looks like, and a search for all hashes that differ in few of them.
 #
 # The hash is the DCT hash of Zauner 2010 ("Implementation and Benchmarking of Perceptual Image Hash Functions", known
-# as
-# pHash): which of the 8 × 8 lowest frequencies, the constant ones apart, are above their median. It ignores size,
+# as pHash): which of the 8 × 8 lowest frequencies, the constant ones apart, are above their median. It ignores size,
 # compression, brightness and contrast. The search is multi-index hashing (Norouzi, Punjani & Fleet 2012, "Fast Search
-# in
-# Hamming Space with Multi-Index Hashing", CVPR): hashes that differ in at most 10 bits differ in at most 2, 2, 2 or 1
-# bits of their first, second, third or fourth quarter, or it would be 3 + 3 + 3 + 2. So it is enough to look, quarter
+# in Hamming Space with Multi-Index Hashing", CVPR): hashes that differ in at most 10 bits differ in at most 2, 2, 2 or
+# 1 bits of their first, second, third or fourth quarter, or it would be 3 + 3 + 3 + 2. So it is enough to look, quarter
 # by quarter, into the buckets of the few keys that are so near.
 #
-# The trade-off: exact, but the number of those keys grows steeply with the distance. And a hash alone mistakes
-# posters of
-# one layout for each other, so that what it finds are candidates for a closer look
+# The trade-off: exact, but the number of those keys grows steeply with the distance. And a hash alone mistakes posters
+# of one layout for each other, so that what it finds are candidates for a closer look
 # (hpo/data/splits/near_duplicates.py).
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]

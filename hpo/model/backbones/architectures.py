@@ -28,8 +28,7 @@ from hpo.model.config import FUSE
 # Where each part of a pooled feature vector lies, and how a stage's map becomes its part.
 #
 # The vector holds the backbone's own final vector, then for each of its deepest stages every statistic over the
-# positions
-# of that stage's map. One pass gives all of it, so all of it is cached and a trial only chooses columns.
+# positions of that stage's map. One pass gives all of it, so all of it is cached and a trial only chooses columns.
 #
 # The generalised mean (GeM) lies between the average (p = 1) and the maximum (p → ∞): Radenović, Tolias & Chum 2018,
 # "Fine-tuning CNN Image Retrieval with No Human Annotation", equation 3, with the p = 3 that they start from.

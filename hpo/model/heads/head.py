@@ -23,10 +23,8 @@ from hpo.model.heads.pooling import LabelQueries, LabelWise, PooledInputs
 # Whether a head can be trained in this machine's memory, asked before anything of it is allocated.
 #
 # The head is built without memory (torch's meta device) and its parameters are counted, so the figure is exact for
-# every
-# kind of head and never has to be kept in step with the code. Activations are not part of it: they shrink with the
-# batch,
-# weights do not. It is the host's memory that is asked, where every head is built first.
+# every kind of head and never has to be kept in step with the code. Activations are not part of it: they shrink with
+# the batch, weights do not. It is the host's memory that is asked, where every head is built first.
 
 _COPIES = 4  # of each parameter in training: itself, its gradient and AdamW's two moments
 _MEMINFO = Path("/proc/meminfo")

@@ -17,9 +17,8 @@ from hpo.model.config import Hyperparameters
 # Dropout that costs next to nothing on a CPU.
 #
 # PyTorch draws the masks of a CPU in one thread, a number at a time: a third of the time in which heads trained. Here
-# one
-# draw of 64 bits decides on four inputs, eight times as fast for 256 × 1,700 of them (``benchmarks/LOG.md``), at a rate
-# that is rounded to 1 / 65,536.
+# one draw of 64 bits decides on four inputs, eight times as fast for 256 × 1,700 of them (``benchmarks/LOG.md``), at a
+# rate that is rounded to 1 / 65,536.
 
 _LEVELS = 2**16  # of a 16-bit number, four of which are drawn at once
 

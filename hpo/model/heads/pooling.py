@@ -65,12 +65,10 @@ class PooledInputs(nn.Module):
 # The label-query head: one learned query per label looks at the feature map for what speaks for its own label.
 #
 # ML-Decoder (Ridnik, Sharir, Ben-Cohen, Ben-Baruch & Noy 2021, "ML-Decoder: Scalable and Versatile Classification
-# Head")
-# made small: one cross-attention without self-attention between labels, which that paper found to be redundant, and
-# groups of one label, since genres are few. The maps of several backbones, and the vector of pooled features as one
-# token
-# more, are tokens of the same attention. On a CPU it trains about thirty times slower than a dense layer of the same
-# width on pooled features, and needs the maps.
+# Head") made small: one cross-attention without self-attention between labels, which that paper found to be redundant,
+# and groups of one label, since genres are few. The maps of several backbones, and the vector of pooled features as one
+# token more, are tokens of the same attention. On a CPU it trains about thirty times slower than a dense layer of the
+# same width on pooled features, and needs the maps.
 
 _LARGEST_START = 0.02  # of a new query: small, so that every label begins with the average of all tokens
 

@@ -38,8 +38,7 @@ from hpo.runtime.atomic import Array
 #
 # Weights alone are not enough. AdamW has its moments, the schedule its place, and dropout, shuffling and mixup continue
 # drawing from where they were. With all of it the epochs after a stop are those that would have come anyway, bit for
-# bit
-# on one machine. The price is about three copies of what is trained.
+# bit on one machine. The price is about three copies of what is trained.
 
 
 class TrainingNumbers(BaseModel):
