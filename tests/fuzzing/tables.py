@@ -105,7 +105,7 @@ def _written(rng: Random, rows: list[dict[str, Any]], suffix: str) -> bytes:
 def _packed(rng: Random, content: bytes, name: str) -> tuple[bytes, str]:
     match rng.randrange(6):
         case 0:
-            return gzip.compress(content), f"{name}.gz"
+            return gzip.compress(content, mtime=0), f"{name}.gz"
         case 1:
             packed = io.BytesIO()
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

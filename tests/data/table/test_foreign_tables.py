@@ -205,7 +205,7 @@ def test_f15_line_ends_spaces_and_delimiters_at_the_end_of_rows(tmp_path: Path, 
         (b"<!DOCTYPE html><html></html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"PK\x03\x04abc", "save the spreadsheet as CSV"),
-        (gzip.compress(b"id,genres\n"), "csv.gz"),
+        (gzip.compress(b"id,genres\n", mtime=0), "csv.gz"),
         ("id,genres\n1,Comédie\n".encode("cp1252"), "iconv -f WINDOWS-1252"),
     ],
 )
