@@ -1,0 +1,66 @@
+"""Check the prose: list the lines of code, docs and tests that hold a word which plain engineering English has no use for.
+
+``python docs/prose.py`` prints each as ``file:line: word`` and exits with 1 if there is one; ``make check`` runs it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("hpo", "docs", "search_spaces", "benchmarks", "tests")
+SUFFIXES = {".py", ".md", ".yaml", ".html", ".css", ".js"}
+
+# What to write instead stands behind each: the field's term, or the actor and a plain verb.
+WORDS = {
+    r"crown(s|ed|ing)?": "promote, champion",
+    r"coronations?": "promotion",
+    r"mend(s|ed|ing)?": "fix, repair",
+    r"whoever": "a user who, a process that",
+    r"nobody|somebody": "name the actor, or: no one, another user",
+    r"(go|goes|going|gone|went) on": "continue",
+    r"told|tells?|telling": "say, report, distinguish",
+    r"(let|lets|letting) go": "delete, release",
+    r"(look|looks|looked|looking) on": "poll, supervise",
+    r"glances?": "snapshot",
+    r"workshops?": "context",
+    r"anew": "again",
+    r"dealt|deals?": "split",
+}
+# (file, text): where the word is another project's term.
+ALLOWED = {
+    ("docs/prose.py", ""),
+    ("benchmarks/LOG.md", ""),  # entries are records of their day
+}
+_ANY = re.compile(r"(?<![a-zA-Z])(" + "|".join(WORDS) + r")(?![a-zA-Z])", re.IGNORECASE)
+
+
+def texts() -> Iterator[Path]:
+    """Yield each file that is read by people."""
+    yield from (ROOT / name for name in ("README.md", "CHANGELOG.md"))
+    for folder in FOLDERS:
+        yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES)
+
+
+def findings(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the number of each line that holds a listed word, and the word."""
+    name = path.relative_to(ROOT).as_posix()
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if any(name == allowed and text in line for allowed, text in ALLOWED):
+            continue
+        for match in _ANY.finditer(line):
+            yield number, match.group()
+
+
+def main() -> int:
+    """Print every finding; return 1 if there is one."""
+    found = [f"{path.relative_to(ROOT)}:{number}: {word}" for path in texts() for number, word in findings(path)]
+    print("\n".join(found) if found else "Prose: no listed word.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
