@@ -89,8 +89,8 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try, and fail, to write again
         where = f"to {error.filename}" if error.filename else "its output"
-        told = f"Could not write {where} ({error.strerror}): free some space there, then type the command again."
-        print(f"hpo: {printable(told)}", file=sys.stderr)  # noqa: T201
+        sentence = f"Could not write {where} ({error.strerror}): free some space there, then type the command again."
+        print(f"hpo: {printable(sentence)}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
 
 

@@ -28,7 +28,7 @@ def space(
 ) -> None:
     """Explain a search space: parameters, conditions, recipes, number of combinations; or compare two.
 
-    Every mistake in the file is told at once, unknown backbones included.
+    Every mistake in the file is reported at once, unknown backbones included.
     """
     names = files or [Path("default")]
     if len(names) != 1 + diff:

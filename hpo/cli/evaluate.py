@@ -133,7 +133,7 @@ def compare(
         "label_separator": label_separator,
     }
     if types is not None:
-        parse_types(types)  # a mistake is told before anything loads
+        parse_types(types)  # a mistake is reported before anything loads
     from hpo.cli.progress import RichWatch
     from hpo.data.table.packed_images import images_of
     from hpo.report.tables import print_comparison, table_lines
