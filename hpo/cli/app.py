@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _check_current_folder() -> None:
-    """Raise HpoError where the current folder was deleted: no path that is relative, and no import of PyTorch, works."""
+    """Raise HpoError where the current folder was deleted, in which neither relative paths nor PyTorch work."""
     try:
         Path.cwd()
     except FileNotFoundError:

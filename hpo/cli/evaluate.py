@@ -78,7 +78,7 @@ def evaluate(
 
 
 def rules_for(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:
-    """The rules of the search with the columns of this CSV: its names are found anew unless they are given."""
+    """The rules of the search with the columns of this CSV: its names are found again unless they are given."""
     changed: dict[str, Any] = {**columns, "label_names": described.label_names}
     if types is not None:
         changed["types"] = parse_types(types)
