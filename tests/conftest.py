@@ -35,7 +35,7 @@ LONGEST = (
     "test_many_workers.py",
     "test_browser.py",
     "test_write_up.py",
-    "test_dead_parameters.py",
+    "test_unused_parameters.py",
 )
 
 

@@ -218,9 +218,9 @@ def _free_port(port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            cure = command("ui", port=None)
+            fix = command("ui", port=None)
             raise TrackingError(
-                f"Expected a free port, but port {port} {why}: choose another --port, or type {cure}."
+                f"Expected a free port, but port {port} {why}: choose another --port, or type {fix}."
             ) from error
         return int(probe.getsockname()[1])
 

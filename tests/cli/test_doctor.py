@@ -42,14 +42,14 @@ def doctor(*words: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def test_a_space_without_dead_parameters_is_a_table_and_exit_code_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_space_without_unused_parameters_is_a_table_and_exit_code_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "mine.yaml").write_text(SPACE + WEIGHTS)
     code, printed = doctor("--space", str(tmp_path / "mine.yaml"), "--configurations", "1")
     assert code == 0
     for part in ("weight_decay", "alive in 1 of 1", "No parameter is dead."):
         assert part in printed
-    assert max(len(line) for line in printed.splitlines() if "→" not in line) <= 80  # a cure may be a command
+    assert max(len(line) for line in printed.splitlines() if "→" not in line) <= 80  # a fix may be a command
 
 
 def test_a_dead_parameter_is_told_and_is_exit_code_1(tmp_path: Path):
@@ -58,8 +58,8 @@ def test_a_dead_parameter_is_told_and_is_exit_code_1(tmp_path: Path):
     account = json.loads(printed)
     assert (code, account["name"], account["dead"]) == (1, "mine", ["dropout"])
     dropout = account["parameters"]["dropout"]
-    assert dropout["revival"] == {"parameter": "hidden_layers", "dead_at": 0, "alive_at": 2}
-    assert (dropout["searched"], dropout["verdict"], dropout["alive_in"]) == (True, "dead", 0)
+    assert dropout["interaction"] == {"parameter": "hidden_layers", "idle_at": 0, "active_at": 2}
+    assert (dropout["searched"], dropout["verdict"], dropout["active_in"]) == (True, "dead", 0)
 
 
 def test_without_a_space_the_environment_alone_is_examined():
@@ -72,9 +72,9 @@ def test_without_a_space_the_environment_alone_is_examined():
     assert by_name["trials"] == {
         "name": "trials",
         "state": "ok",
-        "words": "30 trials, the first 7 are the space's recipes and the next 3 are drawn at random; "
+        "message": "30 trials, the first 7 are the space's recipes and the next 3 are drawn at random; "
         "the sampler learns from trial 10 on",
-        "cure": "",
+        "fix": "",
     }
     assert not Path("mlruns").exists()
 
