@@ -61,10 +61,10 @@ def test_every_parameter_of_every_shipped_space_changes_what_is_trained(world, n
     assert [finding for finding in findings if finding.verdict != "changes" or finding.alike] == []
 
 
-def test_a_parameter_that_nothing_reads_is_dead_and_what_it_needs_is_found(findings):
-    assert findings["crop_scale"].verdict == "dead"
+def test_a_parameter_that_nothing_reads_has_no_effect_and_what_it_needs_is_found(findings):
+    assert findings["crop_scale"].verdict == "no effect"
     assert findings["crop_scale"].interaction == Interaction("crops", 0, 4)
-    assert [name for name, finding in findings.items() if finding.verdict == "dead"] == ["crop_scale"]
+    assert [name for name, finding in findings.items() if finding.verdict == "no effect"] == ["crop_scale"]
 
 
 def test_a_parameter_that_is_idle_here_and_there_needs_a_condition(findings):
