@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,10 +45,21 @@ def texts() -> Iterator[Path]:
         yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in SUFFIXES)
 
 
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield number and text of each line; of tests the comments and sentences alone, since names there are free."""
+    if path.suffix != ".py" or not path.is_relative_to(ROOT / "tests"):
+        yield from enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        return
+    with tokenize.open(path) as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and token.string.startswith('"""')):
+                yield from enumerate(token.string.splitlines(), token.start[0])
+
+
 def findings(path: Path) -> Iterator[str]:
     """Yield each line that holds a listed word, with its place and the word."""
     name = path.relative_to(ROOT).as_posix()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in lines_of(path):
         found = _ANY.search(line)
         if found and not any(name == allowed and text in line for allowed, text in ALLOWED):
             yield f"{name}:{number}: {found.group()!r} in: {line.strip()}"
