@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,10 @@ from pathlib import Path
 # Before anything of MLflow or PyTorch is imported, and for all processes that tests start.
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many test processes run as there are cores
+
+# A shell without job control starts what it runs in the background with Ctrl-C ignored, and every process that a test
+# starts, and means to stop by Ctrl-C, would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import hypothesis
 import numpy as np
