@@ -11,10 +11,6 @@ from pathlib import Path
 os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many test processes run as there are cores
 
-# A shell without job control starts what it runs in the background with Ctrl-C ignored, and every process that a test
-# starts, and means to stop by Ctrl-C, would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import hypothesis
 import numpy as np
 import pytest
@@ -24,6 +20,10 @@ from hpo.data.images import Posters, read_posters
 from hpo.runtime import commands
 from tests.browser import find_chromium
 from tests.postgres import Postgres, find_binaries
+
+# A shell without job control starts what it runs in the background with Ctrl-C ignored, and every process that a test
+# starts, and means to stop by Ctrl-C, would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FORMATS = ("jpg", "png", "webp")

@@ -40,9 +40,7 @@ _WORDS = (
     "½",
     "１０",
 )
-_TEXTS = tuple(
-    text for text in mutate.TEXTS if not text.startswith(("/", "..", "file:"))
-)  # it writes anywhere
+_TEXTS = tuple(text for text in mutate.TEXTS if not text.startswith(("/", "..", "file:")))  # it writes anywhere
 _TRAPS = ("missing", "empty", "text.csv", "t.csv", "folder", "pipe", "broken", "loop", "secret", "bundle")
 
 
