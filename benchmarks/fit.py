@@ -85,7 +85,7 @@ def _scores(data: PreparedData, source: FeatureSource, chosen: Hyperparameters) 
     examples = source.examples(chosen, test, predicted_views(chosen))
     probabilities = predict_probabilities(result.classifiers[0].head, examples)  # (N, L)
     on_test = score(probabilities, test.targets, result.judged.thresholds.values)
-    return [result.value, on_test.f1_macro, on_test.mean_ap]
+    return [result.value, on_test.value("f1_macro"), on_test.value("mean_ap")]
 
 
 def _row(by_split: np.ndarray, measured: np.ndarray, at: int) -> str:

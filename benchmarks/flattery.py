@@ -137,7 +137,7 @@ def _rows(result: TrialResult, rows: slice, judged_on: Part) -> TrialResult:
 
 def _figures(search: Part, new: Part, reported: Array, reached: Array) -> tuple[float, float]:
     value, judged = Objective(METRIC).judge(reported, search.targets)
-    return value, score(reached, new.targets, judged.thresholds.values).f1_macro
+    return value, score(reached, new.targets, judged.thresholds.values).value("f1_macro")
 
 
 if __name__ == "__main__":

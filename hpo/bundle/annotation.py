@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from hpo.data.completion.csv_edit import Added
+from hpo.evaluation.counts import Bools, Floats
 from hpo.evaluation.label_errors import entry_doubts, label_doubts
-from hpo.evaluation.metrics import Bools, Floats
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Predictor

@@ -120,7 +120,7 @@ def _front_matter(described: Description) -> str:
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "multi-label", "timm"],
-        "metrics": ["f1", "mean_ap"],
+        "metrics": list(dict.fromkeys(metric.kind for metric in METRICS.values())),
         "model-index": [{"name": f"Poster genres: {_title(described)}", "results": _hub_results(described)}],
     }
     return f"---\n{yaml.safe_dump(about, sort_keys=False, allow_unicode=True)}---"
@@ -129,14 +129,15 @@ def _front_matter(described: Description) -> str:
 def _hub_results(described: Description) -> list[dict[str, Any]]:
     """The most honest scores that there are, in the words of the hub's ``model-index``."""
     part = _judged_part(described)
-    kinds = {name: "f1" if name.startswith("f1") else name for name in METRICS}
     scores = described.metrics[part]
     return [
         {
             "task": {"type": "image-classification", "name": "multi-label classification"},
             "dataset": {"type": "posters", "name": f"posters ({part})", "split": part},
             "metrics": [
-                {"type": kind, "name": name, "value": round(float(scores[name]), 4)} for name, kind in kinds.items()
+                {"type": metric.kind, "name": name, "value": round(float(scores[name]), 4)}
+                for name, metric in METRICS.items()
+                if name in scores
             ],
         }
     ]
@@ -181,7 +182,9 @@ def _results(described: Description) -> str:
 
 
 def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    cells = {m: f"{scores[m]:.3f} [{scores['ci95'][m][0]:.3f}, {scores['ci95'][m][1]:.3f}]" for m in METRICS}
+    cells = {
+        m: f"{scores[m]:.3f} [{scores['ci95'][m][0]:.3f}, {scores['ci95'][m][1]:.3f}]" for m in METRICS if m in scores
+    }
     return {"posters": f"{name}, n = {scores['n_posters']}", **cells}
 
 
@@ -329,7 +332,7 @@ def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _rounded(values: Mapping[str, float]) -> dict[str, str]:
-    return {metric: f"{values[metric]:.3f}" for metric in METRICS}
+    return {metric: f"{values[metric]:.3f}" for metric in METRICS if metric in values}
 
 
 def _short(value: Any) -> str:

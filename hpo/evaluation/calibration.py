@@ -1,4 +1,4 @@
-"""Calibrated probabilities, and the threshold on them with the best expected F1.
+"""Calibrated probabilities: Platt scaling of each label, with a prior that all labels share.
 
 Two smooth numbers a label are learned instead of one lucky gap between two posters: a little less on the
 posters seen, more on new ones. They are drawn towards the two numbers that all labels share, since one network made
@@ -9,7 +9,6 @@ The map is a sigmoid, so that a score of another shape stays miscalibrated.
 Sources:
     Platt 1999, Probabilistic outputs for support vector machines: smoothed targets, sigmoid on scores.
     Lin, Lin & Weng 2007, A note on Platt's probabilistic outputs: Newton's method with a line search.
-    Lipton, Elkan & Narayanaswamy 2014, Optimal thresholding of classifiers to maximize F1: cut at F*/2.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpo.evaluation.metrics import Bools, Floats
+from hpo.evaluation.counts import Bools, Floats
 
 # Half of float32's step below 1: a sigmoid that saturated to exactly 1 (or 0) is known no better than that.
 _LOGIT_MARGIN = 2.0**-25
@@ -45,14 +44,14 @@ class Calibration:
         """Return calibrated probabilities (N, L) in float64 for raw ones (N, L)."""
         return sigmoid(self.slopes * logit(probabilities) + self.intercepts)
 
-    def raw(self, cuts: Floats) -> Floats:
-        """Return the cuts (L,) on raw probabilities that decide as `cuts` do on calibrated ones.
+    def raw(self, thresholds: Floats) -> Floats:
+        """Return the thresholds (L,) on raw probabilities that decide as `thresholds` (L,) do on calibrated ones.
 
         They are float32 numbers, so that every runtime compares alike; NaN where the slope is 0.
         """
         slopes = np.where(self.slopes > 0, self.slopes, np.nan)
         tiny = np.finfo(np.float32).tiny
-        logits = (logit(cuts) - self.intercepts) / slopes
+        logits = (logit(thresholds) - self.intercepts) / slopes
         return np.clip(sigmoid(logits).astype(np.float32), tiny, 1.0).astype(np.float64)
 
 
@@ -72,17 +71,6 @@ def fit_calibration(probabilities: Floats, targets: Bools) -> Calibration:
     rises = can_be_fitted & (slopes > _LEAST_SLOPE)
     slopes = np.where(rises, slopes / spread, 0.0)
     return Calibration(slopes, np.where(rises, offsets - slopes * centre, logit(smoothed.mean(axis=0))))
-
-
-def expected_f1_cut(calibrated: Floats) -> float:
-    """Return F*/2 for calibrated probabilities (M,): the cut with the best expected F1.
-
-    Taking the k likeliest has the expected F1 2 * sum_{i<=k} p_i / (k + sum_i p_i), to first order. F* is the
-    best over k, and the best decision takes exactly those with p >= F*/2 (Lipton et al. 2014).
-    """
-    likeliest_first = np.sort(calibrated)[::-1]
-    k = np.arange(1, len(calibrated) + 1)
-    return float(np.max(2 * np.cumsum(likeliest_first) / (k + calibrated.sum())) / 2)
 
 
 def _smoothed(targets: Bools) -> Floats:

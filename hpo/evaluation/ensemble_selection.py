@@ -25,7 +25,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpo.errors import DataError
-from hpo.evaluation.metrics import Bools, Floats, Scores, checked, score
+from hpo.evaluation.counts import Bools, Floats
+from hpo.evaluation.metrics import Scores, checked, score
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY, fit, stratified_folds
 
 MAX_MEMBERS = 12
@@ -129,7 +130,7 @@ def select(
     return SelectedEnsemble(members, _steps(tables, actual, members, metric, strategy))
 
 
-def claimed(
+def cross_fit(
     candidates: ArrayLike,
     targets: ArrayLike,
     metric: str = "f1_macro",

@@ -4,8 +4,8 @@ How much an entry's labels are doubted follows confident learning, in its form f
 alone, by the probability that the model gives to the opposite of what is written, and the worst labels make the
 entry's score (an exponential moving average over the sorted probabilities, Thyagarajan et al. 2022). Confident
 learning does not compare raw probabilities, as a rare label's are low throughout, but measures each label by a
-threshold of its own (Northcutt, Jiang and Chuang 2021). Here that is the label's cut: its odds are taken for even ones,
-so that a doubt above a half means that the model would write the opposite.
+threshold of its own (Northcutt, Jiang and Chuang 2021). Here that is the label's decision threshold: its odds are taken
+for even ones, so that a doubt above a half means that the model would write the opposite.
 
 Northcutt, Jiang, Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels. JAIR 70 (2021).
 Thyagarajan, Snorrason, Northcutt, Mueller: Identifying Incorrect Annotations in Multi-Label Classification Data.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpo.evaluation.metrics import Bools, Floats
+from hpo.evaluation.counts import Bools, Floats
 
 _WORST = 0.8  # the share of the worst label in an entry's doubt, of the next in what is left, and so on
 _SMALLEST = 1e-7  # a probability or threshold of 0 or 1 has no odds

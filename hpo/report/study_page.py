@@ -138,7 +138,7 @@ def _shown(rows: Sequence[ReportRow]) -> list[ReportRow]:
 
 def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[ReportRow]:
     return [
-        {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS}}
+        {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS if metric in values}}
         for name, values in (baselines or {}).items()
     ]
 

@@ -18,6 +18,7 @@ from hpo.data.summary import cleaning_lines, group_rows, kept_together
 from hpo.data.table.cleaning import MERGED
 from hpo.evaluation.baselines import constant_baselines
 from hpo.evaluation.metrics import METRICS
+from hpo.evaluation.support import is_over_labels
 from hpo.runtime.commands import command
 from hpo.runtime.terminal import Plain
 from hpo.selection.ensemble import Selected
@@ -185,7 +186,8 @@ def print_comparison(account: dict[str, Any]) -> None:
     console.print(_table("Averages", account["metrics"], "average"))
     n_averaged, n_labels = account["n_labels_averaged"], len(account["per_label"])
     if n_averaged < n_labels:
-        console.print(f"  f1_macro and mean_ap are over the {n_averaged} of {n_labels} labels that some poster has.")
+        partial = " and ".join(name for name, metric in METRICS.items() if metric.over_labels)
+        console.print(f"  {partial} are over the {n_averaged} of {n_labels} labels that some poster has.")
     if account.get("not_trained_on"):
         others = account["not_trained_on"]
         title = f"Averages of the {others['n_posters']:,} posters that neither was trained on"
@@ -279,7 +281,7 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
         scores = trial.user_attrs["scores"]["calibrated"]
-        averages = (f"{scores[name]:.3f}" for name in METRICS)
+        averages = (f"{scores[name]:.3f}" if name in scores else "" for name in METRICS)
         marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
         interval = [_half_width(trial.user_attrs.get("reported"))] if has_intervals else []
         table.add_row(marked, *averages, *interval, _in_words(trial.user_attrs["chosen"]))
@@ -435,11 +437,11 @@ def _averages_table(found: dict[str, Any], baselines: dict[str, dict[str, float]
     others = [metric for metric in found["averages"] if metric not in METRICS]
     n_averaged, n_labels = found.get("n_labels_averaged"), len(found["per_label"])
     is_partial = n_averaged is not None and n_averaged < n_labels
-    for metric in (*METRICS, *others):
+    for metric in (*(name for name in METRICS if name in found["averages"]), *others):
         low, high = found["ci95"].get(metric, (None, None))
         interval = "" if low is None else f"{low:.3f} to {high:.3f}"
         constants = (f"{values[metric]:.3f}" if metric in values else "" for values in baselines.values())
-        mark = " *" if is_partial and (metric.endswith("_macro") or metric == "mean_ap") else ""
+        mark = " *" if is_partial and is_over_labels(metric) else ""
         table.add_row(metric + mark, f"{found['averages'][metric]:.3f}", interval, *constants)
     if is_partial:
         table.caption = f"* over the {n_averaged} of {n_labels} labels that some poster has"

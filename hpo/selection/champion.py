@@ -15,7 +15,7 @@ from statistics import fmean, stdev
 from optuna.trial import FrozenTrial
 
 from hpo.bundle.model_card import model_card
-from hpo.evaluation.bootstrap import Decided, paired_differences
+from hpo.evaluation.bootstrap import ThresholdedPredictions, paired_differences
 from hpo.runtime.atomic import Array
 from hpo.selection.context import StudyContext
 from hpo.study.study import Study
@@ -192,9 +192,9 @@ class ChampionSelector:
             f"better in {100 * lead.share_above_zero:.0f} % of resamples"
         )
 
-    def _decided(self, probabilities: Array) -> Decided:
+    def _decided(self, probabilities: Array) -> ThresholdedPredictions:
         _, judged = self._trainer.objective.judge(probabilities, self._trainer.judged_on.targets)
-        return Decided(probabilities, judged.thresholds.values)
+        return ThresholdedPredictions(probabilities, judged.thresholds.values)
 
 
 def _why_skipped(number: int, limited_by_share: bool) -> str:

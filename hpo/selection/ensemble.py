@@ -20,7 +20,7 @@ from hpo.bundle.bundle import load_classifier
 from hpo.bundle.description import load_description
 from hpo.bundle.predictor import Predictor
 from hpo.errors import BundleError
-from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, claimed, select
+from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, cross_fit, select
 from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
@@ -111,7 +111,7 @@ def _choice(context: StudyContext, max_members: int, max_cost: float | None) -> 
 
 def _claim(candidates: Array, context: StudyContext, limits: Limits) -> dict[str, Any]:
     part, objective = context.trainer.judged_on, context.trainer.objective
-    found = claimed(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
+    found = cross_fit(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
     names = context.data.catalogue.label_names
     return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
 

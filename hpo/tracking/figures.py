@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial
 
-from hpo.evaluation.metrics import Bools, Curve, Floats, curve_of, predict, ratio, reliability
+from hpo.evaluation.counts import Bools, Floats, ratio
+from hpo.evaluation.metrics import Curve, curve_of, predict, reliability
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.runtime.figure import Picture
 from hpo.study.ranking import ranked

@@ -14,7 +14,8 @@ from hpo.bundle.trained_on import Digests, of_posters
 from hpo.data.dataset import DataOptions, PreparedData
 from hpo.data.splits.stratify import Rows
 from hpo.evaluation.bootstrap import bootstrap_ci95
-from hpo.evaluation.metrics import Bools, Floats, averages, score
+from hpo.evaluation.counts import Bools, Floats
+from hpo.evaluation.metrics import averages, score
 from hpo.evaluation.thresholds import Thresholds, cross_fit
 from hpo.model.classifier import Network
 from hpo.runtime.atomic import Array

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hpo.evaluation.metrics import Bools, Scores, score
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY, Thresholds, claimed, fit
+from hpo.evaluation.counts import Bools
+from hpo.evaluation.metrics import Scores, score
+from hpo.evaluation.thresholds import DEFAULT_STRATEGY, Thresholds, cross_fitted_scores, fit
 from hpo.runtime.atomic import Array
 
 FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from here, so like is compared with like
@@ -58,7 +59,7 @@ class Objective:
         """Return the value in 0..1 of probabilities (N, L), and the thresholds that a model gets. Raises HpoError."""
         judged = judge(self.strategy, probabilities, targets, self.metric)
         if self.kind == "cross_fitted":
-            return claimed(self.strategy, probabilities, targets, self.metric).value(self.metric), judged
+            return cross_fitted_scores(self.strategy, probabilities, targets, self.metric).value(self.metric), judged
         calibrated = judged
         if self.strategy != "calibrated":
             calibrated = judge("calibrated", probabilities, targets, self.metric)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from hpo.errors import DataError, HpoError
 from hpo.evaluation.metrics import METRICS, predict, score
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY, STRATEGIES, claimed, cross_fit, fit
+from hpo.evaluation.thresholds import DEFAULT_STRATEGY, STRATEGIES, cross_fit, cross_fitted_scores, fit
 
 F1_METRICS = ("f1_macro", "f1_micro", "f1_samples")
 GRID = 6  # few levels, so that ties are the rule
@@ -55,7 +55,7 @@ def drawn_posters(n_posters, base_logits, seed, noise=0.0, slope=1.0, shift=0.0)
 def test_per_label_reaches_the_f1_macro_of_brute_force(table):
     probabilities, targets = table
     best = [
-        max(score(p[:, None], t[:, None], [cut]).f1_macro for cut in every_cut(p))
+        max(score(p[:, None], t[:, None], [cut]).value("f1_macro") for cut in every_cut(p))
         for p, t in zip(probabilities.T, targets.T, strict=True)
     ]
     assert reached("per_label", probabilities, targets, "f1_macro") == pytest.approx(np.mean(best), abs=1e-12)
@@ -91,12 +91,12 @@ def test_global_reaches_the_best_single_cut_of_brute_force(metric, table):
 def test_no_single_label_improves_the_f1_samples_of_per_label(table):
     probabilities, targets = table
     fitted = fit("per_label", probabilities, targets, "f1_samples").values
-    value = score(probabilities, targets, fitted).f1_samples
+    value = score(probabilities, targets, fitted).value("f1_samples")
     for label in range(targets.shape[1]):
         for cut in every_cut(probabilities[:, label]):
             moved = fitted.copy()
             moved[label] = cut
-            assert score(probabilities, targets, moved).f1_samples <= value + 1e-9
+            assert score(probabilities, targets, moved).value("f1_samples") <= value + 1e-9
 
 
 @pytest.mark.parametrize("metric", F1_METRICS)
@@ -115,7 +115,7 @@ def test_exact_cuts_never_score_below_a_fixed_one_on_their_own_posters(metric, t
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @settings(deadline=None, max_examples=40)
-@given(table=tables(), metric=st.sampled_from(METRICS))
+@given(table=tables(), metric=st.sampled_from(list(METRICS)))
 def test_thresholds_are_usable_numbers_whatever_the_posters(strategy, table, metric):
     probabilities, targets = table
     thresholds = fit(strategy, probabilities.astype(np.float32), targets, metric)
@@ -129,7 +129,7 @@ def test_thresholds_are_usable_numbers_whatever_the_posters(strategy, table, met
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @settings(deadline=None, max_examples=40)
-@given(table=tables(), metric=st.sampled_from(METRICS), seed=st.integers(0, 99))
+@given(table=tables(), metric=st.sampled_from(list(METRICS)), seed=st.integers(0, 99))
 def test_the_order_of_the_posters_does_not_matter(strategy, table, metric, seed):
     probabilities, targets = table
     shuffled = np.random.default_rng(seed).permutation(len(targets))
@@ -222,7 +222,7 @@ def test_certain_probabilities_are_cut_too():
 
 
 def f1_at(cut, probabilities, targets):
-    return score(probabilities, targets, np.array([cut])).f1_macro
+    return score(probabilities, targets, np.array([cut])).value("f1_macro")
 
 
 @pytest.mark.parametrize("distortion", [{}, {"slope": 0.5, "shift": -1.0}, {"slope": 3.0}, {"noise": 1.0}])
@@ -250,7 +250,7 @@ def test_metrics_that_pool_the_labels_share_one_calibrated_cut(metric):
     cuts = thresholds.calibration.apply(thresholds.values[None, :])
     assert np.ptp(cuts) < 1e-5
     if metric == "f1_micro":  # half the F1 that it expects of itself
-        assert 2 * cuts.mean() == pytest.approx(score(raw, targets, thresholds.values).f1_micro, abs=0.03)
+        assert 2 * cuts.mean() == pytest.approx(score(raw, targets, thresholds.values).value("f1_micro"), abs=0.03)
 
 
 @pytest.mark.parametrize("gap", [1e-6, 0.1, 0.9])
@@ -294,9 +294,9 @@ def test_the_claim_is_what_new_posters_give_and_the_fit_on_its_own_posters_is_no
     for seed in range(8):
         seen = drawn_posters(300, base_logits, seed=seed, noise=1.5)
         cuts = fit("per_label", *seen).values
-        flattered.append(score(*seen, cuts).f1_macro)
-        claims.append(claimed("per_label", *seen).f1_macro)
-        honest.append(score(*new, cuts).f1_macro)
+        flattered.append(score(*seen, cuts).value("f1_macro"))
+        claims.append(cross_fitted_scores("per_label", *seen).value("f1_macro"))
+        honest.append(score(*new, cuts).value("f1_macro"))
     assert np.mean(flattered) > np.mean(honest) + 0.03
     assert np.mean(claims) == pytest.approx(np.mean(honest), abs=0.02)
 
@@ -317,7 +317,7 @@ def test_folds_share_out_the_positives_of_a_rare_label(seed):
     targets = np.zeros((50, 2), dtype=bool)
     targets[:2, 0], targets[:30, 1] = True, True
     # Were both positives of label 0 in one fold, its cut there would be fitted without any.
-    assert claimed("per_label", 0.2 + 0.6 * targets, targets, n_folds=2, seed=seed).f1_macro == 1.0
+    assert cross_fitted_scores("per_label", 0.2 + 0.6 * targets, targets, n_folds=2, seed=seed).value("f1_macro") == 1.0
 
 
 # ---- bad input -----------------------------------------------------------------------------------------
@@ -347,7 +347,7 @@ def test_unknown_names_are_answered_with_the_closest_one():
 
 def test_one_poster_cannot_be_cross_fitted():
     with pytest.raises(DataError, match="needs 2 posters"):
-        claimed("global", [[0.5, 0.2]], [[1, 0]])
+        cross_fitted_scores("global", [[0.5, 0.2]], [[1, 0]])
 
 
 def posters(n: int, seed: int):
@@ -362,7 +362,7 @@ def test_calibrated_thresholds_reach_more_than_exact_ones_on_new_posters():
     for seed in range(12):
         seen, (probabilities, targets) = posters(150, seed), posters(4000, 100 + seed)
         exact, calibrated = (fit(name, *seen).values for name in ("per_label", "calibrated"))
-        values = [score(probabilities, targets, thresholds).f1_macro for thresholds in (exact, calibrated)]
+        values = [score(probabilities, targets, thresholds).value("f1_macro") for thresholds in (exact, calibrated)]
         gained.append(values[1] - values[0])
     assert np.mean(gained) > 0
 

@@ -8,7 +8,7 @@ from hpo.trial.cross_validation import out_of_fold_probabilities
 
 
 def mean_ap(probabilities: np.ndarray, targets: np.ndarray) -> float:
-    return score(probabilities, targets, np.full(targets.shape[1], 0.5)).mean_ap
+    return score(probabilities, targets, np.full(targets.shape[1], 0.5)).value("mean_ap")
 
 
 def test_each_training_poster_is_judged_by_a_head_that_did_not_see_it(chosen, parts, source) -> None:

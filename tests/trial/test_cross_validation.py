@@ -31,7 +31,7 @@ def test_u11_the_reported_figure_of_a_trial_is_cross_fitted_with_its_interval_ov
     table = result.val_probabilities, everything.targets
     thresholds = cross_fit("calibrated", *table, "f1_macro")
     figure = reported_figure(result)
-    assert figure["value"] == score(*table, thresholds).f1_macro
+    assert figure["value"] == score(*table, thresholds).value("f1_macro")
     interval = bootstrap_ci95(*table, thresholds, groups=everything.groups)["f1_macro"]
     assert figure["ci95"] == pytest.approx(list(interval), abs=0)
 

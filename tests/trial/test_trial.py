@@ -8,12 +8,14 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from sklearn.metrics import jaccard_score
 
 from hpo.data.dataset import Part
 from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages
 from hpo.errors import BackboneError
-from hpo.evaluation.metrics import METRICS, score
+from hpo.evaluation.counts import CountRatio
+from hpo.evaluation.metrics import METRICS, macro, predict, score
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY, STRATEGIES, fit
 from hpo.model.backbones.backbone import load_backbone
 from hpo.model.training.checkpoint import Checkpoint, Checkpoints
@@ -36,8 +38,8 @@ def test_the_same_values_and_seed_give_the_same_result(chosen, parts, source, re
 def test_it_learns_what_the_posters_show(result, parts):
     scores = result.judged.scores
     chance = parts[1].targets.mean()  # mean AP of a random order
-    assert scores.mean_ap > 0.8 > 1.5 * chance
-    assert result.value == scores.f1_macro > 0.7
+    assert scores.value("mean_ap") > 0.8 > 1.5 * chance
+    assert result.value == scores.value("f1_macro") > 0.7
 
 
 def test_every_threshold_strategy_is_judged_on_the_best_epoch(result, parts):
@@ -46,7 +48,9 @@ def test_every_threshold_strategy_is_judged_on_the_best_epoch(result, parts):
     for name, judged in result.strategies.items():
         expected = fit(name, result.val_probabilities, targets, "f1_macro")
         assert np.array_equal(judged.thresholds.values, expected.values)
-        assert judged.scores.f1_macro == score(result.val_probabilities, targets, expected.values).f1_macro
+        assert judged.scores.value("f1_macro") == score(result.val_probabilities, targets, expected.values).value(
+            "f1_macro"
+        )
     assert result.judged is result.strategies[DEFAULT_STRATEGY]
 
 
@@ -60,6 +64,17 @@ def test_the_best_epoch_is_kept_not_the_last(chosen, parts, source, metric):
     assert result.value == max(values) == result.judged.scores.value(metric)
     assert result.best_epoch == values.index(max(values)) + 1  # the first of equals
     assert result.n_epochs == 12
+
+
+def test_a_trial_maximises_a_metric_that_was_added_to_the_registry(monkeypatch, chosen, parts, source):
+    jaccard = macro(CountRatio("jaccard", (1, 0, 0), (-1, 1, 1)))
+    monkeypatch.setitem(METRICS, jaccard.name, jaccard)
+    reports: list[EpochReport] = []
+    result = run_trial(chosen, *parts, source, Objective("jaccard_macro"), 0, reports.append)
+    decided = predict(result.val_probabilities, result.judged.thresholds.values)
+    expected = jaccard_score(parts[1].targets, decided, average="macro", zero_division=0)
+    assert result.value == max(report.value for report in reports) == pytest.approx(expected)
+    assert result.judged.thresholds.metric == "jaccard_macro"
 
 
 def test_a_trial_ends_when_its_patience_does(chosen, parts, source):
