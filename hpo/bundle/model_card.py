@@ -43,16 +43,11 @@ def _licence(described: Description, at: int) -> tuple[str, str]:
     if name.startswith("hf-hub:"):
         return "other", f"see https://huggingface.co/{name.removeprefix('hf-hub:').partition('@')[0]}"
     if origin == "hub":
-        known = _timms_licence(name)
+        from hpo.model.backbones.architectures import licence_of_weights  # late: takes a second, and few cards need it
+
+        known = licence_of_weights(name)
         return (known, f"{known} by timm's word") if known else ("other", "see timm's page of this model on the hub")
     return "other", "whatever came with that file"
-
-
-def _timms_licence(name: str) -> str | None:
-    import timm  # late: takes a second, and few cards need it
-
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return None if config is None else config.license
 
 
 # Words and tables in Markdown, for model cards and the notes of runs.

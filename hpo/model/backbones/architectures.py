@@ -277,6 +277,12 @@ def check_name(name: str) -> None:
     )
 
 
+def licence_of_weights(name: str) -> str | None:
+    """Return timm's identifier of the licence of pretrained weights, such as ``apache-2.0``; None where it has none."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return None if config is None else config.license
+
+
 def default_image_size(name: str) -> int:
     """Return the input size, in px, that timm or the hub records for ``name``."""
     return find_architecture(name).image_size
