@@ -1,4 +1,4 @@
-"""Constant baselines: scores reached without looking at a poster."""
+"""Constant baselines: scores of predictions that do not depend on the poster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRIOR_DRAWS = 20
 
 
 def constant_baselines(reference_targets: ArrayLike, targets: ArrayLike) -> dict[str, dict[str, float]]:
-    """Score three ways of ignoring the poster, each as a `headline()` on targets (N, L).
+    """Score three predictions that ignore the poster on targets (N, L): {baseline: {metric: value in 0..1}}.
 
     "every label" predicts all L. "best constant set" predicts, for each metric, the set that is best for that
     metric on reference_targets (M, L), those of the training posters. "prior sampling" predicts each label at random,
@@ -49,9 +49,9 @@ def constant_baselines(reference_targets: ArrayLike, targets: ArrayLike) -> dict
 
 
 def baseline_averages(reference_targets: ArrayLike, targets: ArrayLike) -> dict[str, dict[str, float]]:
-    """Return the same three ways by all of `averages`; the best constant set is the best for each, but as above.
+    """Return the same three baselines by all of `metrics.averages`; the best constant set is the best for each average.
 
-    Sets are the k commonest labels. Arguments and errors are those of `constant_baselines`.
+    Arguments and errors are those of `constant_baselines`.
     """
     constant = constant_baselines(reference_targets, targets)
     reference, actual = checked_targets(reference_targets), checked_targets(targets)

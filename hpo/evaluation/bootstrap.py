@@ -1,9 +1,9 @@
-"""Bootstrap intervals of scores and of paired differences between two models.
+"""Bootstrap intervals of scores, and of paired differences between two models.
 
-The posters are drawn again with replacement; the decisions stay as they are. So an interval says what these decisions
-would score on other posters of the same kind, and does not cover the luck of thresholds that were fitted on these very
-posters. Where posters belong together (one title, one franchise), whole groups are drawn, since their scores are not
-independent; that gives wider and truer intervals.
+The posters are drawn again with replacement; the predictions stay as they are. So an interval says what these
+predictions would score on other posters of the same kind; it does not cover the optimism of thresholds that were fitted
+on these very posters. Where posters belong together (one title, one franchise), whole groups are drawn, since their
+scores are not independent; that gives wider and truer intervals.
 
 Sources:
     Efron & Tibshirani 1993, An Introduction to the Bootstrap: percentile intervals.
@@ -30,11 +30,11 @@ _PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True, eq=False)
 class ThresholdedPredictions:
-    """Probabilities (N, L) with the thresholds (L,) or (N, L) that decide them."""
+    """Probabilities with the thresholds that turn them into predictions: what `metrics.predict` takes."""
 
-    probabilities: ArrayLike
-    thresholds: ArrayLike
-    min_labels: int = 0
+    probabilities: ArrayLike  # (N, L) in 0..1
+    thresholds: ArrayLike  # (L,), or (N, L) where each poster has its own
+    min_labels: int = 0  # that a poster gets at least
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,9 @@ def paired_differences(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Return {metric: second minus first}, both on the same resamples, so that hard posters cancel out.
+    """Return {metric: second minus first} for each of METRICS, with its interval over posters or whole groups (N,).
+
+    Both are scored on the same resamples, so that hard posters cancel out. Targets are (N, L) of 0 and 1.
 
     Raises:
         DataError: see `checked` and `predict`.
@@ -95,7 +97,7 @@ def paired_label_differences(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> list[Difference]:
-    """Return the same for the F1 of each of L labels.
+    """Return the same as `paired_differences` for the F1 of each of L labels.
 
     Raises:
         DataError: see `checked` and `predict`.

@@ -9,9 +9,9 @@ N posters, L labels. Every rule that two libraries could read differently is sta
 
 What a study can maximise is an entry of `METRICS`; another metric is one more entry, such as `macro(F1)`.
 
-Every score is a ratio of weighted counts, computed for B weightings of the posters at once: a plain score
-weighs each poster 1, a bootstrap draws a thousand multinomial weightings. One implementation serves both, at
-the price of an (N, B) array, which is made in chunks of B where N is large.
+Every score is a ratio of weighted counts, computed for B weightings of the posters at once: a plain score weighs each
+poster 1, a bootstrap draws a thousand multinomial weightings. One implementation serves both, at the price of an (N, B)
+array, which is made in chunks of B where N is large.
 
 The definitions are scikit-learn's (`f1_score`, `average_precision_score`), which this module's tests compare with.
 """
@@ -183,9 +183,10 @@ def _decisions(predictions: Bools, targets: Bools) -> tuple[Bools, Bools, Bools]
 
 
 def area_under_roc(probabilities: Floats, targets: Bools) -> float:
-    """Return how often a poster with the label has a higher probability (N,) than one without; ties count half.
+    """Return the area under the ROC curve, in 0..1, of one label's probabilities (N,) against its targets (N,).
 
-    That is the area under the ROC curve (Mann & Whitney 1947); NaN where all posters have the label, or none.
+    It is how often a poster with the label has a higher probability than one without, ties counting half (Mann &
+    Whitney 1947); NaN where all posters have the label, or none.
     """
     n_with = int(targets.sum())
     n_without = len(targets) - n_with
@@ -196,7 +197,7 @@ def area_under_roc(probabilities: Floats, targets: Bools) -> float:
 
 
 def average_precision(probabilities: Floats, targets: Bools, weights: Floats) -> Floats:
-    """Return the average precision (B,) of one label's probabilities (N,) under weights (N, B).
+    """Return the average precision (B,), in 0..1, of one label's probabilities and targets (N,) under weights (N, B).
 
     It is the mean, over the positives, of the precision among all posters at least as likely as each.
     """
@@ -237,7 +238,7 @@ class Curve:
 
 
 def curve_of(probabilities: ArrayLike, targets: ArrayLike) -> Curve:
-    """Return the curve of one label's probabilities (N,) and targets (N,). Equal probabilities are one point."""
+    """Return the curve of one label's probabilities (N,) in 0..1 and targets (N,) of 0 and 1, N >= 1."""
     values, actual = np.asarray(probabilities), np.asarray(targets).astype(bool)
     order = np.argsort(-values, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)  # the last of each tie
@@ -253,9 +254,9 @@ def curve_of(probabilities: ArrayLike, targets: ArrayLike) -> Curve:
 
 
 def reliability(probabilities: ArrayLike, targets: ArrayLike, n_bins: int = N_BINS) -> tuple[Floats, Floats, Floats]:
-    """Return, for each bin that holds posters, the mean probability, the share with the label, and the posters.
+    """Return, for each bin that holds posters, the mean probability, the share with the label, and their number.
 
-    Bins are of equal width in 0..1 (DeGroot & Fienberg 1983).
+    Probabilities in 0..1 and targets are of one shape, any. Bins are of equal width (DeGroot & Fienberg 1983).
     """
     values, actual = np.asarray(probabilities, np.float64).ravel(), np.asarray(targets).ravel()
     bins = np.minimum((values * n_bins).astype(np.intp), n_bins - 1)
@@ -412,7 +413,7 @@ LOWER_IS_BETTER = ("hamming_loss", "calibration_error")
 def averages(
     probabilities: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, min_labels: int = 0
 ) -> dict[str, float]:
-    """Return every average of probabilities (N, L), at thresholds (L,) or (N, L), against targets (N, L).
+    """Return every average of probabilities (N, L) in 0..1, at thresholds (L,) or (N, L), against targets (N, L).
 
     F1, precision and recall as macro, micro, samples and weighted (by how many posters have a label), Hamming loss and
     subset accuracy of the decisions; mean AP, macro AUC and the expected calibration error of the probabilities.

@@ -22,7 +22,10 @@ _NEVER = 2.0  # a threshold that no probability reaches
 
 
 def over_supported(decided: ThresholdedPredictions, targets: Bools) -> tuple[ThresholdedPredictions, Bools]:
-    """Return the labels (N, L') that some poster has, with the decisions that were made among all L labels."""
+    """Return what is decided of, and the targets (N, L') of, the labels that some poster of targets (N, L) has.
+
+    Their predictions are those that were made among all L labels. Raises DataError: see `metrics.predict`.
+    """
     has = targets.any(axis=0)
     chosen = predict(decided.probabilities, decided.thresholds, decided.min_labels)
     thresholds = np.where(chosen, 0.0, _NEVER)
@@ -35,7 +38,7 @@ def is_over_labels(average: str) -> bool:
 
 
 def with_macros(averages: Mapping[str, T], supported: Mapping[str, T]) -> dict[str, T]:
-    """Return ``averages`` with the macro averages of ``supported``; the area under the ROC curve leaves out its own."""
+    """Return ``averages`` with the macro averages of ``supported``, both by name."""
     return {
         name: supported[name] if name.endswith(MACRO) and name in supported else value
         for name, value in averages.items()

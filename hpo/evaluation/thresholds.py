@@ -5,10 +5,10 @@
     per_label   one threshold a label, exactly the best on these posters
     calibrated  Platt scaling a label, then the threshold with the best *expected* metric (the default)
 
-The exact strategies win on the posters they see and flatter themselves by it; `calibrated` learns two smooth
-numbers a label instead of one lucky gap between two posters, so that it holds on new posters. Smoothed, shrunk and
-bagged exact thresholds were tried as well, and lost to it in every measurement (`benchmarks/LOG.md`).
-`cross_fitted_scores` scores any of them on posters that it did not see.
+The exact strategies are the best on the posters that they are fitted on, and so optimistic there; `calibrated` learns
+two numbers a label instead of one gap between two posters, and is better on new posters. Smoothed, shrunk and bagged
+exact thresholds were tried as well, and lost to it in every measurement (`benchmarks/LOG.md`). `cross_fitted_scores`
+scores any of them on posters that it did not see.
 
 What is best for a metric is the metric's own to say (`metrics.Metric`); how it is found is in `optimal_thresholds` and
 `calibration`, each with its sources.
@@ -50,7 +50,7 @@ def fit(strategy: str, probabilities: ArrayLike, targets: ArrayLike, metric: str
     """Fit thresholds that maximise `metric` (one of METRICS) by `strategy` (a key of STRATEGIES).
 
     Args:
-        strategy: "fixed", "global", "per_label" or "calibrated".
+        strategy: a key of STRATEGIES.
         probabilities: (N, L) in 0..1, of posters that the model was not trained on.
         targets: (N, L) of 0 and 1.
         metric: one that does not depend on thresholds, such as "mean_ap", takes those of another ("f1_macro").
@@ -89,9 +89,10 @@ def cross_fit(
     n_folds: int = 5,
     seed: int = 0,
 ) -> Floats:
-    """Return thresholds (N, L): each poster's are fitted on the folds that it is not in.
+    """Return thresholds (N, L) in (0, 1]: each poster's are fitted on the folds that it is not in.
 
-    They go wherever thresholds (L,) go: `predict`, `score`, `bootstrap_ci95`.
+    They go wherever thresholds (L,) go: `predict`, `score`, `bootstrap_ci95`. Strategy, probabilities, targets and
+    metric are those of `fit`; folds are `stratified_folds`, at most one a poster.
 
     Raises:
         DataError: a single poster, or see `metrics.checked`.
@@ -150,7 +151,10 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def stratified_folds(targets: Bools, n_folds: int, seed: int) -> NDArray[np.intp]:
-    """Return each poster's fold (N,): posters shuffled, sorted by label, rarest first, and dealt round."""
+    """Return the fold (N,), from 0, of each poster of targets (N, L), so that every fold has its share of each label.
+
+    Posters are shuffled, sorted by their labels, rarest first, and dealt round.
+    """
     shuffled = np.random.default_rng(seed).permutation(len(targets))
     commonest_first = np.argsort(-targets.sum(axis=0), kind="stable")
     # lexsort sorts by its last key first: the rarest label.

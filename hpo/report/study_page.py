@@ -47,9 +47,9 @@ class Example:
     """A poster that was judged, and what was said of it."""
 
     picture: GalleryPicture
-    hits: tuple[str, ...]
-    misses: tuple[str, ...]
-    alarms: tuple[str, ...]
+    true_positives: tuple[str, ...]
+    false_negatives: tuple[str, ...]
+    false_positives: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ def _relative(values: Floats) -> Floats:
     return (values - values.min()) / width if width > 0 else np.ones_like(values)
 
 
-_RESAMPLES = 30  # of the posters, for the spread of a cut
+_RESAMPLES = 30  # of the posters, for the spread of a threshold
 _MOST_LABELS = 40  # in one figure; the rarest are left out
 
 
@@ -283,51 +283,51 @@ def decision_figures(
     shown = np.sort(np.argsort(-targets.sum(axis=0), kind="stable")[:_MOST_LABELS])
     names = [label_names[at] for at in shown]
     curves = [curve_of(probabilities[:, at], targets[:, at]) for at in shown]
-    low, high = spread_of_cuts(probabilities, targets, thresholds)
-    cuts = [(float(thresholds.values[at]), float(low[at]), float(high[at])) for at in shown]
+    low, high = spread_of_thresholds(probabilities, targets, thresholds)
+    spreads = [(float(thresholds.values[at]), float(low[at]), float(high[at])) for at in shown]
     return {
-        "precision-recall": _precision_recall(curves, cuts, names),
-        "f1-by-threshold": _f1_by_threshold(curves, cuts, names),
+        "precision-recall": _precision_recall(curves, spreads, names),
+        "f1-by-threshold": _f1_by_threshold(curves, spreads, names),
         "reliability": _reliability(probabilities[:, shown], targets[:, shown], names),
         "confusions": _confusions(predict(probabilities, thresholds.values)[:, shown], targets[:, shown], names),
     }
 
 
-def spread_of_cuts(probabilities: Floats, targets: Bools, thresholds: Thresholds) -> tuple[Floats, Floats]:
-    """Return the 5th and 95th percentile (L,) of the cuts that the same strategy finds on resampled posters."""
+def spread_of_thresholds(probabilities: Floats, targets: Bools, thresholds: Thresholds) -> tuple[Floats, Floats]:
+    """Return the 5th and 95th percentile (L,) of the thresholds that the same strategy finds on resampled posters."""
     rng = np.random.default_rng(0)
     n_posters = len(targets)
-    cuts = []
+    fitted = []
     for _ in range(_RESAMPLES):
         drawn = rng.integers(n_posters, size=n_posters)
-        cuts.append(fit(thresholds.strategy, probabilities[drawn], targets[drawn], thresholds.metric).values)
-    low, high = np.percentile(cuts, (5, 95), axis=0)
+        fitted.append(fit(thresholds.strategy, probabilities[drawn], targets[drawn], thresholds.metric).values)
+    low, high = np.percentile(fitted, (5, 95), axis=0)
     return low, high
 
 
-Cut = tuple[float, float, float]  # chosen, and from where to where it lies on resampled posters
+Spread = tuple[float, float, float]  # the threshold, and from where to where it lies on resampled posters
 
 
-def _precision_recall(curves: Sequence[Curve], cuts: Sequence[Cut], names: Sequence[str]) -> Figure:
+def _precision_recall(curves: Sequence[Curve], spreads: Sequence[Spread], names: Sequence[str]) -> Figure:
     figure, panels = grid(len(names), "Precision against recall; the dot is the chosen threshold")
-    for axes, curve, (cut, _, _), name in zip(panels, curves, cuts, names, strict=True):
+    for axes, curve, (threshold, _, _), name in zip(panels, curves, spreads, names, strict=True):
         clean(axes, f"{name} (AP {curve.average_precision:.2f})", "recall", "precision")
         axes.step(curve.recall, curve.precision, where="post", color=BLUE, linewidth=1)
         axes.axhline(curve.share, color=GREY, linewidth=0.8, linestyle=":")
-        at = curve.at(cut)
+        at = curve.at(threshold)
         if at is not None:
             axes.plot(curve.recall[at], curve.precision[at], "o", color=ORANGE, markersize=5)
         axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure
 
 
-def _f1_by_threshold(curves: Sequence[Curve], cuts: Sequence[Cut], names: Sequence[str]) -> Figure:
-    figure, panels = grid(len(names), "F1 against threshold; the band is where 90 % of resampled posters put the cut")
-    for axes, curve, (cut, low, high), name in zip(panels, curves, cuts, names, strict=True):
+def _f1_by_threshold(curves: Sequence[Curve], spreads: Sequence[Spread], names: Sequence[str]) -> Figure:
+    figure, panels = grid(len(names), "F1 against threshold; the band holds those of 90 % of resampled posters")
+    for axes, curve, (threshold, low, high), name in zip(panels, curves, spreads, names, strict=True):
         clean(axes, name, "threshold", "F1")
         axes.axvspan(low, high, color=PALE)
         axes.plot(curve.thresholds, curve.f1, color=BLUE, linewidth=1)
-        axes.axvline(cut, color=ORANGE, linewidth=1)
+        axes.axvline(threshold, color=ORANGE, linewidth=1)
         axes.set(xlim=(0, max(0.5, min(1.0, 1.5 * high))), ylim=(0, 1))
     return figure
 

@@ -25,7 +25,7 @@ Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
 
 def trial_metrics(result: TrialResult, label_names: tuple[str, ...], forecast_seconds: float) -> dict[str, float]:
-    """Return the final metrics of a trial by MLflow key: all strategies, and each label at the calibrated cut."""
+    """Return the final metrics of a trial by MLflow key: all strategies, and each label at the calibrated threshold."""
     metrics = {f"time/{stage}_seconds": seconds for stage, seconds in result.seconds.items()}
     metrics |= {"val/best_epoch": result.best_epoch, "val/n_epochs": result.n_epochs}
     metrics |= {"train/micro_batch": result.micro_batch, "time/forecast_seconds": forecast_seconds}

@@ -247,7 +247,7 @@ def test_a_poster_gets_its_likeliest_labels_where_it_has_too_few():
 
 
 def test_what_is_predicted_counts_before_what_is_likelier():
-    """A cut of its own may let an unlikely label in: it is one of the labels that the poster has."""
+    """A threshold of its own may let an unlikely label in: it is one of the labels that the poster has."""
     assert predict([[0.2, 0.4]], [0.1, 0.5], 1).tolist() == [[True, False]]
 
 

@@ -10,7 +10,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from hpo.evaluation.thresholds import fit
-from hpo.tracking.figures import decision_figures, progress_figure, scale, spread_of_cuts, study_figures
+from hpo.tracking.figures import decision_figures, progress_figure, scale, spread_of_thresholds, study_figures
 
 
 @pytest.mark.parametrize("kind", ["plain", "no positive", "all equal", "two posters"])
@@ -52,14 +52,14 @@ def test_a6_f26_labels_and_choices_of_any_kind_are_drawn_without_a_warning(capfd
     assert capfd.readouterr().err == ""
 
 
-def test_a_cut_lies_within_its_spread_which_shrinks_with_posters():
+def test_a_threshold_lies_within_its_spread_which_shrinks_with_posters():
     rng = np.random.default_rng(0)
     targets = rng.random((2000, 3)) < 0.3
     probabilities = np.clip(0.3 + 0.3 * targets + rng.normal(0, 0.2, targets.shape), 0, 1)
     widths = []
     for n_posters in (100, 2000):
         fitted = fit("calibrated", probabilities[:n_posters], targets[:n_posters])
-        low, high = spread_of_cuts(probabilities[:n_posters], targets[:n_posters], fitted)
+        low, high = spread_of_thresholds(probabilities[:n_posters], targets[:n_posters], fitted)
         assert ((low <= fitted.values + 0.02) & (fitted.values - 0.02 <= high)).all()
         widths.append((high - low).mean())
     assert widths[1] < widths[0]
