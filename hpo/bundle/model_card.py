@@ -170,16 +170,15 @@ def _results(described: Description) -> str:
         if part in described.metrics:
             rows.append(_result_row(meaning, described.metrics[part]))
             rows += [
-                {"posters": f"constant: {name}, {part}", **_rounded(values)}
+                {"posters": f"constant: {name}, {part}", **rounded(values)}
                 for name, values in described.metrics["baselines"].get(part, {}).items()
             ]
     return markdown_table(rows) + "\n\n95 % intervals by bootstrap over titles, in brackets."
 
 
 def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    cells = {
-        m: f"{scores[m]:.3f} [{scores['ci95'][m][0]:.3f}, {scores['ci95'][m][1]:.3f}]" for m in METRICS if m in scores
-    }
+    intervals = {metric: f" [{low:.3f}, {high:.3f}]" for metric, (low, high) in scores["ci95"].items()}
+    cells = {metric: value + intervals.get(metric, "") for metric, value in rounded(scores).items()}
     return {"posters": f"{name}, n = {scores['n_posters']}", **cells}
 
 
@@ -323,11 +322,12 @@ def _usage(described: Description) -> str:
 
 def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:
     """Return the constant baselines (name → headline metrics) as a Markdown table."""
-    return markdown_table([{"prediction": name, **_rounded(values)} for name, values in baselines.items()])
+    return markdown_table([{"prediction": name, **rounded(values)} for name, values in baselines.items()])
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, str]:
-    return {metric: f"{values[metric]:.3f}" for metric in METRICS if metric in values}
+def rounded(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return each of METRICS with three decimals, – for one that was added after these values were measured."""
+    return {metric: f"{values[metric]:.3f}" if metric in values else "–" for metric in METRICS}
 
 
 def _short(value: Any) -> str:

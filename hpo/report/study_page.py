@@ -10,10 +10,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from optuna.trial import FrozenTrial
 
+from hpo.bundle.model_card import rounded
 from hpo.data.dataset import Part, PreparedData
 from hpo.data.summary import kept_together, split_rows
 from hpo.errors import DataError, StudyError, TrackingError
-from hpo.evaluation.metrics import METRICS, predict
+from hpo.evaluation.metrics import predict
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import GalleryPicture, check_replaceable, thumbnail, whole_or_absent
 from hpo.runtime.atomic import Array
@@ -137,10 +138,7 @@ def _shown(rows: Sequence[ReportRow]) -> list[ReportRow]:
 
 
 def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[ReportRow]:
-    return [
-        {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS if metric in values}}
-        for name, values in (baselines or {}).items()
-    ]
+    return [{"prediction": name, **rounded(values)} for name, values in (baselines or {}).items()]
 
 
 def _split_rows(data: PreparedData) -> list[ReportRow]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpo.bundle.annotation import Doubt, _counts_line, _doubtful_table, _odd_line
-from hpo.bundle.model_card import PARTS
+from hpo.bundle.model_card import PARTS, rounded
 from hpo.data.summary import cleaning_lines, group_rows, kept_together
 from hpo.data.table.cleaning import MERGED
 from hpo.evaluation.baselines import constant_baselines
@@ -281,7 +281,7 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
         scores = trial.user_attrs["scores"]["calibrated"]
-        averages = (f"{scores[name]:.3f}" if name in scores else "" for name in METRICS)
+        averages = rounded(scores).values()
         marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
         interval = [_half_width(trial.user_attrs.get("reported"))] if has_intervals else []
         table.add_row(marked, *averages, *interval, _in_words(trial.user_attrs["chosen"]))
