@@ -214,8 +214,8 @@ def _exponents(first: Point, last: Point, shown: dict[str, Callable[[Point], flo
     if first.size == last.size:
         return "none"
     span = math.log(last.size / first.size)
-    told = {title.partition(",")[0]: math.log(of(last) / of(first)) / span for title, of in shown.items()}
-    return ", ".join(f"{title} {exponent:.2f}" for title, exponent in told.items())
+    exponents = {title.partition(",")[0]: math.log(of(last) / of(first)) / span for title, of in shown.items()}
+    return ", ".join(f"{title} {exponent:.2f}" for title, exponent in exponents.items())
 
 
 if __name__ == "__main__":

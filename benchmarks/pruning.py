@@ -66,7 +66,7 @@ class _Searches:
         _fill_cache(self.space, self.source, self.train, self.val)
 
     def run(self, pruner: str, seed: int) -> Found:
-        """Search until the time is over; a trial in hand is then given up, as nobody would wait for it."""
+        """Search until the time is over; the current trial is then abandoned."""
         url = f"sqlite:///{self.folder}/optuna.db"
         study = open_study(url, f"{pruner}-{seed}", self.folder / "locks", seed, create=True, pruner=pruner)
         study.set_budget(10_000)

@@ -1,7 +1,7 @@
 """What many workers cost and bring: `python -m benchmarks.workers`.
 
 Two workers beside one on a search of cached features; eight workers on PostgreSQL whose trials train nothing, so that
-all that is left is claiming, sampling, noting and telling; and a study of 2,000 trials: how long a claim with its first
+all that is left is claiming, sampling and recording; and a study of 2,000 trials: how long a claim with its first
 parameter takes then, and `hpo status`.
 """
 

@@ -151,8 +151,8 @@ def spelling(parameter: Parameter) -> str:
     """Return an argument or an option as it is typed."""
     if not parameter.is_option:
         return f"`{placeholder(parameter)}`"
-    told = (parameter.info.default, *(parameter.info.param_decls or ()))  # Typer takes the first for a default
-    declared = [one for one in told if isinstance(one, str)] or [f"--{parameter.name.replace('_', '-')}"]
+    given = (parameter.info.default, *(parameter.info.param_decls or ()))  # Typer takes the first for a default
+    declared = [one for one in given if isinstance(one, str)] or [f"--{parameter.name.replace('_', '-')}"]
     if parameter.kind is bool:
         return ", ".join(f"`{word}`" for words in declared for word in words.split("/"))
     return f"`{declared[0]} {placeholder(parameter)}`".replace("|", r"\|")
@@ -160,7 +160,7 @@ def spelling(parameter: Parameter) -> str:
 
 def row(parameter: Parameter) -> str:
     """Return a row of a table; ``Default: ...`` at the end of a help text is in the column of defaults."""
-    help_text, _, told = " ".join((parameter.info.help or "").split()).partition(" Default: ")
+    help_text, _, given = " ".join((parameter.info.help or "").split()).partition(" Default: ")
     notes = [help_text]
     if typing.get_origin(parameter.kind) is list and parameter.is_option:
         notes.append("May be given several times.")
@@ -170,15 +170,15 @@ def row(parameter: Parameter) -> str:
     if parameter.info.envvar:
         notes.append(f"Also `{parameter.info.envvar}`.")
     text = " ".join(notes).replace("|", r"\|").replace("<", r"\<")
-    return f"| {spelling(parameter)} | {default(parameter, told)} | {text} |\n"
+    return f"| {spelling(parameter)} | {default(parameter, given)} | {text} |\n"
 
 
-def default(parameter: Parameter, told: str) -> str:
+def default(parameter: Parameter, given: str) -> str:
     """Return what holds when a parameter is left out: the value, or the words of its help text."""
     if parameter.is_required:
         return "required"
-    if told or parameter.default is None or parameter.default is False:
-        return told.removesuffix(".").replace("<", r"\<")
+    if given or parameter.default is None or parameter.default is False:
+        return given.removesuffix(".").replace("<", r"\<")
     if parameter.kind is bool:
         return spelling(parameter).partition(",")[0]
     return f"`{parameter.default}`"

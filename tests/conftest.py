@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from hpo.runtime import commands
 from tests.browser import find_chromium
 from tests.postgres import Postgres, find_binaries
 
+# A shell without job control starts what it runs in the background with Ctrl-C ignored, and every process that a test
+# starts, and means to stop by Ctrl-C, would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 FORMATS = ("jpg", "png", "webp")
 
@@ -35,7 +40,7 @@ LONGEST = (
     "test_many_workers.py",
     "test_browser.py",
     "test_write_up.py",
-    "test_dead_parameters.py",
+    "test_unused_parameters.py",
 )
 
 

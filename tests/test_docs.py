@@ -1,6 +1,6 @@
 """The documentation as a user takes it: what is to be typed is parsed and run, and links lead somewhere.
 
-A fenced block is ``sh`` (a command a line), ``python``, ``yaml``, ``json``, or ``text``, which nobody types. Every
+A fenced block is ``sh`` (a command a line), ``python``, ``yaml``, ``json``, or ``text``, which is not typed. Every
 command and every Python block is run in a folder with the files that the examples name, on one small search, unless it
 is listed here with the reason.
 """
@@ -241,7 +241,7 @@ def test_a_command_runs(folder: Path, line: str, words: list[str]) -> None:
 def test_python_runs(folder: Path, block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow sets as well when it is told a place
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # which MLflow sets as well when it is given a place
     try:
         exec(compile(block.text, block.place, "exec"), {"__name__": "example"})
     finally:

@@ -175,7 +175,7 @@ def test_asking_for_no_more_trials_runs_none(searched: tuple[CommandLine, str], 
     drawn = figure.stat().st_mtime_ns
     hpo.here(*search_words, "--trials", "6")
     assert hpo.status("s") == before
-    assert figure.stat().st_mtime_ns == drawn  # what shows the same trials is not drawn anew
+    assert figure.stat().st_mtime_ns == drawn  # what shows the same trials is not drawn again
 
 
 def test_the_split_is_logged_found_again_by_a_check_and_used_again_by_file(

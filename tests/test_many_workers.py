@@ -55,7 +55,7 @@ SECONDS = 900  # for all of a study; it takes a minute
 
 @pytest.fixture(scope="module")
 def posters(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What a search of small posters is told."""
+    """The options of a search of small posters."""
     from hpo.data.sample.sample import write_sample
 
     folder = tmp_path_factory.mktemp("posters")

@@ -127,16 +127,16 @@ def test_f10_the_cures_of_doctor_are_commands_that_work(tmp_path: Path, monkeypa
     hpo.here("data", "sample", "my sample", "--posters", "60")
     (hpo.folder / "no posters").mkdir()
 
-    def cures(*words: str) -> list[str]:
+    def fixes(*words: str) -> list[str]:
         lines = hpo._in_this_process("doctor", *words).output.splitlines()
         return [found[1] for line in lines if (found := re.search(r"→ .*?(hpo .*?)(?: says why$|, or )", line))]
 
-    [check] = cures("--data", "my sample/anime.csv", "--images", "no posters")
+    [check] = fixes("--data", "my sample/anime.csv", "--images", "no posters")
     assert "no posters" in hpo.refused(*read_by_bash(hpo, check))
     weights = SPACE.replace("test_resnet: random", "test_resnet: nowhere.pth")
     (hpo.folder / "a space.yaml").write_text(weights)
     given = ("--data", "my sample/anime.csv", "--space", "a space.yaml", "--trials", "2")
-    [search] = cures(*given, "--configurations", "1", "--folds", "1")
+    [search] = fixes(*given, "--configurations", "1", "--folds", "1")
     told = hpo._in_this_process(
         *read_by_bash(hpo, search), "--timeout", "0.01", "--val-size", "15", "--test-size", "15"
     )

@@ -2,7 +2,7 @@
 
 Weights: `model.timm_image.checkpoint_name` may be a folder with a `config.json` and a `pytorch_model.bin`, as its own
 `dump_model` writes one; anything else is downloaded from a hub. `fit` trains one configuration and searches nothing
-unless it is told to, so there are no trials to count.
+unless asked to, so there are no trials to count.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ PEERS = {
         ("autogluon_multimodal.py",),
         anytime=False,
         searches=False,
-        word="knows no multi-label problem, so that its time is divided among the labels, each of which starts anew; "
+        word="knows no multi-label problem, so that its time is divided among the labels, each starting from zero; "
         "searches nothing by itself",
     ),
     "ludwig": Peer(
@@ -148,6 +148,6 @@ def _result(mark: float, seconds: float, bundle: Path) -> list[Result]:
 
 
 def _finished(hpo: list[str], work: Path, environment: dict[str, str]) -> int:
-    told = subprocess.run([*hpo, "status", "--json"], cwd=work, env=environment, capture_output=True, text=True)
-    trials = json.loads(told.stdout)["trials"] if told.returncode == 0 else {}
+    status = subprocess.run([*hpo, "status", "--json"], cwd=work, env=environment, capture_output=True, text=True)
+    trials = json.loads(status.stdout)["trials"] if status.returncode == 0 else {}
     return trials.get("complete", 0) + trials.get("pruned", 0)

@@ -1,4 +1,4 @@
-"""What a peer's script tells the driver: when a trial ended, and what its best model so far says of val and test.
+"""What a peer's script reports to the driver: when a trial ended, and what its best model so far says of val and test.
 
 The scripts import this beside them, in environments that hold no hpo. Predicting test posters is the benchmark's wish
 and not the peer's, so it happens after the time is up: until then a script keeps the weights of what was best.

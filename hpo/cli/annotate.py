@@ -60,7 +60,7 @@ def annotate(
     from hpo.data.table.rules import ColumnNames
     from hpo.report.tables import print_annotation
 
-    label_names = load_description(bundle).label_names  # mistakes in the table are told before the network loads
+    label_names = load_description(bundle).label_names  # mistakes in the table are reported before the network loads
     names = ColumnNames(id_column, labels_column, image_column)
     listing = read_listing(csv, images, label_names, names, label_separator)
     check_new_columns(listing, column_names(label_names) if probabilities else ())

@@ -13,6 +13,7 @@ import io
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
 import typer
@@ -76,6 +77,7 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 100)
     try:
         try:
+            _check_current_folder()
             app()
         finally:
             sys.stdout.flush()
@@ -87,9 +89,17 @@ def main() -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would try, and fail, to write again
         where = f"to {error.filename}" if error.filename else "its output"
-        told = f"Could not write {where} ({error.strerror}): free some space there, then type the command again."
-        print(f"hpo: {printable(told)}", file=sys.stderr)  # noqa: T201
+        sentence = f"Could not write {where} ({error.strerror}): free some space there, then type the command again."
+        print(f"hpo: {printable(sentence)}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+def _check_current_folder() -> None:
+    """Raise HpoError where the current folder was deleted, in which neither relative paths nor PyTorch work."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise HpoError("The current folder was deleted: change to a folder that exists, then type it again.") from None
 
 
 def _as_read_or_escaped(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -28,7 +28,7 @@ def space(
 ) -> None:
     """Explain a search space: parameters, conditions, recipes, number of combinations; or compare two.
 
-    Every mistake in the file is told at once, unknown backbones included.
+    Every mistake in the file is reported at once, unknown backbones included.
     """
     names = files or [Path("default")]
     if len(names) != 1 + diff:
@@ -77,8 +77,8 @@ def _compare(first: Path, second: Path, as_json: bool) -> None:
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from hpo.doctor.dead_parameters import ParameterEffect as ParameterFinding
-    from hpo.doctor.finding import CheckResult
+    from hpo.doctor.result import CheckResult
+    from hpo.doctor.unused_parameters import ParameterEffect
     from hpo.space.space import SearchSpace
 
 
@@ -115,9 +115,10 @@ def doctor(
 ) -> None:
     """Say what would go wrong with a search, before it runs: give it the search's own options.
 
-    Databases, the MLflow server, clocks, disks, weights, cores and memory are looked at, and nothing is made or
+    Databases, the MLflow server, clocks, disks, weights, cores and memory are checked, and nothing is made or
     changed. With `--space`, every parameter of it is tried as well: does changing it change what is trained? That takes
-    tiny networks and drawn posters, and downloads nothing. The exit code is 1 for a problem or a dead parameter.
+    tiny networks and drawn posters, and downloads nothing. The exit code is 1 for a problem or a parameter without
+    effect.
     """
     budget, _ = parse_trials(trials)
     from hpo.cli.progress import start_heavy_imports
@@ -126,7 +127,7 @@ def doctor(
         from rich.console import Console
 
         from hpo.doctor.checks import examine_environment
-        from hpo.doctor.finding import PlannedSearch
+        from hpo.doctor.result import PlannedSearch
         from hpo.doctor.trials import count_posters
         from hpo.model.backbones.architectures import check_known
         from hpo.report.doctor import checks_account, print_summary
@@ -147,7 +148,7 @@ def doctor(
         account |= _examine_parameters(loaded, configurations, seed, console)
     if as_json:
         typer.echo(json.dumps(account, ensure_ascii=False))
-    if account["problems"] or account.get("dead"):
+    if account["problems"] or account.get("no_effect"):
         raise typer.Exit(1)
 
 
@@ -164,13 +165,13 @@ def _examine_parameters(space: SearchSpace, configurations: int, seed: int, cons
     """Try every parameter, print what was found where there is a ``console``, and return it as for JSON."""
     from rich.console import Console
 
-    from hpo.doctor.dead_parameters import examine
-    from hpo.doctor.toy_problem import small_world
+    from hpo.doctor.proxy_task import open_proxy_task
+    from hpo.doctor.unused_parameters import examine
     from hpo.report.doctor import findings_account, print_findings
 
-    with Console(stderr=True).status("drawing posters") as status, small_world(seed) as world:
-        found: list[ParameterFinding] = examine(
-            space, world, configurations, seed, lambda name: status.update(f"examining {name}")
+    with Console(stderr=True).status("drawing posters") as status, open_proxy_task(seed) as task:
+        found: list[ParameterEffect] = examine(
+            space, task, configurations, seed, lambda name: status.update(f"examining {name}")
         )
     if console is not None:
         print_findings(space.name, found, console)

@@ -78,7 +78,7 @@ def evaluate(
 
 
 def rules_for(described: Description, types: str | None, columns: dict[str, str | None]) -> CatalogueRules:
-    """The rules of the search with the columns of this CSV: its names are found anew unless they are given."""
+    """The rules of the search with the columns of this CSV: its names are found again unless they are given."""
     changed: dict[str, Any] = {**columns, "label_names": described.label_names}
     if types is not None:
         changed["types"] = parse_types(types)
@@ -133,7 +133,7 @@ def compare(
         "label_separator": label_separator,
     }
     if types is not None:
-        parse_types(types)  # a mistake is told before anything loads
+        parse_types(types)  # a mistake is reported before anything loads
     from hpo.cli.progress import RichWatch
     from hpo.data.table.packed_images import images_of
     from hpo.report.tables import print_comparison, table_lines

@@ -100,7 +100,7 @@ Types = Annotated[
 ]
 
 LabelsOption = Annotated[int, typer.Option(min=2, max=100_000, help="Keep this many of the commonest labels.")]
-Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, which are told by genre and rating.")]
+Adult = Annotated[bool, typer.Option("--adult", help="Keep adult titles, recognised by genre and rating.")]
 ValSize = Annotated[str, typer.Option(help="Validation posters: a share or a number.", metavar="X|N")]
 TestSize = Annotated[str, typer.Option(help="Test posters, never looked at: a share or a number.", metavar="X|N")]
 GroupColumn = Annotated[

@@ -15,9 +15,9 @@ from hpo.doctor.databases import (
     check_two_databases,
 )
 from hpo.doctor.disks import check_network_disk, check_room
-from hpo.doctor.finding import CheckResult, PlannedSearch, problem
 from hpo.doctor.machine import check_cores, check_gpu, check_memory
 from hpo.doctor.mlflow_server import check_tracking_server
+from hpo.doctor.result import CheckResult, PlannedSearch, problem
 from hpo.doctor.trials import check_backbones, check_budget, check_pruner
 from hpo.errors import HpoError
 from hpo.runtime.commands import command
@@ -54,15 +54,15 @@ def _guarded(name: str, check: Check, plan: PlannedSearch) -> CheckResult | None
     try:
         return check(plan)
     except HpoError as error:
-        words, _, cure = str(error).rstrip(".").rpartition(": ")
-        return problem(name, words, cure)
+        message, _, fix = str(error).rstrip(".").rpartition(": ")
+        return problem(name, message, fix)
     except OSError as error:
         return problem(
             name, f"{error.filename}: {error.strerror}", f"make that readable, then type {command('doctor')} again"
         )
     except Exception as error:  # a bug in one check must not hide the others; its text might hold a password
-        words = f"the check itself failed ({type(error).__name__} in {_place(error)})"
-        return problem(name, words, "report this as a bug of hpo doctor")
+        message = f"the check itself failed ({type(error).__name__} in {_place(error)})"
+        return problem(name, message, "report this as a bug of hpo doctor")
 
 
 def _place(error: Exception) -> str:

@@ -14,8 +14,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.doctor.mlflow_server import ask, is_server
+from hpo.doctor.result import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.runtime.commands import quoted
 from hpo.runtime.database import (
     Refused,
@@ -38,7 +38,7 @@ from hpo.tracking.moved_store import moved_from
 # of that, and a second for HTTP, whose dates have no fractions.
 
 _NOTICED_SECONDS, _HARMFUL_SECONDS = 5.0, 60.0
-_CURE = "let both machines keep time by NTP: timedatectl set-ntp true"
+_FIX = "let both machines keep time by NTP: timedatectl set-ntp true"
 
 
 def check_database_clock(plan: PlannedSearch) -> CheckResult | None:
@@ -78,11 +78,11 @@ def _judge(name: str, measure: Callable[[], float]) -> CheckResult:
         ahead = measure()
     except Refused as refused:
         return warning(name, f"cannot be read: {refused.reason}", "fix what is said of that server first")
-    words = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    message = f"{abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
     if abs(ahead) > _HARMFUL_SECONDS:
-        return problem(name, f"{words}: living workers would be taken for dead", _CURE)
+        return problem(name, f"{message}: running workers would be taken for dead", _FIX)
     if abs(ahead) > _NOTICED_SECONDS:
-        return warning(name, words, _CURE)
+        return warning(name, message, _FIX)
     return ok(name, f"within {_NOTICED_SECONDS:.0f} s of this machine's")
 
 
@@ -102,8 +102,8 @@ def check_storage(plan: PlannedSearch) -> CheckResult:
         parsed = parse(url, _STORAGE)
         return ok("storage", f"{shown}: {_examine_storage(parsed)}")
     except Refused as refused:
-        words = f"{shown}: {refused.reason}" if "://" in url else refused.reason
-        return problem("storage", words, refused.cure)
+        message = f"{shown}: {refused.reason}" if "://" in url else refused.reason
+        return problem("storage", message, refused.fix)
 
 
 def _examine_storage(url: sqlalchemy.URL) -> str:
@@ -130,7 +130,7 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
             check_sound(connection, file, option)
         check_writable(connection, table if table in tables else None, option)
         if table not in tables:
-            _check_nobodys(tables, option, program)
+            _check_free(tables, option, program)
             return "empty, tables will be made"
         _check_schema(connection, url, program)
         before = moved_from(connection, file) if program == "MLflow" and file is not None else None
@@ -138,7 +138,7 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
     return f"writable, with the tables of this {program}{moved}"
 
 
-def _check_nobodys(tables: Collection[str], option: str, program: str) -> None:
+def _check_free(tables: Collection[str], option: str, program: str) -> None:
     if "alembic_version" in tables:
         other = {_OPTUNA_TABLE: "Optuna", _MLFLOW_TABLE: "MLflow"}
         owner = next((name for table, name in other.items() if table in tables), "another program")
@@ -180,13 +180,13 @@ def check_tracking_database(plan: PlannedSearch) -> CheckResult | None:
     if uri.startswith(("http://", "https://")):
         return None
     if "://" not in uri or uri.startswith("file:"):
-        cure = "use --tracking-uri sqlite:///mlruns/mlflow.db"
-        return problem("tracking", f"{masked(uri)} is a folder of files, which MLflow refuses", cure)
+        fix = "use --tracking-uri sqlite:///mlruns/mlflow.db"
+        return problem("tracking", f"{masked(uri)} is a folder of files, which MLflow refuses", fix)
     shown = masked(uri)
     try:
         return ok("tracking", f"{shown}: {_examine(parse(uri, _TRACKING), _TRACKING, _MLFLOW_TABLE, 'MLflow')}")
     except Refused as refused:
-        return problem("tracking", f"{shown}: {refused.reason}", refused.cure)
+        return problem("tracking", f"{shown}: {refused.reason}", refused.fix)
 
 
 def check_two_databases(plan: PlannedSearch) -> CheckResult | None:
@@ -196,6 +196,6 @@ def check_two_databases(plan: PlannedSearch) -> CheckResult | None:
     except Refused:
         return None  # which the check of that URL says
     if is_same(one, other):
-        words = "Optuna and MLflow are given the same one, and both own a table alembic_version"
-        return problem("two databases", words, _TWO_DATABASES)
+        message = "Optuna and MLflow are given the same one, and both own a table alembic_version"
+        return problem("two databases", message, _TWO_DATABASES)
     return ok("two databases", "Optuna and MLflow have one each")

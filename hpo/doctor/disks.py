@@ -9,8 +9,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpo.doctor.finding import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
 from hpo.doctor.footprint import Needs, forecast
+from hpo.doctor.result import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
 from hpo.runtime.database import Refused, file_of, nearest, parse
 
 _MOUNTS = Path("/proc/mounts")
@@ -33,10 +33,12 @@ def check_network_disk(plan: PlannedSearch, mounts: str | None = None) -> CheckR
     far = {file: kind for file in files if _NETWORK.fullmatch(kind := filesystem(file, table))}
     if not far:
         return ok("sqlite", "on a local disk, for the workers of this machine; several machines need a server")
-    words = f"{', '.join(f'{file} is on {kind}' for file, kind in far.items())}, a network disk"
+    message = f"{', '.join(f'{file} is on {kind}' for file, kind in far.items())}, a network disk"
     if plan.workers > 1:
-        return problem("sqlite", f"{words}, where {plan.workers} workers would spoil it", f"{_SERVER}, or a local disk")
-    return warning("sqlite", f"{words}, where its locks do not hold", f"for more than one worker, {_SERVER}")
+        return problem(
+            "sqlite", f"{message}, where {plan.workers} workers would spoil it", f"{_SERVER}, or a local disk"
+        )
+    return warning("sqlite", f"{message}, where its locks do not hold", f"for more than one worker, {_SERVER}")
 
 
 def sqlite_files(plan: PlannedSearch) -> list[Path]:
@@ -83,7 +85,7 @@ class _Room:
     free: float
     held: float  # bytes in the cache there, which may be what is needed
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         for_what = " and ".join(self.purposes)
         return f"{gigabytes(self.free)} free for {for_what}, which need up to {gigabytes(self.needed)}"
 
@@ -92,16 +94,16 @@ def check_room(plan: PlannedSearch) -> CheckResult:
     """Say whether there is room for caches, state and temporary files."""
     needs = forecast(plan.space, plan.n_posters, plan.trials, plan.workers)
     rooms = _rooms(plan, needs)
-    words = "; ".join(room.told() for room in rooms)
+    message = "; ".join(room.sentence() for room in rooms)
     if needs.uncounted:
-        words += f", without {', '.join(needs.uncounted)}, which could not be counted"
+        message += f", without {', '.join(needs.uncounted)}, which could not be counted"
     full = [room for room in rooms if room.needed > room.free]
     if not full:
-        return ok("disk", words)
-    cure = f"free some space at {full[0].folder}, search fewer backbones and views, or name another --cache-dir"
+        return ok("disk", message)
+    fix = f"free some space at {full[0].folder}, search fewer backbones and views, or name another --cache-dir"
     if any(room.needed > room.free + room.held for room in full):
-        return problem("disk", words, cure)
-    return warning("disk", f"{words}; the cache holds {gigabytes(full[0].held)}, maybe of it", cure)
+        return problem("disk", message, fix)
+    return warning("disk", f"{message}; the cache holds {gigabytes(full[0].held)}, maybe of it", fix)
 
 
 def _rooms(plan: PlannedSearch, needs: Needs) -> list[_Room]:

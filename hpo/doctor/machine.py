@@ -14,8 +14,8 @@ from pathlib import Path
 
 import torch
 
-from hpo.doctor.finding import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
 from hpo.doctor.footprint import forecast
+from hpo.doctor.result import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
 from hpo.model.heads.head import available_bytes
 from hpo.runtime.progress import n_cores
 
@@ -26,7 +26,7 @@ _UNLIMITED = 2**60  # version 1 has no word for it, only a very large number
 
 @dataclass(frozen=True)
 class ControlGroup:
-    """The limits that hold for this process: ``root`` is where they are mounted, ``membership`` tells its groups."""
+    """The limits that hold for this process: ``root`` is where they are mounted, ``membership`` lists its groups."""
 
     root: Path = Path("/sys/fs/cgroup")
     membership: Path = Path("/proc/self/cgroup")
@@ -91,17 +91,17 @@ def check_cores(plan: PlannedSearch, group: ControlGroup | None = None) -> Check
     usable = min(cores, limit or cores)
     allowed = f"{usable:g} cores" if usable == cores else f"{usable:g} of {cores} cores, by the container's limit"
     if plan.workers > max(1, usable):
-        words = f"{allowed} for {plan.workers} workers, which take turns and gain nothing"
-        return warning("cores", words, f"use --workers {max(1, int(usable))}")
-    if limit is not None and limit < cores and not _is_told_threads(usable):
-        words = f"{allowed}, and PyTorch would start {cores} threads on them"
-        return warning("cores", words, f"set OMP_NUM_THREADS={max(1, int(usable))}")
+        message = f"{allowed} for {plan.workers} workers, which take turns and gain nothing"
+        return warning("cores", message, f"use --workers {max(1, int(usable))}")
+    if limit is not None and limit < cores and not _limits_threads(usable):
+        message = f"{allowed}, and PyTorch would start {cores} threads on them"
+        return warning("cores", message, f"set OMP_NUM_THREADS={max(1, int(usable))}")
     return ok("cores", f"{allowed} for {_counted(plan.workers)}")
 
 
-def _is_told_threads(cores: float) -> bool:
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return told.isdecimal() and int(told) <= max(1, cores)
+def _limits_threads(cores: float) -> bool:
+    n_threads = os.environ.get("OMP_NUM_THREADS", "")
+    return n_threads.isdecimal() and int(n_threads) <= max(1, cores)
 
 
 def check_memory(plan: PlannedSearch, group: ControlGroup | None = None) -> CheckResult:
@@ -111,12 +111,14 @@ def check_memory(plan: PlannedSearch, group: ControlGroup | None = None) -> Chec
     features = forecast(plan.space, plan.n_posters, plan.trials, plan.workers).features_of_a_worker
     of_one = _WORKER_BYTES + _COPIES * features
     within = ", by the container's limit" if limit is not None and free == limit else ""
-    words = f"{gigabytes(free)} available{within}, about {gigabytes(of_one)} a worker before it fine-tunes"
+    message = f"{gigabytes(free)} available{within}, about {gigabytes(of_one)} a worker before it fine-tunes"
     if free < of_one:
-        return problem("memory", words, "close other programs, or search with fewer posters, views and backbones")
+        return problem("memory", message, "close other programs, or search with fewer posters, views and backbones")
     if free < plan.workers * of_one:
-        return problem("memory", f"{words}, of which there are {plan.workers}", f"use --workers {int(free // of_one)}")
-    return ok("memory", f"{words}, {_counted(plan.workers)}")
+        return problem(
+            "memory", f"{message}, of which there are {plan.workers}", f"use --workers {int(free // of_one)}"
+        )
+    return ok("memory", f"{message}, {_counted(plan.workers)}")
 
 
 def check_gpu(plan: PlannedSearch) -> CheckResult:

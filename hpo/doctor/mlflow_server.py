@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
+from hpo.doctor.result import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.runtime.database import Refused
 from hpo.runtime.masking import masked
 
@@ -52,10 +52,10 @@ def check_tracking_server(plan: PlannedSearch) -> CheckResult | None:
         version = _version(uri)
         _check_artifacts(uri)
     except Refused as refused:
-        return problem("tracking", f"{shown}: {refused.reason}", refused.cure)
+        return problem("tracking", f"{shown}: {refused.reason}", refused.fix)
     if _minor(version) != _minor(mlflow.__version__):
-        words = f"{shown}: the server is MLflow {version}, this machine has {mlflow.__version__}"
-        return warning("tracking", words, f"pip install mlflow=={version}, or upgrade the server")
+        message = f"{shown}: the server is MLflow {version}, this machine has {mlflow.__version__}"
+        return warning("tracking", message, f"pip install mlflow=={version}, or upgrade the server")
     return ok("tracking", f"{shown}: MLflow {version}, takes artifacts")
 
 

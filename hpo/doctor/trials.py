@@ -8,7 +8,7 @@ from hpo.data.sample.sample import DEFAULT_POSTERS
 from hpo.data.table.image_names import IMAGE_SUFFIXES
 from hpo.data.table.packed_images import packed_column
 from hpo.data.table.records import read_records
-from hpo.doctor.finding import CheckResult, PlannedSearch, ok, problem, warning
+from hpo.doctor.result import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.errors import BackboneError, DataError, StudyError
 from hpo.model.backbones.backbone import check_image_size, check_weights
 from hpo.runtime.commands import command
@@ -33,17 +33,17 @@ def count_posters(csv: Path | None, images: Path | None) -> tuple[int, CheckResu
     try:
         rows = sum(1 for _, cells in read_records(csv) if cells is not None) - 1
     except DataError as error:
-        words, _, cure = str(error).rstrip(".").rpartition(": ")
-        return DEFAULT_POSTERS, problem("posters", words, cure)
+        message, _, fix = str(error).rstrip(".").rpartition(": ")
+        return DEFAULT_POSTERS, problem("posters", message, fix)
     if packed:
         return rows, ok("posters", f"{rows:,} rows in {csv}, which holds their images")
     if not folder.is_dir():
         return rows, problem("posters", f"{rows:,} rows in {csv}, and no folder {folder}", "name it with --images")
     files = sum(file.suffix.lower() in IMAGE_SUFFIXES for file in folder.rglob("*"))
-    words = f"{rows:,} rows in {csv}, {files:,} images in {folder}"
+    message = f"{rows:,} rows in {csv}, {files:,} images in {folder}"
     if not min(rows, files):
-        return rows, problem("posters", words, f"{command('data check', csv, images=folder)} says why")
-    return min(rows, files), ok("posters", words)
+        return rows, problem("posters", message, f"{command('data check', csv, images=folder)} says why")
+    return min(rows, files), ok("posters", message)
 
 
 _TRAIN_AND_VAL = 0.9  # of all posters, by the default of --test-size
@@ -66,23 +66,23 @@ def check_backbones(plan: PlannedSearch) -> CheckResult:
         return ok("backbones", count)
     typed = command("search", skip_unavailable=True)
     left = "" if len(missing) == len(space.backbones) else f"leave them out with {typed}, or "
-    reason, _, cure = next(iter(missing.values())).rpartition(": ")
+    reason, _, fix = next(iter(missing.values())).rpartition(": ")
     others = f" (and so for {', '.join(list(missing)[1:])})" if len(missing) > 1 else ""
-    return problem("backbones", f"{count}: {reason}{others}", f"{left}{cure.rstrip('.')}")
+    return problem("backbones", f"{count}: {reason}{others}", f"{left}{fix.rstrip('.')}")
 
 
 def check_budget(plan: PlannedSearch) -> CheckResult:
     """Say whether the budget leaves trials that the sampler proposes from what it has learned."""
     trials = "1 trial" if plan.trials == 1 else f"{plan.trials} trials"
     if plan.workers > plan.trials:
-        words = f"{trials} for {plan.workers} workers, of which some find nothing to do"
-        return warning("trials", words, f"use --workers {plan.trials}, or more --trials")
+        message = f"{trials} for {plan.workers} workers, of which some find nothing to do"
+        return warning("trials", message, f"use --workers {plan.trials}, or more --trials")
     begin = _first_trials(len(plan.space.recipes), plan.trials)
     learning = max(STARTUP_TRIALS, len(plan.space.recipes))  # trials that are finished before the sampler models any
     if plan.trials <= learning:
-        words = f"{trials}, {begin}, and the sampler learns from trial {learning} on"
+        message = f"{trials}, {begin}, and the sampler learns from trial {learning} on"
         return warning(
-            "trials", words, f"for a search that learns, ask for more than {learning + STARTUP_TRIALS} --trials"
+            "trials", message, f"for a search that learns, ask for more than {learning + STARTUP_TRIALS} --trials"
         )
     return ok("trials", f"{trials}, {begin}; the sampler learns from trial {learning} on")
 
@@ -105,8 +105,8 @@ def check_pruner(plan: PlannedSearch) -> CheckResult:
     try:
         build_pruner(plan.pruner, folds)
     except StudyError as error:
-        words, _, cure = str(error).rpartition(": ")
-        return problem("pruner", words, cure.rstrip("."))
+        message, _, fix = str(error).rpartition(": ")
+        return problem("pruner", message, fix.rstrip("."))
     if plan.pruner is not None and plan.pruner != "median":
         return ok("pruner", f"{plan.pruner}, as asked for")
     if folds > 1:
@@ -116,18 +116,18 @@ def check_pruner(plan: PlannedSearch) -> CheckResult:
     if epochs <= MEDIAN_WARMUP_STEPS:
         return _too_short(f"{look}, and the space's heads train for {epochs} at most", tunes)
     if 1 + patience < MEDIAN_WARMUP_STEPS:
-        words = f"{look}, and with patience {patience} most trials end before"
-        return warning("pruner", words, f"let patience be {MEDIAN_WARMUP_STEPS} or more in the space")
+        message = f"{look}, and with patience {patience} most trials end before"
+        return warning("pruner", message, f"let patience be {MEDIAN_WARMUP_STEPS} or more in the space")
     return ok("pruner", f"{look}, of {epochs} at most, once {STARTUP_TRIALS} trials are complete")
 
 
-def _too_short(words: str, tunes: list[bool]) -> CheckResult:
+def _too_short(message: str, tunes: list[bool]) -> CheckResult:
     """Epochs of phase two count from far beyond the warm-up, so that there every one is looked at."""
     if tunes and all(tunes):
-        return ok("pruner", f"{words}: a trial is pruned in phase two alone, when its activations are paid for")
+        return ok("pruner", f"{message}: a trial is pruned in phase two alone, when its activations are paid for")
     which = "those that do not fine-tune are" if any(tunes) else "trials are"
-    cure = f"let epochs be more than {MEDIAN_WARMUP_STEPS} in the space, or search with --pruner halving or none"
-    return warning("pruner", f"{words}: {which} never pruned", cure)
+    fix = f"let epochs be more than {MEDIAN_WARMUP_STEPS} in the space, or search with --pruner halving or none"
+    return warning("pruner", f"{message}: {which} never pruned", fix)
 
 
 def _most(plan: PlannedSearch, name: str) -> int:

@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from hpo.doctor.dead_parameters import ParameterEffect
-from hpo.doctor.finding import CheckResult as Check
-from hpo.doctor.finding import State
+from hpo.doctor.result import CheckResult as Check
+from hpo.doctor.result import State
+from hpo.doctor.unused_parameters import ParameterEffect
 from hpo.space.schema import spelled
 
 _COLOURS: dict[State, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -35,15 +35,15 @@ def _named(findings: Sequence[Check], state: State) -> list[str]:
 
 
 def print_finding(finding: Check, console: Console) -> None:
-    """Print a mark, what was found, and the cure where there is something to fix: unbroken, since it may be typed."""
+    """Print a mark, what was found, and the fix where there is something to fix: unbroken, since it may be typed."""
     line = Table.grid(padding=(0, 1, 0, 0))
     line.add_column(width=_MARK_WIDTH)
     line.add_column(overflow="fold")
     mark = f"[{_COLOURS[finding.state]}]{finding.state}[/]"
-    line.add_row(mark, escape(f"{finding.name}: {finding.words}"))
+    line.add_row(mark, escape(f"{finding.name}: {finding.message}"))
     console.print(line, highlight=False)
-    if finding.cure:
-        console.print(Text(f"{'':{_MARK_WIDTH}} → {finding.cure}"), soft_wrap=True)
+    if finding.fix:
+        console.print(Text(f"{'':{_MARK_WIDTH}} → {finding.fix}"), soft_wrap=True)
 
 
 def print_summary(findings: Sequence[Check], console: Console) -> None:
@@ -63,17 +63,17 @@ def findings_account(name: str, findings: Sequence[ParameterEffect]) -> dict[str
         "parameters": {
             finding.parameter: {**asdict(finding), "needs_when": finding.needs_when} for finding in findings
         },
-        "dead": dead(findings),
+        "no_effect": without_effect(findings),
     }
 
 
-def dead(findings: Sequence[ParameterEffect]) -> list[str]:
+def without_effect(findings: Sequence[ParameterEffect]) -> list[str]:
     """Return the names of the parameters that change nothing."""
-    return [finding.parameter for finding in findings if finding.verdict == "dead"]
+    return [finding.parameter for finding in findings if finding.verdict == "no effect"]
 
 
 def print_findings(name: str, findings: Sequence[ParameterEffect], console: Console) -> None:
-    """Print a row for each parameter, and what to do about those that are dead."""
+    """Print a row for each parameter, and what to do about those without effect."""
     table = Table(title=f"What changes what is trained in {name}", title_justify="left", box=SIMPLE_HEAD)
     for column in ("parameter", "tried", "verdict", "why"):
         table.add_column(column, overflow="fold", no_wrap=column == "parameter")
@@ -81,8 +81,10 @@ def print_findings(name: str, findings: Sequence[ParameterEffect], console: Cons
         tried = ", ".join(map(spelled, finding.values))
         table.add_row(finding.parameter, escape(tried), finding.verdict, escape(explanation(finding)))
     console.print(table)
-    gone = dead(findings)
-    advice = f"Dead: {', '.join(gone)}. Take them out, or search what they need." if gone else "No parameter is dead."
+    unused = without_effect(findings)
+    advice = f"Without effect: {', '.join(unused)}. Remove them, or search what they need."
+    if not unused:
+        advice = "Every parameter has an effect."
     console.print(advice, highlight=False, markup=False)
 
 
@@ -90,13 +92,13 @@ def explanation(finding: ParameterEffect) -> str:
     """Say on what a verdict rests, and what it asks for."""
     if finding.reason:
         return finding.reason
-    sentences = [f"alive in {finding.alive_in} of {finding.of} configurations"]
-    if finding.revival is not None:
-        revival = finding.revival
-        there = f"{revival.parameter} is {spelled(revival.dead_at)}"
-        stand_in = ", a stand-in here" if revival.parameter == "backbone" else ""
-        sentences.append(f"idle where {there}{stand_in}, not where it is {spelled(revival.alive_at)}")
+    sentences = [f"has an effect in {finding.active_in} of {finding.of} configurations"]
+    if finding.interaction is not None:
+        interaction = finding.interaction
+        there = f"{interaction.parameter} is {spelled(interaction.idle_at)}"
+        proxy = ", a proxy network here" if interaction.parameter == "backbone" else ""
+        sentences.append(f"idle where {there}{proxy}, not where it is {spelled(interaction.active_at)}")
         if finding.needs_when:
-            sentences.append(f"consider when: {{{revival.parameter}: [...]}}")
+            sentences.append(f"consider when: {{{interaction.parameter}: [...]}}")
     sentences += [f"{spelled(one)} and {spelled(other)} train the same" for one, other in finding.alike]
     return "; ".join(sentences)

@@ -25,10 +25,10 @@ from hpo.runtime.atomic import Array
 
 # Evidence as a picture that is laid over a poster: orange where a region speaks for a label, blue where against it.
 
-_FOR, _AGAINST = (230, 110, 0), (0, 114, 210)  # told apart by all kinds of colour vision
+_FOR, _AGAINST = (230, 110, 0), (0, 114, 210)  # distinguishable with every kind of colour vision
 _FULL = 0.3  # of a logit, at least, for the strongest colour: less is noise that should look like it
 _OPAQUE = 200  # of 255, where evidence is strongest
-_TOLD = 0.25  # of the strongest colour: a paler blue is not worth a word
+_MENTIONED = 0.25  # of the strongest colour: a paler blue is not worth a word
 _THIRDS = (("upper left", "upper middle", "upper right"), ("left", "middle", "right"),
            ("lower left", "lower middle", "lower right"))  # fmt: skip
 
@@ -55,7 +55,7 @@ def draw_evidence(evidence: Array) -> EvidenceMap:
 def _in_words(evidence: Array, strength: Array) -> str:
     most, least = _place(evidence), _place(-evidence)
     seen = f"it is seen most in the {most}" if evidence.max() > 0 else "no region speaks for it"
-    if strength.min() > -_TOLD:
+    if strength.min() > -_MENTIONED:
         return seen
     if evidence.max() > 0 and most == least:
         return f"{seen}, beside what speaks most against it"
@@ -75,7 +75,7 @@ _ROWS = 8  # bars that are shown at once; of a hundred genres most say nothing
 _FEWEST_FOLDED = 3  # less is not worth a click
 _EXPLAINED = 4  # genres of a poster, for each model
 
-# What became of one genre → its symbol and its words. Colours are the template's; nothing is told by colour alone.
+# What became of one genre → its symbol and its words. Colours are the template's; no meaning rests on colour alone.
 _MARKS = {
     "hit": ("✓", "hit"),
     "miss": ("○", "missed"),

@@ -1,6 +1,6 @@
 """`hpo ui`: start an MLflow server on loopback and link to a study's runs.
 
-MLflow's runs page opens without columns, and its comparison on parameters of its own choice. Both can be told better by
+MLflow's runs page opens without columns, and its comparison on parameters of its own choice. Both can be set by
 what its Share button makes: a view, kept as a tag of the experiment, that a link names by its key.
 """
 
@@ -33,7 +33,7 @@ from hpo.tracking.runs import STATE_TAG, Tracking, open_tracking
 _START_SECONDS = 90.0
 _STOP_SECONDS = 10.0
 _TOP = 10  # MLflow draws the first ten runs of a list
-_MAX_AXES = 8  # more of them cannot be told apart
+_MAX_AXES = 8  # more of them cannot be distinguished
 _MAX_COLUMNS = 16  # of parameters; a tag of an experiment holds 5,000 characters
 _WORKFLOW = "workflowType=machine_learning"  # or MLflow's pages are about chat models
 _SECTION = "hpo-top-trials"
@@ -60,14 +60,14 @@ def serve(
     tracking = open_tracking(places.tracking_uri, places.artifacts)
     if remote:
         address = masked(places.tracking_uri).replace(f"{MASK}@", "").rstrip("/")
-        _tell(_links(address, tracking, study), [], say, open_browser)
+        _announce(_links(address, tracking, study), [], say, open_browser)
         return
     address = f"http://127.0.0.1:{port}"
     links = _links(address, tracking, study)
     server = _start(places, port)
     try:
         _wait_until_it_answers(server, address)
-        _tell(links, ["Ctrl-C stops the server."], say, open_browser)
+        _announce(links, ["Ctrl-C stops the server."], say, open_browser)
         server.wait()
     except KeyboardInterrupt:
         say("")
@@ -135,7 +135,7 @@ def _charts(metric: str, axes: list[str]) -> list[dict[str, Any]]:
 
 
 def searched_params(study: Study) -> list[str]:
-    """Return what the top trials were searched over: what matters most first, as far as that can be told."""
+    """Return what the top trials were searched over: what matters most first, as far as that is known."""
     names = dict.fromkeys(name for trial in study.top(_TOP) for name in trial.params)
     shares = study.importances()
     return sorted(names, key=lambda name: -shares.get(name, 0.0))
@@ -203,7 +203,7 @@ def _model_links(address: str, tracking: Tracking, model_name: str) -> dict[str,
     }
 
 
-def _tell(links: Mapping[str, str], more: list[str], say: Callable[[str], None], open_browser: bool) -> None:
+def _announce(links: Mapping[str, str], more: list[str], say: Callable[[str], None], open_browser: bool) -> None:
     width = max(map(len, links)) + 1
     say("\n".join([*(f"{name + ':':{width}}  {link}" for name, link in links.items()), *more]))
     if open_browser and not webbrowser.open(next(iter(links.values()))):
@@ -218,9 +218,9 @@ def _free_port(port: int) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-            cure = command("ui", port=None)
+            fix = command("ui", port=None)
             raise TrackingError(
-                f"Expected a free port, but port {port} {why}: choose another --port, or type {cure}."
+                f"Expected a free port, but port {port} {why}: choose another --port, or type {fix}."
             ) from error
         return int(probe.getsockname()[1])
 

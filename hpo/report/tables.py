@@ -211,7 +211,7 @@ def _table(title: str, rows: dict[str, Any], what: str) -> Table:
             continue
         low, high = row["ci95"]
         share = row["share_above_zero"]
-        sure = "B" if share >= _SURE else "A" if share <= 1 - _SURE and high < 0 else "cannot tell"
+        sure = "B" if share >= _SURE else "A" if share <= 1 - _SURE and high < 0 else "undecided"
         cells = f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"
         table.add_row(name, *cells, sure)
     return table
@@ -403,12 +403,12 @@ def trained_on_line(found: dict[str, Any]) -> list[str]:
     n_seen, others = found["trained_on"]["n_posters"], found["not_trained_on"]
     if not n_seen:
         return []
-    told = f"{n_seen:,} of {found['n_posters']:,} posters are those that the bundle was trained and chosen on"
+    trained_on = f"{n_seen:,} of {found['n_posters']:,} posters are those that the bundle was trained and chosen on"
     if others is None:
-        return [f"{told}: these scores are too good; take other posters."]
+        return [f"{trained_on}: these scores are too good; take other posters."]
     low, high = others["ci95"]["f1_macro"]
     scored = f"f1_macro {others['f1_macro']:.3f} [{low:.3f}, {high:.3f}]"
-    return [f"{told}: scores on all are too good; the other {others['n_posters']:,}: {scored}."]
+    return [f"{trained_on}: scores on all are too good; the other {others['n_posters']:,}: {scored}."]
 
 
 def print_evaluation(found: dict[str, Any], baselines: dict[str, dict[str, float]]) -> None:

@@ -1,7 +1,7 @@
 """Open a database for inspection, and explain a refusal in one sentence.
 
 Neither Optuna nor MLflow is let in before that, because either creates its tables in whatever it is pointed at, and
-MLflow continues trying for minutes. What a database refuses becomes one sentence with a cure; a URL is never shown with
+MLflow continues trying for minutes. What a database refuses becomes one sentence with a fix; a URL is never shown with
 its password.
 """
 
@@ -23,7 +23,7 @@ from hpo.runtime.masking import without_secrets
 PATIENCE_SECONDS = 5
 _POSTGRES_PORT = 5432
 _LOCAL = ("localhost", "127.0.0.1", "::1")
-_CURES = {  # what a refusal says → what to do about it; the first that fits
+_FIXES = {  # what a refusal says → what to do about it; the first that fits
     "password": "correct user and password in {option}, with @ : / and % in them written as %40 %3A %2F %25",
     "Connection refused": "start that server, or correct host and port in {option}",
     "resolve host": "correct the host in {option}",
@@ -36,7 +36,7 @@ _CURES = {  # what a refusal says → what to do about it; the first that fits
     "No module": "install the driver: pip install 'psycopg[binary]'",
     "load plugin": "write postgresql+psycopg:// in {option}",
 }
-_CURE = "correct {option}"
+_FIX = "correct {option}"
 _HEADERS_END, _AT = b"\x40\x20\x20", 21  # bytes that the header of every file of sqlite has
 _JSON = {  # what Optuna keeps as JSON
     "study_user_attributes": "value_json",
@@ -50,9 +50,9 @@ _JSON = {  # what Optuna keeps as JSON
 class Refused(Exception):
     """A database cannot be used: why, and what to do."""
 
-    def __init__(self, reason: str, cure: str) -> None:
+    def __init__(self, reason: str, fix: str) -> None:
         super().__init__(reason)
-        self.reason, self.cure = reason, cure
+        self.reason, self.fix = reason, fix
 
 
 def parse(url: str, option: str) -> sqlalchemy.URL:
@@ -74,15 +74,15 @@ def opened(url: sqlalchemy.URL, option: str) -> Iterator[Connection]:
             yield connection
     except (SQLAlchemyError, ImportError, OSError) as error:
         reason = without_secrets(_reason(error), url.render_as_string(hide_password=False))
-        cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE).format(
+        fix = next((fix for sign, fix in _FIXES.items() if sign in reason), _FIX).format(
             option=option, doctor=command("doctor")
         )
         file = file_of(url)
         if file is not None and "malformed" in reason:
-            cure = rescue(file, option)
+            fix = rescue(file, option)
         if file is not None and "not a database" in reason and _has_headers_end(file):
-            reason, cure = "the database is damaged: its first bytes are not those of sqlite", _header_again(file)
-        raise Refused(reason, cure) from error
+            reason, fix = "the database is damaged: its first bytes are not those of sqlite", _header_again(file)
+        raise Refused(reason, fix) from error
 
 
 def check_sound(connection: Connection, file: Path, option: str) -> None:

@@ -68,5 +68,5 @@ def _refusal(path: Path, mistakes: list[Mistake]) -> SpaceError:
     lines = [f"  {mistake.told(path)}" for mistake in dict.fromkeys(mistakes[:_MOST_SHOWN])]
     more = [f"  and {len(mistakes) - _MOST_SHOWN} more"] if len(mistakes) > _MOST_SHOWN else []
     missing = any(mistake.text.startswith("missing (") for mistake in mistakes)
-    cure = " (include: default takes over whatever this file does not name)" if missing else ""
-    return SpaceError(f"The search space {path} has {count}; correct and try again{cure}:", *lines, *more)
+    fix = " (include: default takes over whatever this file does not name)" if missing else ""
+    return SpaceError(f"The search space {path} has {count}; correct and try again{fix}:", *lines, *more)

@@ -175,11 +175,11 @@ def recipe_mistakes(space: SearchSpace, document: Document) -> Iterator[Mistake]
         if not isinstance(values, dict):
             yield document.mistake(f"expected a mapping of parameters to values, got {values!r}", "recipes", recipe)
             continue
-        cure = f"; or take it out: {recipe}: null" if document.inherits("recipes", recipe) else ""
+        fix = f"; or take it out: {recipe}: null" if document.inherits("recipes", recipe) else ""
         for name, value in values.items():
             text = _recipe_mistake(str(name), value, space, document)
             if text is not None:
-                yield document.mistake(text + cure, "recipes", recipe, str(name))
+                yield document.mistake(text + fix, "recipes", recipe, str(name))
 
 
 def _recipe_mistake(name: str, value: Scalar, space: SearchSpace, document: Document) -> str | None:

@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 600.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _REFUSED = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
 _GONE = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.PendingRollbackError)
-_CURES = {  # what a refusal says → what to do about it; the first that fits
+_FIXES = {  # what a refusal says → what to do about it; the first that fits
     "is locked": "let the other process that writes to it finish",
     "is full": "free some space there",
     "disk I/O error": "free some space there",
@@ -45,7 +45,7 @@ _CURES = {  # what a refusal says → what to do about it; the first that fits
     "malformed": "{doctor} says how to get the studies back",
     "not a database": "{doctor} says how to get the studies back",
 }
-_CURE = "see that the database can be reached, with {doctor}"
+_FIX = "see that the database can be reached, with {doctor}"
 
 T = TypeVar("T")
 Held = Callable[[], bool]  # whether a lock is still held
@@ -58,9 +58,9 @@ class StorageError(StudyError):
 def refusal(url: str, error: Exception) -> str:
     """Return in one sentence what a database refuses, without secrets, and what to do about it."""
     reason = without_secrets(driver_words(error), url)
-    cure = next((cure for sign, cure in _CURES.items() if sign in reason), _CURE).format(doctor=command("doctor"))
+    fix = next((fix for sign, fix in _FIXES.items() if sign in reason), _FIX).format(doctor=command("doctor"))
     return (
-        f"Expected the database of studies at {masked(url)} to answer, which it refuses ({reason}): {cure}, and then "
+        f"Expected the database of studies at {masked(url)} to answer, which it refuses ({reason}): {fix}, and then "
         "type the command again; what was written is kept."
     )
 
@@ -237,11 +237,11 @@ def open_storage(url: str) -> Iterator[RetryingStorage]:
     yield RetryingStorage(storage)  # type: ignore[abstract]  # its methods are made in a loop
 
 
-def _unusable(url: str, error: Exception, cure: str) -> StudyError:
+def _unusable(url: str, error: Exception, fix: str) -> StudyError:
     reason = without_secrets(driver_words(error), url).rstrip(".")
     if "malformed" in reason or "not a database" in reason:
-        cure += f", and {command('doctor')} says how to get studies back from a damaged file"
-    return StudyError(f"Expected a database for studies at {masked(url)}, which cannot be used ({reason}): {cure}.")
+        fix += f", and {command('doctor')} says how to get studies back from a damaged file"
+    return StudyError(f"Expected a database for studies at {masked(url)}, which cannot be used ({reason}): {fix}.")
 
 
 def _parse(url: str) -> sqlalchemy.URL:

@@ -154,7 +154,7 @@ _PATIENCE = {
 }
 _FIRST_CONTACT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "4"}
 os.environ.update({key: value for key, value in _PATIENCE.items() if key not in os.environ})  # MLflow asks it each time
-_CURES = {
+_FIXES = {
     "is locked": "let the other process that writes to it finish, then type the command again",
     "not a database": "name another file with --tracking-uri sqlite:////absolute/path/mlflow.db",
     "locate revision": "it is Optuna's or a newer MLflow's, so name another database with --tracking-uri",
@@ -164,7 +164,7 @@ _CURES = {
     "model name": "choose another name with --study",
     "'active' state": "it was deleted, so bring it back with mlflow experiments restore",
 }
-_CURE = "fix that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
+_FIX = "fix that, or choose another place with --tracking-uri sqlite:////absolute/path/mlflow.db"
 _NOISE = {
     r"^(\(?[\w.]+[:)] )+": "",  # RESOURCE_DOES_NOT_EXIST: or (sqlite3.OperationalError)
     r"^API request to .* failed with exception.*": "no answer",
@@ -270,14 +270,14 @@ def _experiment_id(client: MlflowClient, name: str, location: str | None) -> str
 
 @contextmanager
 def asking(uri: str, what: str) -> Iterator[None]:
-    """Turn what MLflow, its database or the disk refuses into one sentence with a cure."""
+    """Turn what MLflow, its database or the disk refuses into one sentence with a fix."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, CommandError, ModuleNotFoundError, OSError) as error:
         reason = without_secrets(_reason(error), uri)
-        usual = "free some space there or make it writable" if isinstance(error, OSError) else _CURE
-        cure = next((cure for sign, cure in _CURES.items() if sign in reason), usual)
-        raise TrackingError(f"MLflow at {masked(uri)} could not {what} ({reason}): {cure}.") from error
+        usual = "free some space there or make it writable" if isinstance(error, OSError) else _FIX
+        fix = next((fix for sign, fix in _FIXES.items() if sign in reason), usual)
+        raise TrackingError(f"MLflow at {masked(uri)} could not {what} ({reason}): {fix}.") from error
 
 
 def _reason(error: Exception) -> str:

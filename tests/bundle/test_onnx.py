@@ -154,7 +154,7 @@ CARD_METRICS = {
 
 
 def plant(bundle: Path, nodes, weights=(), output=1, functions=()) -> None:
-    """Put a graph of somebody else's into the bundle, with a description that fits it."""
+    """Put a foreign graph into the bundle, with a description that fits it."""
     from onnx import helper
 
     images = helper.make_tensor_value_info("images_0", 2, ["b", None, None, 3])

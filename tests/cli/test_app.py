@@ -118,6 +118,17 @@ def test_f11_a_terminal_that_is_not_utf_8_gets_escapes(tmp_path, encoding):
     assert ("字" if encoding == "utf-8" else "\\u5b57") in done.stdout.decode(encoding)
 
 
+def test_a_current_folder_that_was_deleted_is_one_sentence(tmp_path):
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$0" -P -m hpo status'
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith("hpo: The current folder was deleted: change to a folder")
+    assert "Traceback" not in done.stderr
+
+
 def test_f11_a_name_too_long_for_files_is_one_sentence(tmp_path):
     for name in ("x" * 201, "字" * 70):
         with pytest.raises(StudyError, match="of at most 200 bytes"):

@@ -42,24 +42,24 @@ def doctor(*words: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def test_a_space_without_dead_parameters_is_a_table_and_exit_code_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_space_without_unused_parameters_is_a_table_and_exit_code_0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "mine.yaml").write_text(SPACE + WEIGHTS)
     code, printed = doctor("--space", str(tmp_path / "mine.yaml"), "--configurations", "1")
     assert code == 0
-    for part in ("weight_decay", "alive in 1 of 1", "No parameter is dead."):
+    for part in ("weight_decay", "has an effect in 1 of 1", "Every parameter has an effect."):
         assert part in printed
-    assert max(len(line) for line in printed.splitlines() if "→" not in line) <= 80  # a cure may be a command
+    assert max(len(line) for line in printed.splitlines() if "→" not in line) <= 80  # a fix may be a command
 
 
-def test_a_dead_parameter_is_told_and_is_exit_code_1(tmp_path: Path):
+def test_a_parameter_without_effect_is_reported_and_is_exit_code_1(tmp_path: Path):
     (tmp_path / "mine.yaml").write_text(f"{SPACE}  dropout: {{type: float, low: 0.0, high: 0.5}}\n{WEIGHTS}")
     code, printed = doctor("--space", str(tmp_path / "mine.yaml"), "--configurations", "1", "--json")
     account = json.loads(printed)
-    assert (code, account["name"], account["dead"]) == (1, "mine", ["dropout"])
+    assert (code, account["name"], account["no_effect"]) == (1, "mine", ["dropout"])
     dropout = account["parameters"]["dropout"]
-    assert dropout["revival"] == {"parameter": "hidden_layers", "dead_at": 0, "alive_at": 2}
-    assert (dropout["searched"], dropout["verdict"], dropout["alive_in"]) == (True, "dead", 0)
+    assert dropout["interaction"] == {"parameter": "hidden_layers", "idle_at": 0, "active_at": 2}
+    assert (dropout["searched"], dropout["verdict"], dropout["active_in"]) == (True, "no effect", 0)
 
 
 def test_without_a_space_the_environment_alone_is_examined():
@@ -72,9 +72,9 @@ def test_without_a_space_the_environment_alone_is_examined():
     assert by_name["trials"] == {
         "name": "trials",
         "state": "ok",
-        "words": "30 trials, the first 7 are the space's recipes and the next 3 are drawn at random; "
+        "message": "30 trials, the first 7 are the space's recipes and the next 3 are drawn at random; "
         "the sampler learns from trial 10 on",
-        "cure": "",
+        "fix": "",
     }
     assert not Path("mlruns").exists()
 
@@ -97,7 +97,7 @@ def test_posters_are_counted_where_they_are(tmp_path: Path):
     (tmp_path / "posters" / "1.jpg").touch()
     words = ("--data", "movies.csv", "--images", "posters", "--cache-dir", "cache", "--json")
     [posters, *_] = json.loads(doctor(*words)[1])["checks"]
-    assert posters["words"] == "2 rows in movies.csv, 1 images in posters"
+    assert posters["message"] == "2 rows in movies.csv, 1 images in posters"
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpo.doctor.finding import PlannedSearch
+from hpo.doctor.result import PlannedSearch
 from hpo.model.backbones.architectures import check_known
 from hpo.settings import Places
 from hpo.space.load import load_space

@@ -19,7 +19,7 @@ def test_no_check_hides_another(plan):
         "storage", "tracking", "disk", "memory",
     }  # fmt: skip
     assert "GPU" in found
-    assert not any("secret" in finding.words + finding.cure for finding in found.values())
+    assert not any("secret" in finding.message + finding.fix for finding in found.values())
 
 
 def test_what_breaks_in_a_check_is_a_finding(plan, monkeypatch):
@@ -34,10 +34,10 @@ def test_what_breaks_in_a_check_is_a_finding(plan, monkeypatch):
 
     monkeypatch.setattr(examination, "CHECKS", {"a": refuses, "b": is_denied, "c": has_a_bug, **CHECKS})
     first, second, third, *others = examine_environment(plan())
-    assert (first.state, first.words, first.cure) == (
+    assert (first.state, first.message, first.fix) == (
         "problem", "Expected a study, got none", "begin one with hpo search",
     )  # fmt: skip
-    assert second.words == "cache: Permission denied"
-    assert "the check itself failed (ZeroDivisionError in " in third.words
-    assert "secret" not in third.words
+    assert second.message == "cache: Permission denied"
+    assert "the check itself failed (ZeroDivisionError in " in third.message
+    assert "secret" not in third.message
     assert others

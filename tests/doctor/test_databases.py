@@ -44,7 +44,7 @@ CHECKS = {"optuna.db": check_storage, "mlflow.db": check_tracking_database}
 
 def test_databases_that_are_not_there_will_be_made_and_are_not_made_by_looking(plan, tmp_path):
     found = [check(plan()) for check in CHECKS.values()]
-    assert [(finding.state, finding.words.rpartition(": ")[2]) for finding in found] == [("ok", "will be made")] * 2
+    assert [(finding.state, finding.message.rpartition(": ")[2]) for finding in found] == [("ok", "will be made")] * 2
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -52,13 +52,13 @@ def test_databases_that_are_not_there_will_be_made_and_are_not_made_by_looking(p
 def test_databases_of_the_installed_programs_are_fine(plan, copies, name, program):
     before = (copies / name).read_bytes()
     found = CHECKS[name](plan())
-    assert (found.state, found.cure) == ("ok", "")
-    assert found.words.endswith(f"writable, with the tables of this {program}")
+    assert (found.state, found.fix) == ("ok", "")
+    assert found.message.endswith(f"writable, with the tables of this {program}")
     assert (copies / name).read_bytes() == before
 
 
 @pytest.mark.parametrize(
-    ("name", "revision", "cure"),
+    ("name", "revision", "fix"),
     [
         ("optuna.db", "v2.6.0.a", "then type optuna storage upgrade --storage sqlite:///"),
         ("optuna.db", "v9.0.0.a", "pip install --upgrade optuna"),
@@ -66,25 +66,25 @@ def test_databases_of_the_installed_programs_are_fine(plan, copies, name, progra
         ("mlflow.db", "ffffffffffff", "pip install --upgrade mlflow"),
     ],
 )
-def test_an_older_and_a_newer_schema_are_told_apart(plan, copies, name, revision, cure):
+def test_an_older_and_a_newer_schema_are_told_apart(plan, copies, name, revision, fix):
     migrate(copies / name, revision)
     found = CHECKS[name](plan())
     assert found.state == "problem"
-    assert f"its tables are of version {revision}, and this" in found.words
-    assert cure in found.cure
+    assert f"its tables are of version {revision}, and this" in found.message
+    assert fix in found.fix
 
 
 def test_tables_of_the_other_program_are_named(plan, copies):
     swapped = plan(storage=f"sqlite:///{copies}/mlflow.db", tracking_uri=f"sqlite:///{copies}/optuna.db")
-    assert "the tables of MLflow and none of Optuna" in check_storage(swapped).words
-    assert "the tables of Optuna and none of MLflow" in check_tracking_database(swapped).words
+    assert "the tables of MLflow and none of Optuna" in check_storage(swapped).message
+    assert "the tables of Optuna and none of MLflow" in check_tracking_database(swapped).message
 
 
 def test_a_file_that_is_no_database(plan, tmp_path):
     (tmp_path / "optuna.db").write_text("a poster, perhaps" * 100)
     found = check_storage(plan())
-    assert (found.state, found.cure) == ("problem", "name another file with --storage")
-    assert "not a database" in found.words
+    assert (found.state, found.fix) == ("problem", "name another file with --storage")
+    assert "not a database" in found.message
 
 
 def test_a_locked_file(plan, copies, monkeypatch):
@@ -94,14 +94,14 @@ def test_a_locked_file(plan, copies, monkeypatch):
         found = check_storage(plan())
     other.close()
     assert found.state == "problem"
-    assert found.cure.startswith("let the other process that writes to it finish")
+    assert found.fix.startswith("let the other process that writes to it finish")
 
 
 def test_a_folder_that_is_a_file(plan, tmp_path):
     (tmp_path / "text").write_text("no folder")
     found = check_storage(plan(storage=f"sqlite:///{tmp_path}/text/optuna.db"))
     assert found.state == "problem"
-    assert "is a file, where a folder is expected" in found.words
+    assert "is a file, where a folder is expected" in found.message
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,15 @@ def test_a_folder_that_is_a_file(plan, tmp_path):
 def test_what_is_no_storage_is_told_without_its_password(plan, url, words):
     found = check_storage(plan(storage=url))
     assert found.state == "problem"
-    assert words in found.words
-    assert found.cure
-    assert "secret" not in found.words + found.cure
+    assert words in found.message
+    assert found.fix
+    assert "secret" not in found.message + found.fix
 
 
 @pytest.mark.parametrize("uri", ["./mlruns", "file:///somewhere/mlruns"])
 def test_a_file_store_is_refused(plan, uri):
     found = check_tracking_database(plan(tracking_uri=uri))
-    assert (found.state, found.cure) == ("problem", "use --tracking-uri sqlite:///mlruns/mlflow.db")
+    assert (found.state, found.fix) == ("problem", "use --tracking-uri sqlite:///mlruns/mlflow.db")
 
 
 def test_a_server_is_not_a_tracking_database(plan):
@@ -150,33 +150,33 @@ def test_one_database_for_both(plan, storage, tracking, state):
 
 def test_nobody_listens(plan):
     found = check_storage(plan(storage=f"postgresql+psycopg://hpo:secret@127.0.0.1:{free_port()}/optuna"))
-    assert (found.state, found.cure) == ("problem", "start that server, or correct host and port in --storage")
-    assert "secret" not in found.words
+    assert (found.state, found.fix) == ("problem", "start that server, or correct host and port in --storage")
+    assert "secret" not in found.message
 
 
 def test_postgresql_from_empty_to_used(plan, postgres):
     empty = postgres.create_database("doctor_empty")
-    assert check_storage(plan(storage=empty)).words.endswith("empty, tables will be made")
-    assert check_tracking_database(plan(tracking_uri=empty)).words.endswith("empty, tables will be made")
+    assert check_storage(plan(storage=empty)).message.endswith("empty, tables will be made")
+    assert check_tracking_database(plan(tracking_uri=empty)).message.endswith("empty, tables will be made")
     study_names(empty)
     found = check_storage(plan(storage=empty))
-    assert (found.state, PASSWORD in found.words) == ("ok", False)
+    assert (found.state, PASSWORD in found.message) == ("ok", False)
     assert check_tracking_database(plan(tracking_uri=empty)).state == "problem"
 
 
 @pytest.mark.parametrize(
-    ("replaced", "by", "words", "cure"),
+    ("replaced", "by", "words", "fix"),
     [
         ("loop%20back", "guessed", "password authentication failed", "written as %40"),
         ("/doctor", "/nowhere", 'database "nowhere" does not exist', "createdb"),
     ],
 )
-def test_postgresql_refuses(plan, postgres, replaced, by, words, cure):
+def test_postgresql_refuses(plan, postgres, replaced, by, words, fix):
     found = check_storage(plan(storage=postgres.url("doctor").replace(replaced, by)))
     assert found.state == "problem"
-    assert words in found.words
-    assert cure in found.cure
-    assert "back" not in found.words + found.cure
+    assert words in found.message
+    assert fix in found.fix
+    assert "back" not in found.message + found.fix
 
 
 def test_postgresql_may_not_be_written(plan, postgres):
@@ -184,12 +184,12 @@ def test_postgresql_may_not_be_written(plan, postgres):
     guest = postgres.url("doctor_guests").replace("//hpo:", "//guest:")
     with psycopg.connect(owner.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
-    assert "the user guest may not create tables" in check_storage(plan(storage=guest)).words
+    assert "the user guest may not create tables" in check_storage(plan(storage=guest)).message
     study_names(owner)
-    assert "the user guest may not write into its tables" in check_storage(plan(storage=guest)).words
+    assert "the user guest may not write into its tables" in check_storage(plan(storage=guest)).message
     with psycopg.connect(owner.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute("ALTER DATABASE doctor_guests SET default_transaction_read_only = on")
-    assert "only lets it be read" in check_storage(plan(storage=owner)).words
+    assert "only lets it be read" in check_storage(plan(storage=owner)).message
 
 
 def test_the_database_that_a_search_makes_is_fine(plan, tmp_path):
@@ -198,21 +198,21 @@ def test_the_database_that_a_search_makes_is_fine(plan, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "words", "cure"),
+    ("damage", "words", "fix"),
     [
         ("UPDATE studies SET study_name = 'x'", "", ""),
         ("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (1, 'x', '{odb')", "no", "json_valid"),
         ("INSERT INTO trials (number, study_id, state) VALUES (0, 1, 'ODD')", "trial 0 has a state", ".recover"),
     ],
 )
-def test_a2_a_damaged_row_is_found_with_a_cure(plan, copies, damage, words, cure):
+def test_a2_a_damaged_row_is_found_with_a_cure(plan, copies, damage, words, fix):
     with sqlite3.connect(copies / "optuna.db") as connection:
         connection.execute(damage)
     connection.close()
     found = check_storage(plan())
     assert (found.state == "problem") == bool(words)
-    assert words in found.words
-    assert cure in found.cure
+    assert words in found.message
+    assert fix in found.fix
 
 
 def test_a2_a_damaged_page_is_found_with_a_cure(plan, copies):
@@ -223,8 +223,8 @@ def test_a2_a_damaged_page_is_found_with_a_cure(plan, copies):
     file.write_bytes(content)
     found = check_storage(plan())
     assert found.state == "problem"
-    assert "malformed" in found.words or "damaged" in found.words
-    assert f"sqlite3 {quoted(str(file))} .recover" in found.cure
+    assert "malformed" in found.message or "damaged" in found.message
+    assert f"sqlite3 {quoted(str(file))} .recover" in found.fix
 
 
 def test_a2_a_flipped_header_is_found_and_its_cure_works(plan, copies):
@@ -232,8 +232,8 @@ def test_a2_a_flipped_header_is_found_and_its_cure_works(plan, copies):
     content = file.read_bytes()
     file.write_bytes(bytes([content[0] ^ 0xFF]) + content[1:])
     found = check_storage(plan())
-    assert "damaged" in found.words
-    typed = found.cure.partition("again: ")[2].partition("; then")[0]
+    assert "damaged" in found.message
+    typed = found.fix.partition("again: ")[2].partition("; then")[0]
     subprocess.run(["sh", "-c", typed], check=True, capture_output=True)
     assert file.read_bytes() == content
     assert check_storage(plan()).state == "ok"

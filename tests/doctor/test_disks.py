@@ -43,8 +43,8 @@ def test_sqlite_on_a_network_disk(plan, place, kind):
     one = check_network_disk(plan(storage=far), MOUNTS)
     several = check_network_disk(plan(storage=far, workers=2), MOUNTS)
     assert (one.state, several.state) == ("warning", "problem")
-    assert f"is on {kind}, a network disk, where 2 workers would spoil it" in several.words
-    assert "postgresql+psycopg://" in one.cure
+    assert f"is on {kind}, a network disk, where 2 workers would spoil it" in several.message
+    assert "postgresql+psycopg://" in one.fix
 
 
 def test_sqlite_on_this_machine(plan):
@@ -90,7 +90,7 @@ def test_everything_that_makes_more_rows_is_counted(plan):
 def test_room_and_none(plan, tmp_path, monkeypatch):
     assert check_room(plan()).state == "ok"
     full = check_room(plan(n_posters=10**12))
-    assert (full.state, "free some space" in full.cure) == ("problem", True)
+    assert (full.state, "free some space" in full.fix) == ("problem", True)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(disks.shutil, "disk_usage", lambda _: usage(2e9, 2e9, 10))
     (tmp_path / "cache").mkdir()
@@ -98,10 +98,10 @@ def test_room_and_none(plan, tmp_path, monkeypatch):
         file.truncate(10**12)  # a hole, which takes no disk
     cached = check_room(plan())
     assert cached.state == "warning"
-    assert "the cache holds 1000 GB, maybe of it" in cached.words
+    assert "the cache holds 1000 GB, maybe of it" in cached.message
 
 
 def test_a_backbone_that_cannot_be_measured_is_named(plan, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     found = check_room(plan(backbone="hf-hub:nobody/nothing"))
-    assert "without hf-hub:nobody/nothing, which could not be counted" in found.words
+    assert "without hf-hub:nobody/nothing, which could not be counted" in found.message

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.doctor.finding import gigabytes
 from hpo.doctor.machine import ControlGroup, check_cores, check_gpu, check_memory
+from hpo.doctor.result import gigabytes
 from hpo.runtime.progress import n_cores
 
 
@@ -65,15 +65,15 @@ def test_this_machine_can_be_asked():
 def test_more_workers_than_cores(plan, group):
     assert check_cores(plan(workers=n_cores()), group("", {})).state == "ok"
     many = check_cores(plan(workers=n_cores() + 1), group("", {}))
-    assert (many.state, many.cure) == ("warning", f"use --workers {n_cores()}")
+    assert (many.state, many.fix) == ("warning", f"use --workers {n_cores()}")
 
 
 def test_a_container_with_less_than_the_machine(plan, group, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     half = group("0::/\n", {"cpu.max": "50000 100000"})
     found = check_cores(plan(), half)
-    assert (found.state, found.cure) == ("warning", "set OMP_NUM_THREADS=1")
-    assert f"0.5 of {n_cores()} cores, by the container's limit" in found.words
+    assert (found.state, found.fix) == ("warning", "set OMP_NUM_THREADS=1")
+    assert f"0.5 of {n_cores()} cores, by the container's limit" in found.message
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert check_cores(plan(), half).state == "ok"
 
@@ -82,10 +82,10 @@ def test_memory_for_the_workers(plan, group):
     room = group("0::/\n", {"memory.max": "3000000000", "memory.current": "0"})
     assert check_memory(plan(), room).state == "ok"
     two_many = check_memory(plan(workers=4), room)
-    assert (two_many.state, two_many.cure) == ("problem", "use --workers 2")
-    assert "3.0 GB available, by the container's limit" in two_many.words
+    assert (two_many.state, two_many.fix) == ("problem", "use --workers 2")
+    assert "3.0 GB available, by the container's limit" in two_many.message
     tight = group("0::/\n", {"memory.max": "500000000", "memory.current": "0"})
-    assert "close other programs" in check_memory(plan(), tight).cure
+    assert "close other programs" in check_memory(plan(), tight).fix
 
 
 def test_features_of_many_posters_fill_memory(plan, group):
@@ -94,7 +94,7 @@ def test_features_of_many_posters_fill_memory(plan, group):
 
 def test_the_gpu_is_one_line(plan):
     assert check_gpu(plan()).state == "ok"
-    assert "\n" not in check_gpu(plan()).words
+    assert "\n" not in check_gpu(plan()).message
 
 
 def test_bytes_in_words():

@@ -38,7 +38,7 @@ def serving(version=mlflow.__version__, status=200, artifacts=200, ahead_seconds
 
 
 @pytest.mark.parametrize(
-    ("answers", "state", "words", "cure"),
+    ("answers", "state", "words", "fix"),
     [
         ({}, "ok", f"MLflow {mlflow.__version__}, takes artifacts", ""),
         ({"version": "2.9.1"}, "warning", "the server is MLflow 2.9.1, this machine has", "pip install mlflow==2.9.1"),
@@ -50,20 +50,20 @@ def serving(version=mlflow.__version__, status=200, artifacts=200, ahead_seconds
         ({"version": "<html>It works!"}, "problem", "not as an MLflow server does", "correct --tracking-uri"),
     ],
 )
-def test_what_a_server_answers(plan, answers, state, words, cure):
+def test_what_a_server_answers(plan, answers, state, words, fix):
     with serving(**answers) as uri:
         found = check_tracking_server(plan(tracking_uri=uri))
     assert found.state == state
-    assert words in found.words
-    assert cure in found.cure
-    assert "secret" not in found.words + found.cure
+    assert words in found.message
+    assert fix in found.fix
+    assert "secret" not in found.message + found.fix
 
 
 def test_nobody_answers(plan):
     found = check_tracking_server(plan(tracking_uri=f"http://user:secret@127.0.0.1:{free_port()}"))
     assert found.state == "problem"
-    assert found.words.endswith(": no answer")
-    assert "secret" not in found.words
+    assert found.message.endswith(": no answer")
+    assert "secret" not in found.message
 
 
 def test_a_database_is_no_server(plan):
@@ -85,16 +85,16 @@ def test_the_clock_of_mlflow(plan, ahead_seconds, state, words):
     with serving(ahead_seconds=ahead_seconds) as uri:
         found = check_tracking_clock(plan(tracking_uri=uri))
     assert found.state == state
-    assert words in found.words
+    assert words in found.message
 
 
 def test_the_clock_of_nobody(plan):
     found = check_tracking_clock(plan(tracking_uri=f"http://127.0.0.1:{free_port()}"))
-    assert (found.state, found.words) == ("warning", "cannot be read: no answer")
+    assert (found.state, found.message) == ("warning", "cannot be read: no answer")
 
 
 def test_the_clock_of_a_database(plan, postgres):
     assert check_database_clock(plan(storage=postgres.url("postgres"))).state == "ok"
     gone = check_database_clock(plan(storage=f"postgresql+psycopg://a:secret@127.0.0.1:{free_port()}/x"))
     assert gone.state == "warning"
-    assert "secret" not in gone.words
+    assert "secret" not in gone.message

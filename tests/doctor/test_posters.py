@@ -24,13 +24,13 @@ def test_rows_and_images_are_counted(table):
         (images / name).touch()
     n_posters, found = count_posters(table, None)
     assert (n_posters, found.state) == (2, "ok")
-    assert found.words == f"3 rows in {table}, 2 images in {images}"
+    assert found.message == f"3 rows in {table}, 2 images in {images}"
 
 
 def test_what_is_missing_is_a_problem(table, tmp_path):
-    assert count_posters(table, tmp_path / "nowhere")[1].cure == "name it with --images"
-    assert "cannot be read as a CSV" in count_posters(tmp_path / "none.csv", None)[1].words
-    assert count_posters(None, tmp_path)[1].cure == "name one with --data"
+    assert count_posters(table, tmp_path / "nowhere")[1].fix == "name it with --images"
+    assert "cannot be read as a CSV" in count_posters(tmp_path / "none.csv", None)[1].message
+    assert count_posters(None, tmp_path)[1].fix == "name one with --data"
     empty = tmp_path / "empty"
     empty.mkdir()
     assert count_posters(table, empty)[1].state == "problem"

@@ -11,7 +11,7 @@ EPOCHS = "  epochs: {}\n  patience: {}\n"
 
 def test_packaged_weights_can_be_had(plan):
     found = check_backbones(plan(backbone="tf_efficientnet_lite0+tf_efficientnet_lite1"))
-    assert (found.state, found.words) == ("ok", "2 of 2 of mine can be had")
+    assert (found.state, found.message) == ("ok", "2 of 2 of mine can be had")
 
 
 def test_weights_that_cannot_be_had(plan, tmp_path, monkeypatch):
@@ -19,19 +19,19 @@ def test_weights_that_cannot_be_had(plan, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     found = check_backbones(plan(backbone="tf_efficientnet_lite0+test_vit"))
     assert found.state == "problem"
-    assert found.words.startswith("1 of 2 of mine can be had: Expected ")
-    assert found.cure.startswith("leave them out with hpo search --skip-unavailable, or go online once")
+    assert found.message.startswith("1 of 2 of mine can be had: Expected ")
+    assert found.fix.startswith("leave them out with hpo search --skip-unavailable, or go online once")
 
 
 def test_a_weights_file_that_is_missing(plan, tmp_path):
     weights = f"\nweights: {{tf_efficientnet_lite0: {tmp_path}/none.safetensors}}\n"
     found = check_backbones(plan(more=EPOCHS.format(20, 5) + weights))
     assert found.state == "problem"
-    assert found.cure.startswith("correct the path under 'weights:'")
+    assert found.fix.startswith("correct the path under 'weights:'")
 
 
 @pytest.mark.parametrize(
-    ("trials", "workers", "state", "cure"),
+    ("trials", "workers", "state", "fix"),
     [
         (50, 1, "ok", ""),
         (11, 1, "ok", ""),
@@ -39,10 +39,10 @@ def test_a_weights_file_that_is_missing(plan, tmp_path):
         (3, 4, "warning", "use --workers 3"),
     ],
 )
-def test_budgets(plan, trials, workers, state, cure):
+def test_budgets(plan, trials, workers, state, fix):
     found = check_budget(plan(trials=trials, workers=workers))
     assert found.state == state
-    assert cure in found.cure
+    assert fix in found.fix
 
 
 def recipes_of(n: int) -> str:
@@ -63,7 +63,7 @@ def recipes_of(n: int) -> str:
 ])  # fmt: skip
 def test_u10_the_budget_line_says_where_the_first_trials_come_from(plan, n_recipes, trials, state, words):
     found = check_budget(plan(trials=trials, more=recipes_of(n_recipes)))
-    assert (found.state, found.words) == (state, words)
+    assert (found.state, found.message) == (state, words)
 
 
 @pytest.mark.parametrize(("n_recipes", "first"), [(7, 10), (12, 12)])
@@ -97,7 +97,7 @@ def test_u10_the_sampler_does_learn_from_the_trial_that_is_named(n_recipes, firs
 def test_a_pruner_that_never_gets_to_look(plan, epochs, patience, more, state, words):
     found = check_pruner(plan(more=EPOCHS.format(epochs, patience) + more, folds=1))
     assert found.state == state
-    assert words in found.words
+    assert words in found.message
 
 
 @pytest.mark.parametrize(("n_posters", "more", "words"), [
@@ -106,7 +106,7 @@ def test_a_pruner_that_never_gets_to_look(plan, epochs, patience, more, state, w
     (1600, "  unfreeze: last_stage\n", "pruned in phase two alone"),
 ])  # fmt: skip
 def test_all_but_many_posters_are_judged_by_folds_whatever_the_epochs(plan, n_posters, more, words):
-    assert words in check_pruner(plan(more=EPOCHS.format(2, 5) + more, n_posters=n_posters)).words
+    assert words in check_pruner(plan(more=EPOCHS.format(2, 5) + more, n_posters=n_posters)).message
 
 
 @pytest.mark.parametrize(("folds", "pruner", "state", "words"), [
@@ -118,5 +118,5 @@ def test_all_but_many_posters_are_judged_by_folds_whatever_the_epochs(plan, n_po
 def test_a_pruner_that_was_asked_for(plan, folds, pruner, state, words):
     found = check_pruner(plan(folds=folds, pruner=pruner))
     assert found.state == state
-    assert words in found.words
-    assert bool(found.cure) == (state == "problem")
+    assert words in found.message
+    assert bool(found.fix) == (state == "problem")

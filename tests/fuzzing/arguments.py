@@ -40,7 +40,7 @@ _WORDS = (
     "½",
     "１０",
 )
-_TEXTS = tuple(text for text in mutate.TEXTS if not text.startswith(("/", "..", "file:")))  # it writes where told to
+_TEXTS = tuple(text for text in mutate.TEXTS if not text.startswith(("/", "..", "file:")))  # it writes anywhere
 _TRAPS = ("missing", "empty", "text.csv", "t.csv", "folder", "pipe", "broken", "loop", "secret", "bundle")
 
 

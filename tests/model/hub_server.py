@@ -12,7 +12,7 @@ from pathlib import Path
 
 Answer = tuple[int, Mapping[str, str]]  # a status and headers
 
-# Refusals as huggingface_hub tells them apart: by the header X-Error-Code.
+# Refusals as huggingface_hub distinguishes them: by the header X-Error-Code.
 MISSING: Answer = (401, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Invalid username or password."})
 MISSING_WITH_TOKEN: Answer = (404, {"X-Error-Code": "RepoNotFound", "X-Error-Message": "Repository not found"})
 GATED: Answer = (401, {"X-Error-Code": "GatedRepo", "X-Error-Message": "Access to the model is restricted."})

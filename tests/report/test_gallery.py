@@ -447,7 +447,7 @@ def test_a_page_of_a_thousand_is_filtered_and_its_tiles_are_no_list_items(galler
     gallery.page.goto(out.as_uri())
     gallery.page.get_by_label("Title").fill("99")
     assert gallery.count() == "19 of 1,000 posters"
-    # A browser numbers list items anew whenever one is hidden: filtering these took 1.7 s, and takes hundredths.
+    # A browser renumbers list items whenever one is hidden: filtering these took 1.7 s, and takes hundredths.
     display = "tiles => tiles.map(tile => getComputedStyle(tile).display)"
     assert set(gallery.page.locator(".tile:visible").evaluate_all(display)) == {"block"}
     gallery.browser.requests.remove(out.as_uri())

@@ -1,4 +1,4 @@
-"""Commands that are printed: whoever types them gets what was meant."""
+"""Printed commands do what was meant when they are typed."""
 
 from __future__ import annotations
 

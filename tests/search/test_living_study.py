@@ -32,7 +32,7 @@ recipes: null
 
 
 class Onlooker:
-    """Who looks on, and remembers what was said."""
+    """Callbacks of a search that record every notice."""
 
     def __init__(self) -> None:
         self.notices: list[str] = []

@@ -24,7 +24,7 @@ recipes: null
 
 
 class Notices:
-    """Who looks on, and remembers."""
+    """Callbacks of a search that record their calls."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []

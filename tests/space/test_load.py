@@ -60,7 +60,7 @@ def test_u26_a_file_that_misses_nothing_is_not_told_to_include(tmp_path):
 
 
 def written(folder: Path, text: str = SMALL, name: str = "mine.yaml", **changes: str) -> Path:
-    """A space file; ``changes`` write the line of a parameter anew, or add it."""
+    """A space file; ``changes`` replace the line of a parameter, or add it."""
     lines = text.splitlines()
     for parameter, line in changes.items():
         lines = [kept for kept in lines if not kept.startswith(f"  {parameter}:")]

@@ -1,4 +1,4 @@
-"""A study at a glance says what reading all of it would."""
+"""A study's snapshot equals what reading all of it gives."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def space() -> SearchSpace:
 
 
 class House:
-    """A folder with a database, in which a study is opened anew as often as a test likes."""
+    """A folder with a database, in which a test opens a study as often as it likes."""
 
     def __init__(self, folder: Path, space: SearchSpace) -> None:
         self.folder, self.space = folder, space
@@ -294,7 +294,7 @@ def test_u8_a_smaller_budget_than_has_finished_changes_nothing(house: House) -> 
     study.set_budget(9)
     assert study.set_budget(2) == 9
     assert study.set_budget(3) == 9
-    assert study.set_budget(4) == 4  # more than have finished: somebody wants fewer
+    assert study.set_budget(4) == 4  # more than have finished: another process asks for fewer
     assert study.set_budget(2, more=True) == 5
 
 

@@ -135,7 +135,7 @@ def test_whatever_is_logged_fits(tracking, client):
 
 
 @pytest.mark.parametrize(
-    ("uri", "cure"),
+    ("uri", "fix"),
     [
         ("./mlruns", "sqlite:///mlruns/mlflow.db"),
         ("file:///somewhere/mlruns", "sqlite:///mlruns/mlflow.db"),
@@ -145,9 +145,9 @@ def test_whatever_is_logged_fits(tracking, client):
         ("http://127.0.0.1:9", "start that server"),
     ],
 )
-def test_a_place_that_cannot_be_used_is_named_with_a_cure(tmp_path, uri, cure):
+def test_a_place_that_cannot_be_used_is_named_with_a_cure(tmp_path, uri, fix):
     (tmp_path / "text.db").write_text("no database\n" * 1000)
-    with pytest.raises(TrackingError, match=cure) as told:
+    with pytest.raises(TrackingError, match=fix) as told:
         open_tracking(uri.format(folder=tmp_path), tmp_path)
     assert "\n" not in str(told.value)
 

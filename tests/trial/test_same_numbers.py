@@ -1,4 +1,4 @@
-"""Fault G1: the same configuration and seed give the same numbers, whatever is cached and whoever looked before."""
+"""Fault G1: the same configuration and seed give the same numbers, whatever is cached and whatever ran before."""
 
 from __future__ import annotations
 

@@ -157,10 +157,10 @@ def check_trainable(catalogue: Catalogue) -> None:
     if not rare:
         return
     n_enough = len(counts) - len(rare)
-    cure = f"try --labels {n_enough}, or add posters" if n_enough >= MIN_LABELS else "add posters"
+    fix = f"try --labels {n_enough}, or add posters" if n_enough >= MIN_LABELS else "add posters"
     raise DataError(
         f"every label needs at least {MIN_POSTERS_PER_LABEL} posters, one each to train, to validate and to "
-        f"test on, but {shown(rare)}: {cure}"
+        f"test on, but {shown(rare)}: {fix}"
     )
 
 

@@ -387,9 +387,9 @@ def _nothing_matches(
             f"named by the row's id, such as {looked_for if is_path_like(looked_for) else looked_for + '.jpg'}, "
             "or name the table itself with --images"
         )
-    cure = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
+    fix = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
     return DataError(
         f"no image in {images.folder} matches any of the {n_titles} posters left of {cleaning.table.path}: "
-        f"looked for {looked_for!r} and found {example}{told}, so check --images, --id-column and --image-column{cure}"
+        f"looked for {looked_for!r} and found {example}{told}, so check --images, --id-column and --image-column{fix}"
         + (f" ({hint}: write them alike)" if hint else "")
     )

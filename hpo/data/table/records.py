@@ -39,7 +39,7 @@ _OTHER_KINDS = {  # suffix -> what such a file is called
 }
 _PACKED = (".gz", ".zip")
 _CONTENTS = {b"PAR1": ".parquet", b"SQLite format 3": ".sqlite"}
-_NO_TABLES = (  # how such a file begins, what it is, the cure
+_NO_TABLES = (  # how such a file begins, what it is, the fix
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with git lfs pull"),
@@ -102,9 +102,9 @@ def _suffix_of_content(path: Path) -> str | None:
     """Return what the first bytes of a file say that it is. Raises DataError for what is no table at all."""
     first = _first_bytes(path)
     text = first.removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    for begins, kind, cure in _NO_TABLES:
+    for begins, kind, fix in _NO_TABLES:
         if text.startswith(begins):
-            raise DataError(f"expected a table, got {kind} in {path}: {cure}")
+            raise DataError(f"expected a table, got {kind} in {path}: {fix}")
     if text.startswith((b'[{"', b"[{'", b"[\n", b'{"')):
         return ".jsonl" if text.startswith(b"{") and path.suffix.lower() not in _JSON_SUFFIXES else ".json"
     return next((suffix for begins, suffix in _CONTENTS.items() if first.startswith(begins)), None)

@@ -109,10 +109,10 @@ class Download:
     def _host(self) -> str | None:
         return urllib.parse.urlsplit(self.address).hostname
 
-    def _unavailable(self, why: str, cure: str) -> BackboneError:
+    def _unavailable(self, why: str, fix: str) -> BackboneError:
         return BackboneError(
             f"Expected the pretrained weights of {self.backbone} from {self._host}, {why}, and they were not "
-            f"downloaded before: {cure}, name a weights file or folder under 'weights:' in the search space, or use "
+            f"downloaded before: {fix}, name a weights file or folder under 'weights:' in the search space, or use "
             "the packaged backbones (tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2)."
         )
 

@@ -39,7 +39,7 @@ class Answer:
 
 
 class PosterServer(ThreadingHTTPServer):
-    """A real server on loopback that says what it was told, path by path in turn; a path's last answer repeats."""
+    """A real server on loopback that gives the answers set for each path in turn; a path's last answer repeats."""
 
     daemon_threads = True
     request_queue_size = 128  # the default of 5 makes the sixth connection at once wait a second

@@ -47,14 +47,14 @@ def test_a6_more_labels_than_a_picture_can_hold(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("number", "cure"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "make the place writable")]
+    ("number", "fix"), [(errno.ENOSPC, "free some space"), (errno.EROFS, "make the place writable")]
 )
-def test_f25_the_cure_is_that_of_the_fault(tmp_path: Path, monkeypatch, number: int, cure: str):
+def test_f25_the_cure_is_that_of_the_fault(tmp_path: Path, monkeypatch, number: int, fix: str):
     def refuse(path: Path, content: bytes) -> None:
         raise OSError(number, "refused", str(path))
 
     monkeypatch.setattr(split_picture, "write_whole", refuse)
-    with pytest.raises(DataError, match=rf": {cure}$"):
+    with pytest.raises(DataError, match=rf": {fix}$"):
         save_picture(DISTRIBUTION, tmp_path / "split.png")
 
 

@@ -308,7 +308,7 @@ def test_rules_and_report_survive_json(tmp_path: Path):
     assert read_back["examples"] == {"duplicate id": ["1"]}
 
 
-# Bad input: one sentence each, with the cure
+# Bad input: one sentence each, with the fix
 
 
 def refusal(csv_path: Path, images: Path | None = None, rules: CatalogueRules | None = None) -> str:

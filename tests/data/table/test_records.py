@@ -202,7 +202,7 @@ def test_a6_values_that_python_has_not_are_text_or_marked(tmp_path: Path):
 
 
 def test_an_archive_whose_member_is_damaged_is_one_sentence(tmp_path: Path):
-    """Found by fuzzing: the suffix of the member was read outside of what tells of a broken archive."""
+    """Found by fuzzing: the suffix of the member was read outside of the code that reports a broken archive."""
     path = tmp_path / "t.csv.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("t.csv", "id,Genres\n1,Drama\n")

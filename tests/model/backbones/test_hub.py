@@ -46,7 +46,7 @@ def offline(monkeypatch) -> None:
 
 @pytest.fixture
 def nobody_there(monkeypatch) -> int:
-    """A hub at an address where nobody listens."""
+    """A hub at an address where no server listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

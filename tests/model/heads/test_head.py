@@ -166,7 +166,7 @@ def test_a_label_query_head_without_hidden_layers_still_has_a_width_and_dropout(
 
 @pytest.mark.parametrize("change", [{"pooling": "attention"}, {"head": "label_query", "width": 16}], ids=str)
 def test_a_head_with_maps_learns_what_only_one_position_shows(chosen, change):
-    """The channels of every map have the same mean over positions, so pooled features could not tell."""
+    """The channels of every map have the same mean over positions, so pooled features could not distinguish them."""
     torch.manual_seed(0)
     targets = (torch.rand(128, 2) < 0.5).float()
     feature_map = 0.1 * torch.randn(128, 6, 3, 3)

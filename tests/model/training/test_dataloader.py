@@ -101,7 +101,7 @@ def test_batches_come_in_order_with_the_next_one_read_meanwhile():
     batches = list(torch.tensor([2, 0, 3, 1]).split(1))
     taken = examples.batches(batches)
     rows, (features, _) = next(taken)
-    assert second_was_read.wait(120)  # although nobody has asked for it
+    assert second_was_read.wait(120)  # although it was not requested
     assert (rows.tolist(), features.tolist()) == ([2], [[2.0]])
     assert [rows.tolist() for rows, _ in taken] == [[0], [3], [1]]
     assert read == [2, 0, 3, 1]

@@ -1,13 +1,11 @@
 """Find parameters of a search space that have no effect on training, by training proxy networks.
 
-Asked of the training itself, not of a list of rules.
-
-Configurations are drawn from the space. In each, one parameter takes several of its values while everything else stays
-as it is, and the trials are run in a world of stand-ins (``stand_ins``) and compared: the loss of every epoch, and the
-validation probabilities of the best. A parameter is dead when nothing that it can be makes a difference anywhere. Where
-it is dead in some configurations only, one other parameter after another is changed until it comes to life; that
-other parameter is what its ``when`` should look at. A few dozen drawn configurations prove life, and make death
-likely: a parameter that needs a rare coincidence of others can be missed.
+Configurations are drawn from the space. In each, one parameter takes several of its values while all others keep
+theirs; the trials run on the proxy task (``proxy_task``) and are compared: the loss of every epoch, and the validation
+probabilities of the best. A parameter has no effect if none of its values changes anything in any configuration. Where
+it has an effect in some configurations only, the check changes one other parameter at a time until the effect appears:
+that interaction is what a ``when`` of the space should express. A difference in any sampled configuration proves an
+effect; no difference in a few dozen makes one unlikely, but an effect that needs a rare combination can be missed.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from hpo.doctor.toy_problem import ProxyNetworks, ProxyTask, Tried
+from hpo.doctor.proxy_task import ProxyNetworks, ProxyTask, Tried
 from hpo.errors import HpoError
 from hpo.model.config import Hyperparameters
 from hpo.runtime.atomic import Array
@@ -30,50 +28,50 @@ from hpo.space.space import SearchSpace
 from hpo.trial.objective import Objective
 from hpo.trial.trial import EpochReport, run_trial
 
-Verdict: TypeAlias = Literal["changes", "dead", "speed only", "cannot apply"]
+Verdict: TypeAlias = Literal["changes", "no effect", "speed only", "cannot apply"]
 Pair: TypeAlias = tuple[Scalar, Scalar]  # of values
 SPEED_ONLY = {"compile": "computes the same, faster; in phase two only"}
 
 _DRAWN = 128  # configurations to pick from
-_LAST_RESORT = 12  # configurations in which a parameter is tried before it is called dead
+_MOST_CONFIGURATIONS = 12  # in which a parameter is tried before it is reported as without effect
 _MOST_VALUES = 5
 _MOST_BACKBONES = 3  # each is a network more to build and to run over all posters
-_TOLERANCE = 1e-6  # equal trials are equal to the last bit on one machine; this is for machines that are not so kind
+_TOLERANCE = 1e-6  # equal trials are equal to the last bit on one machine, but not on every kind of machine
 
 
 @dataclass(frozen=True)
-class Revival:
+class Interaction:
     """One other parameter that decides whether this one has an effect."""
 
     parameter: str
-    dead_at: Scalar
-    alive_at: Scalar
+    idle_at: Scalar
+    active_at: Scalar
 
 
 @dataclass(frozen=True)
 class ParameterEffect:
-    """What was found of one parameter."""
+    """The effect of one parameter on training."""
 
     parameter: str
     searched: bool  # or fixed
     values: tuple[Scalar, ...]
     verdict: Verdict
-    alive_in: int = 0  # configurations
+    active_in: int = 0  # configurations
     of: int = 0
     alike: tuple[Pair, ...] = ()  # values that trained the same in every configuration
-    revival: Revival | None = None  # for the first configuration in which it was dead
+    interaction: Interaction | None = None  # in the first configuration where it had no effect
     reason: str = ""  # why it cannot apply
 
     @property
     def needs_when(self) -> bool:
-        """Tell whether the sampler also chooses it where that is idle, for another reason than the stand-in's."""
-        is_idle = self.verdict == "changes" and self.alive_in < self.of
-        return self.searched and is_idle and self.revival is not None and self.revival.parameter != "backbone"
+        """Say whether the sampler also chooses it where it is idle, for another reason than the proxy network."""
+        is_idle = self.verdict == "changes" and self.active_in < self.of
+        return self.searched and is_idle and self.interaction is not None and self.interaction.parameter != "backbone"
 
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """What a trial came to, as far as it tells two trials apart."""
+    """The outcome of a trial, as far as it distinguishes two trials."""
 
     epochs: Sequence[Sequence[float]]  # of each the loss and the scores
     probabilities: Array  # (N_val, L), of the best epoch
@@ -87,34 +85,34 @@ class _Trained:
 
 @dataclass
 class _Evidence:
-    """What the configurations tried so far say of one parameter."""
+    """The configurations tried so far for one parameter."""
 
-    alike: list[Pair]  # not told apart yet
-    alive: list[Hyperparameters] = field(default_factory=list)
-    dead: list[Hyperparameters] = field(default_factory=list)
+    alike: list[Pair]  # not distinguished yet
+    active: list[Hyperparameters] = field(default_factory=list)
+    idle: list[Hyperparameters] = field(default_factory=list)
     reason: str = "no configuration has it"
 
-    def add(self, chosen: Hyperparameters, told_apart: set[Pair] | str) -> None:
-        if isinstance(told_apart, str):
-            self.reason = told_apart
+    def add(self, chosen: Hyperparameters, distinguished: set[Pair] | str) -> None:
+        if isinstance(distinguished, str):
+            self.reason = distinguished
             return
-        self.alike = [pair for pair in self.alike if pair not in told_apart]
-        (self.alive if told_apart else self.dead).append(chosen)
+        self.alike = [pair for pair in self.alike if pair not in distinguished]
+        (self.active if distinguished else self.idle).append(chosen)
 
 
 def examine(
     space: SearchSpace,
-    world: ProxyTask,
+    task: ProxyTask,
     n_configurations: int = 4,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> list[ParameterEffect]:
-    """Return a finding for every parameter of ``space``, searched or fixed, in the order of the space.
+    """Return the effect of every parameter of ``space``, searched or fixed, in the order of the space.
 
-    Each is tried in ``n_configurations``, and in more where it has not shown an effect yet. ``progress`` is told the
+    Each is tried in ``n_configurations``, and in more where it has not shown an effect yet. ``progress`` receives the
     name of each parameter before its turn.
     """
-    examination = _Examination(space, world, n_configurations, seed)
+    examination = _Examination(space, task, n_configurations, seed)
     findings = []
     for name in (*space.searched, *space.fixed):
         progress(name)
@@ -125,50 +123,50 @@ def examine(
 class _Examination:
     """The configurations of one space, and the trials run so far: parameters share those that are equal."""
 
-    def __init__(self, space: SearchSpace, world: ProxyTask, n_configurations: int, seed: int) -> None:
-        self._space, self._world, self._n_configurations, self._seed = space, world, n_configurations, seed
+    def __init__(self, space: SearchSpace, task: ProxyTask, n_configurations: int, seed: int) -> None:
+        self._space, self._task, self._n_configurations, self._seed = space, task, n_configurations, seed
         self._tried = tried_values(space)
-        self._stand_ins = ProxyNetworks(self._tried)
+        self._networks = ProxyNetworks(self._tried)
         coarse = _coarse(space, self._tried)
         drawn = [(params, coarse.rebuild(params)) for params in draw(coarse, _DRAWN, seed)]
         self._drawn = [drawn[at] for at in _diverse([chosen for _, chosen in drawn])]
         self._trained: dict[Hyperparameters, _Trained | str] = {}
 
     def finding(self, name: str) -> ParameterEffect:
-        """Say what becomes of one parameter."""
+        """Return the effect of one parameter."""
         finding = ParameterEffect(name, name in self._space.searched, tuple(self._tried[name]), "cannot apply")
         if name in SPEED_ONLY:
             return replace(finding, verdict="speed only", reason=SPEED_ONLY[name])
         seen = self._evidence(name)
-        if not seen.alive and not seen.dead:
+        if not seen.active and not seen.idle:
             return replace(finding, reason=seen.reason)
-        revival = self._revival(name, seen) if seen.dead else None
-        # A stand-in that lacks what a parameter changes (residual branches, say) tells nothing of the network itself.
-        lives = seen.alive or (revival is not None and revival.parameter == "backbone")
+        interaction = self._interaction(name, seen) if seen.idle else None
+        # A proxy network may lack what a parameter changes (residual branches, say): that says nothing of the real one.
+        has_effect = seen.active or (interaction is not None and interaction.parameter == "backbone")
         return replace(
             finding,
-            verdict="changes" if lives else "dead",
-            alive_in=len(seen.alive),
-            of=len(seen.alive) + len(seen.dead),
-            alike=tuple(pair for pair in seen.alike if seen.alive),
-            revival=revival,
+            verdict="changes" if has_effect else "no effect",
+            active_in=len(seen.active),
+            of=len(seen.active) + len(seen.idle),
+            alike=tuple(pair for pair in seen.alike if seen.active),
+            interaction=interaction,
         )
 
     def _evidence(self, name: str) -> _Evidence:
-        """Try one parameter in one configuration after another, until all of its values have been told apart."""
+        """Try one parameter in one configuration after another, until all of its values are distinguished."""
         seen = _Evidence(list(combinations(self._tried[name], 2)))
         for chosen in self._configurations(name):
-            if len(seen.alive) + len(seen.dead) >= self._n_configurations and not seen.alike:
+            if len(seen.active) + len(seen.idle) >= self._n_configurations and not seen.alike:
                 break
-            seen.add(chosen, self._told_apart(name, chosen))
+            seen.add(chosen, self._distinguished(name, chosen))
         return seen
 
     def _configurations(self, name: str) -> Iterator[Hyperparameters]:
         """The drawn configurations that have the parameter, as many as are tried at most."""
         having = (chosen for params, chosen in self._drawn if name in params or name in self._space.fixed)
-        return islice(having, max(_LAST_RESORT, self._n_configurations))
+        return islice(having, max(_MOST_CONFIGURATIONS, self._n_configurations))
 
-    def _told_apart(self, name: str, chosen: Hyperparameters) -> set[Pair] | str:
+    def _distinguished(self, name: str, chosen: Hyperparameters) -> set[Pair] | str:
         """Return the pairs of values that train differently, everything else equal; or why fewer than two can."""
         trained = {value: self._train(chosen.model_copy(update={name: value}), name) for value in self._tried[name]}
         possible = {value: result for value, result in trained.items() if isinstance(result, _Trained)}
@@ -178,36 +176,36 @@ class _Examination:
 
     def _train(self, chosen: Hyperparameters, examined: str) -> _Trained | str:
         """Run the trial, or return why it is impossible."""
-        small = self._stand_ins.shrink(chosen, examined)
+        small = self._networks.shrink(chosen, examined)
         if small not in self._trained:
             self._trained[small] = self._run(small)
         return self._trained[small]
 
     def _run(self, small: Hyperparameters) -> _Trained | str:
         reports: list[EpochReport] = []
-        world = self._world
+        task = self._task
         try:
             result = run_trial(
-                small, world.train, world.val, world.source, Objective("mean_ap"), self._seed, reports.append
+                small, task.train, task.val, task.source, Objective("mean_ap"), self._seed, reports.append
             )
         except HpoError as error:
             return str(error)
         epochs = [(report.train_loss, *report.scores.headline().values()) for report in reports]
         return _Trained(epochs, result.val_probabilities)
 
-    def _revival(self, name: str, seen: _Evidence) -> Revival | None:
-        """Change one other parameter of a dead configuration after the other until ``name`` has an effect in it.
+    def _interaction(self, name: str, seen: _Evidence) -> Interaction | None:
+        """Change one other parameter at a time in a configuration where ``name`` is idle until it has an effect.
 
-        Where ``name`` is alive elsewhere, only what differs there is tried.
+        Where ``name`` has an effect in another configuration, only the values of that one are tried.
         """
-        dead = seen.dead[0]
+        idle = seen.idle[0]
         for other in sorted(Hyperparameters.model_fields.keys() - {name}, key=self._rank):
-            now = getattr(dead, other)
-            values = [getattr(seen.alive[0], other)] if seen.alive else self._tried[other]
+            now = getattr(idle, other)
+            values = [getattr(seen.active[0], other)] if seen.active else self._tried[other]
             for value in (value for value in values if value != now):
-                told_apart = self._told_apart(name, dead.model_copy(update={other: value}))
-                if told_apart and not isinstance(told_apart, str):
-                    return Revival(other, now, value)
+                distinguished = self._distinguished(name, idle.model_copy(update={other: value}))
+                if distinguished and not isinstance(distinguished, str):
+                    return Interaction(other, now, value)
         return None
 
     def _rank(self, name: str) -> int:

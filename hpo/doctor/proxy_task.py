@@ -1,9 +1,9 @@
-"""Proxy task for the dead-parameter check: drawn posters, tiny networks, a few steps an epoch.
+"""Proxy task for the check of unused parameters: drawn posters, tiny networks, a few steps an epoch.
 
 A value of a search space is replaced where it is about size (backbones, pixels, posters a step, epochs, the steps over
-which weights are averaged) and stays as it is everywhere else. The replacements keep the order of the values and keep
-them apart, so what differs in the space differs here. What is lost is whatever only shows at scale: a parameter may
-matter here and hardly there, but one that changes nothing here is not read at all.
+which weights are averaged) and kept everywhere else. The replacements keep the order of the values and keep them
+distinct, so what differs in the space differs here. Limitation: effects that appear only at scale are missed; a
+parameter without effect here is not used by the code.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class ProxyTask:
 
 
 @contextmanager
-def small_world(seed: int = 0) -> Iterator[ProxyTask]:
-    """Draw the posters; they and everything cached of them are gone afterwards."""
+def open_proxy_task(seed: int = 0) -> Iterator[ProxyTask]:
+    """Draw the posters, and delete them with everything cached of them afterwards."""
     with TemporaryDirectory(prefix="hpo-doctor-") as folder:
         part = _draw(Path(folder), seed)
         parts = np.split(np.arange(TRAIN_POSTERS + VAL_POSTERS), [TRAIN_POSTERS])
@@ -70,7 +70,7 @@ def _ignore(_n_posters: int) -> None:
 
 
 class ProxyNetworks:
-    """Configurations of a search space → configurations of the small world."""
+    """Configurations of a search space → configurations of the proxy task."""
 
     def __init__(self, tried: Tried) -> None:
         self._tried = tried
@@ -78,7 +78,7 @@ class ProxyNetworks:
         self._networks = {name: NETWORKS[at % len(NETWORKS)] for at, name in enumerate(singles)}
 
     def shrink(self, chosen: Hyperparameters, examined: str) -> Hyperparameters:
-        """Return ``chosen`` at the small world's size, ready to show the effect of the parameter ``examined``.
+        """Return ``chosen`` at the proxy task's size, ready to show the effect of the parameter ``examined``.
 
         Limits hold only where they are examined: a trial that ends before an effect shows would hide it.
         """
@@ -111,7 +111,9 @@ def _epochs(rank: int, _n_values: int) -> int:
     return 1 + rank
 
 
-_SIZES: dict[str, Callable[[int, int], float]] = {  # rank of a value among those tried, and their number → its stand-in
+_SIZES: dict[
+    str, Callable[[int, int], float]
+] = {  # rank of a value among those tried, and their number → its replacement
     "image_size": lambda rank, _: 48 + 32 * rank,
     "batch_size": _batch,
     "finetune_batch_size": _batch,

@@ -17,8 +17,8 @@ class CheckResult:
 
     name: str
     state: State
-    words: str
-    cure: str = ""
+    message: str
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class PlannedSearch:
     pruner: str | None = None
 
 
-def ok(name: str, words: str) -> CheckResult:
+def ok(name: str, message: str) -> CheckResult:
     """Nothing to fix."""
-    return CheckResult(name, "ok", words)
+    return CheckResult(name, "ok", message)
 
 
-def warning(name: str, words: str, cure: str) -> CheckResult:
+def warning(name: str, message: str, fix: str) -> CheckResult:
     """The search would run, but not as well as it could."""
-    return CheckResult(name, "warning", words, cure)
+    return CheckResult(name, "warning", message, fix)
 
 
-def problem(name: str, words: str, cure: str) -> CheckResult:
+def problem(name: str, message: str, fix: str) -> CheckResult:
     """The search would not run, or would break."""
-    return CheckResult(name, "problem", words, cure)
+    return CheckResult(name, "problem", message, fix)
 
 
 def gigabytes(n_bytes: float) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hpo.doctor.dead_parameters import ParameterEffect, Revival, alternatives, examine, tried_values
-from hpo.doctor.toy_problem import NETWORKS, ProxyNetworks, small_world
+from hpo.doctor.proxy_task import NETWORKS, ProxyNetworks, open_proxy_task
+from hpo.doctor.unused_parameters import Interaction, ParameterEffect, alternatives, examine, tried_values
 from hpo.model.config import Hyperparameters
 from hpo.space.load import load_space
 from hpo.space.schema import value_mistake
@@ -37,7 +37,7 @@ parameters:
 
 @pytest.fixture(scope="module")
 def world():
-    with small_world() as world:
+    with open_proxy_task() as world:
         yield world
 
 
@@ -61,18 +61,18 @@ def test_every_parameter_of_every_shipped_space_changes_what_is_trained(world, n
     assert [finding for finding in findings if finding.verdict != "changes" or finding.alike] == []
 
 
-def test_a_parameter_that_nothing_reads_is_dead_and_what_it_needs_is_found(findings):
-    assert findings["crop_scale"].verdict == "dead"
-    assert findings["crop_scale"].revival == Revival("crops", 0, 4)
-    assert [name for name, finding in findings.items() if finding.verdict == "dead"] == ["crop_scale"]
+def test_a_parameter_that_nothing_reads_has_no_effect_and_what_it_needs_is_found(findings):
+    assert findings["crop_scale"].verdict == "no effect"
+    assert findings["crop_scale"].interaction == Interaction("crops", 0, 4)
+    assert [name for name, finding in findings.items() if finding.verdict == "no effect"] == ["crop_scale"]
 
 
 def test_a_parameter_that_is_idle_here_and_there_needs_a_condition(findings):
     dropout, width = findings["dropout"], findings["width"]
-    assert 0 < dropout.alive_in < dropout.of
-    assert dropout.revival == Revival("hidden_layers", 0, 1)
+    assert 0 < dropout.active_in < dropout.of
+    assert dropout.interaction == Interaction("hidden_layers", 0, 1)
     assert [name for name, finding in findings.items() if finding.needs_when] == ["dropout"]
-    assert (width.verdict, width.alive_in, width.revival) == ("changes", width.of, None)
+    assert (width.verdict, width.active_in, width.interaction) == ("changes", width.of, None)
 
 
 def test_what_changes_only_the_speed_and_what_has_no_choice_are_called_so(findings):
@@ -84,14 +84,14 @@ def test_limits_change_how_long_is_trained(findings):
     assert {findings[name].verdict for name in ("patience", "max_seconds", "epochs")} == {"changes"}
 
 
-def test_stand_ins_keep_values_apart_and_in_order(space):
+def test_networks_keep_values_apart_and_in_order(space):
     tried = tried_values(space)
-    stand_ins = ProxyNetworks(tried)
+    networks = ProxyNetworks(tried)
     base = space.rebuild({"backbone": "resnet50", "hidden_layers": 0, "batch_size": 64})
 
     def shrunk(name: str) -> list[object]:
         chosen = (base.model_copy(update={name: value}) for value in tried[name])
-        return [getattr(stand_ins.shrink(one, name), name) for one in chosen]
+        return [getattr(networks.shrink(one, name), name) for one in chosen]
 
     assert shrunk("backbone") == [NETWORKS[0], NETWORKS[1], f"{NETWORKS[0]}+{NETWORKS[1]}"]
     for name in ("image_size", "batch_size", "epochs", "patience"):
