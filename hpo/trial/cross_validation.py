@@ -27,7 +27,7 @@ import torch
 from hpo.data.dataset import Part
 from hpo.data.splits.split import deal_folds
 from hpo.model.classifier import build_head
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.training.checkpoint import Checkpoints
 from hpo.model.training.dataloader import joined
 from hpo.model.training.loop import train_head
@@ -51,7 +51,7 @@ N_FOLDS = 5
 
 
 def out_of_fold_probabilities(
-    chosen: Hyperparameters,
+    config: TrialConfig,
     n_epochs: int,
     train_part: Part,
     val_part: Part,
@@ -60,21 +60,21 @@ def out_of_fold_probabilities(
     progress: Progress = lambda _: None,
 ) -> Array:
     """Return float32 (N_train, L): each training poster by a head that did not see it."""
-    views = train_views(chosen)
-    train_examples, val_examples = (source.examples(chosen, part, views) for part in (train_part, val_part))
+    views = train_views(config)
+    train_examples, val_examples = (source.examples(config, part, views) for part in (train_part, val_part))
     targets = torch.from_numpy(train_part.targets.astype(np.float32))
     val_targets = torch.from_numpy(val_part.targets.astype(np.float32))
     groups = np.arange(len(targets)) if train_part.groups is None else train_part.groups
     folds = torch.from_numpy(deal_folds(train_part.targets, groups, N_FOLDS, seed))
-    n_predicted = len(predicted_views(chosen))  # the first of the views that are trained on
+    n_predicted = len(predicted_views(config))  # the first of the views that are trained on
     probabilities = np.empty(train_part.targets.shape, np.float32)
     for fold in range(N_FOLDS):
         held_out, kept = (folds == fold).nonzero().ravel(), (folds != fold).nonzero().ravel()
         torch.manual_seed(seed)
-        head = build_head(source.backbones(chosen), targets.shape[1], chosen)
+        head = build_head(source.backbones(config), targets.shape[1], config)
         seen = joined(train_examples.select(kept), val_examples)
         asked = train_examples.select(held_out).first_views(n_predicted)
-        epochs = train_head(head, seen, torch.cat([targets[kept], val_targets]), asked, chosen, seed)
+        epochs = train_head(head, seen, torch.cat([targets[kept], val_targets]), asked, config, seed)
         *_, last = islice(epochs, n_epochs)
         probabilities[held_out.numpy()] = last.val_probabilities
         progress(len(held_out))
@@ -85,7 +85,7 @@ FoldModel = Literal["average", "refit"]
 
 
 def run_folds(
-    chosen: Hyperparameters,
+    config: TrialConfig,
     everything: Part,
     source: FeatureSource,
     objective: Objective,
@@ -108,7 +108,7 @@ def run_folds(
     for fold in range(n_folds):
         held_out, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         result = run_trial(
-            chosen,
+            config,
             everything.take(kept),
             everything.take(held_out),
             source,
@@ -126,7 +126,7 @@ def run_folds(
     if fold_model == "average":
         return whole
     again = run_trial(
-        chosen, everything, everything, source, objective, seed, epochs=whole.epochs, checkpoints=checkpoints
+        config, everything, everything, source, objective, seed, epochs=whole.epochs, checkpoints=checkpoints
     )
     return replace(whole, classifiers=again.classifiers, seconds=_summed([whole.seconds, again.seconds]))
 
@@ -142,8 +142,8 @@ def judged_by_other_folds(results: Sequence[TrialResult]) -> list[Array]:
     Both phases are candidates, and the earliest of equals is chosen. Where weights of several epochs are averaged, the
     mean of those epochs' probabilities stands for them, each taken in as long as that helps the other folds.
     """
-    chosen, objective = results[0].chosen, results[0].objective
-    n_averaged = SOUP_EPOCHS if chosen.averaging == "soup" else 1
+    config, objective = results[0].config, results[0].objective
+    n_averaged = SOUP_EPOCHS if config.averaging == "soup" else 1
     epochs = _aligned(results)
     values = np.array([[epoch.value for epoch in fold] for fold in epochs])  # (K, E)
 

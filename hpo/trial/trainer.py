@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 
 from hpo.data.dataset import Part, PreparedData
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.training.checkpoint import Checkpoints
 from hpo.runtime.progress import Phase
 from hpo.trial.cross_validation import FoldModel, run_folds
@@ -64,7 +64,7 @@ class Trainer:
 
     def run(
         self,
-        chosen: Hyperparameters,
+        config: TrialConfig,
         seed: int,
         report: Callable[[int, EpochReport], None] = lambda *_: None,
         report_fold: Callable[[int, float], None] = lambda *_: None,
@@ -76,7 +76,7 @@ class Trainer:
         """
         checkpoints = Checkpoints(self.checkpoint_folder)
         try:
-            result = self._run(chosen, seed, report, report_fold, checkpoints)
+            result = self._run(config, seed, report, report_fold, checkpoints)
         except Pruned:
             checkpoints.discard()
             raise
@@ -96,14 +96,14 @@ class Trainer:
         n_threads = torch.get_num_threads()
         torch.set_num_threads(trial.user_attrs.get(THREADS, n_threads))
         try:
-            return self.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), seed)
+            return self.run(TrialConfig.model_validate(trial.user_attrs["chosen"]), seed)
         finally:
             torch.set_num_threads(n_threads)
             self.forget()
 
     def _run(
         self,
-        chosen: Hyperparameters,
+        config: TrialConfig,
         seed: int,
         report: Callable[[int, EpochReport], None],
         report_fold: Callable[[int, float], None],
@@ -111,7 +111,7 @@ class Trainer:
     ) -> TrialResult:
         if self.n_folds == 1:
             return run_trial(
-                chosen,
+                config,
                 self.train,
                 self.val,
                 self.source,
@@ -121,7 +121,7 @@ class Trainer:
                 checkpoints=checkpoints,
             )
         return run_folds(
-            chosen,
+            config,
             self.judged_on,
             self.source,
             self.objective,

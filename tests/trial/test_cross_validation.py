@@ -37,16 +37,16 @@ def test_u11_the_reported_figure_of_a_trial_is_cross_fitted_with_its_interval_ov
 
 
 @pytest.fixture(scope="module")
-def folded(chosen, everything, source):
+def folded(config, everything, source):
     epochs, folds = [], []
     result = run_folds(
-        chosen, everything, source, Objective("f1_macro"), 0, 3, "average",
+        config, everything, source, Objective("f1_macro"), 0, 3, "average",
         lambda fold, epoch: epochs.append((fold, epoch.epoch)), lambda *fold: folds.append(fold),
     )  # fmt: skip
     return result, epochs, folds
 
 
-def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(folded, chosen, everything, source):
+def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(folded, config, everything, source):
     result, epochs, folds = folded
     assert result.judged_on is everything
     assert [fold for fold, _ in folds] == [0, 1, 2]
@@ -57,17 +57,17 @@ def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(fo
     assert all(len(set(dealt[everything.groups == group])) == 1 for group in everything.groups)
     for fold, value in folds:
         kept, held_out = (everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold))
-        alone = run_trial(chosen, kept, held_out, source, Objective("f1_macro"), 0)
+        alone = run_trial(config, kept, held_out, source, Objective("f1_macro"), 0)
         reported = result.val_probabilities[dealt == fold]
         assert any(np.array_equal(reported, epoch.probabilities) for epoch in alone.judged_epochs["frozen"])
         assert value == alone.value
 
 
 @pytest.fixture(scope="module")
-def fold_results(chosen, everything, source):
+def fold_results(config, everything, source):
     """Three folds of a trial that trains for six epochs."""
     dealt = deal_folds(everything.targets, everything.groups, 3, 0)
-    longer = chosen.model_copy(update={"epochs": 6, "patience": 6})
+    longer = config.model_copy(update={"epochs": 6, "patience": 6})
     return [
         run_trial(
             longer, *(everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold)), source,
@@ -122,7 +122,7 @@ def test_the_other_folds_choose_between_the_phases_too(fold_results):
 
 
 def test_of_a_soup_the_epochs_that_help_the_other_folds_are_averaged(fold_results):
-    soups = [replace(one, chosen=one.chosen.model_copy(update={"averaging": "soup"})) for one in fold_results]
+    soups = [replace(one, config=one.config.model_copy(update={"averaging": "soup"})) for one in fold_results]
     before = judged_by_other_folds(soups)
     for fold, (one, reported) in enumerate(zip(soups, before, strict=True)):
         epochs = [epoch.probabilities for epoch in one.judged_epochs["frozen"]]
@@ -139,18 +139,18 @@ def test_the_model_is_the_average_of_the_folds(folded, drawn):
     assert [part.weight for part in result.network.parts] == pytest.approx([1 / 3] * 3)
 
 
-def test_or_one_that_was_trained_on_everything_for_the_median_of_epochs(folded, chosen, everything, source):
+def test_or_one_that_was_trained_on_everything_for_the_median_of_epochs(folded, config, everything, source):
     averaged, _, _ = folded
-    refit = run_folds(chosen, everything, source, Objective("f1_macro"), 0, 3, "refit")
+    refit = run_folds(config, everything, source, Objective("f1_macro"), 0, 3, "refit")
     np.testing.assert_array_equal(refit.val_probabilities, averaged.val_probabilities)
     assert refit.value == averaged.value
-    alone = run_trial(chosen, everything, everything, source, Objective("f1_macro"), 0, epochs=averaged.epochs)
+    alone = run_trial(config, everything, everything, source, Objective("f1_macro"), 0, epochs=averaged.epochs)
     assert alone.n_epochs == averaged.best_epoch
     for mine, theirs in zip(refit.network.head.parameters(), alone.network.head.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
-def test_what_a_report_raises_stops_the_trial_there(chosen, everything, source):
+def test_what_a_report_raises_stops_the_trial_there(config, everything, source):
     seen = []
 
     class Behind(Exception):
@@ -162,5 +162,5 @@ def test_what_a_report_raises_stops_the_trial_there(chosen, everything, source):
             raise Behind
 
     with pytest.raises(Behind):
-        run_folds(chosen, everything, source, Objective("f1_macro"), 0, 3, "average", report_fold=stop)
+        run_folds(config, everything, source, Objective("f1_macro"), 0, 3, "average", report_fold=stop)
     assert seen == [0, 1]

@@ -60,9 +60,9 @@ def assert_same(before: tuple, network: nn.Module) -> None:
     assert [name for name, tensor in after[2].items() if not np.array_equal(tensor, before[2][name])] == []
 
 
-def run(chosen, parts: tuple[Part, Part], source: FeatureSource) -> tuple[TrialResult, list[EpochReport]]:
+def run(config, parts: tuple[Part, Part], source: FeatureSource) -> tuple[TrialResult, list[EpochReport]]:
     reports: list[EpochReport] = []
-    return run_trial(chosen, *parts, source, Objective("mean_ap"), 0, reports.append), reports
+    return run_trial(config, *parts, source, Objective("mean_ap"), 0, reports.append), reports
 
 
 def assert_equal_to_the_last_bit(one: tuple, other: tuple) -> None:
@@ -78,10 +78,10 @@ def assert_equal_to_the_last_bit(one: tuple, other: tuple) -> None:
 
 @pytest.mark.parametrize(("head", "unfreeze", "backbone", "views", "batch_norm"), KINDS)
 def test_g1_every_kind_of_trial_gives_the_same_numbers_cold_warm_and_again(
-    tmp_path, chosen, parts, head, unfreeze, backbone, views, batch_norm
+    tmp_path, config, parts, head, unfreeze, backbone, views, batch_norm
 ):
     kind = {"backbone": backbone, "unfreeze": unfreeze, "batch_norm": batch_norm, **HEADS[head], **VIEWS[views]}
-    trial = chosen.model_copy(update={**kind, "epochs": 1, "finetune_epochs": 1, "finetune_batch_size": 16})
+    trial = config.model_copy(update={**kind, "epochs": 1, "finetune_epochs": 1, "finetune_batch_size": 16})
     never_counted = run(trial, parts, source_of(tmp_path / "one"))  # on a cold cache
     source = source_of(tmp_path / "two")
     WorkCounter(source, *parts).count(trial)  # as a search does
@@ -135,7 +135,7 @@ def test_g1_a_backbone_is_the_same_before_and_after_everything_that_looks_at_it(
             raise AssertionError(f"changed by {name}") from error
 
 
-def test_g1_counting_leaves_the_mode_of_each_part_as_it_was(chosen):
+def test_g1_counting_leaves_the_mode_of_each_part_as_it_was(config):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.BatchNorm2d(4)))
     network.train()
     network[1].eval()

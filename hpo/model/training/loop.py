@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import ResourceError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.augment import ImageAugmentation, add_noise, mix
 from hpo.model.training.checkpoint import (
@@ -57,7 +57,7 @@ from hpo.runtime.atomic import Array
 
 
 @dataclass(frozen=True)
-class Course:
+class PhaseConfig:
     """How one phase trains its network."""
 
     epochs: int
@@ -72,22 +72,22 @@ class Course:
         return max(1, min(round(n_posters / self.batch_size), n_posters // 2))
 
 
-def head_course(head: Head, chosen: Hyperparameters) -> Course:
+def head_phase(head: Head, config: TrialConfig) -> PhaseConfig:
     """Phase one: the head alone."""
-    return Course(
-        chosen.epochs, chosen.batch_size, head_groups(head, chosen), head_schedule(chosen), chosen.feature_noise
+    return PhaseConfig(
+        config.epochs, config.batch_size, head_groups(head, config), head_schedule(config), config.feature_noise
     )
 
 
-def finetune_course(network: FineTuned, chosen: Hyperparameters, seed: int) -> Course:
+def finetune_phase(network: FineTuned, config: TrialConfig, seed: int) -> PhaseConfig:
     """Phase two: head and unfrozen stages."""
-    sizes = network.image_sizes if chosen.unfreeze == "everything" else ()
-    return Course(
-        chosen.finetune_epochs,
-        chosen.finetune_batch_size,
-        finetune_groups(network.head, network.stages(), chosen),
-        finetune_schedule(chosen),
-        augmentations=[ImageAugmentation.of(chosen, size_px, seed) for size_px in sizes],
+    sizes = network.image_sizes if config.unfreeze == "everything" else ()
+    return PhaseConfig(
+        config.finetune_epochs,
+        config.finetune_batch_size,
+        finetune_groups(network.head, network.stages(), config),
+        finetune_schedule(config),
+        augmentations=[ImageAugmentation.of(config, size_px, seed) for size_px in sizes],
     )
 
 
@@ -124,7 +124,7 @@ def as_float(tensor: Tensor) -> Tensor:
 
 
 def train_head(
-    head: Head, examples: Examples, targets: Tensor, val: Examples, chosen: Hyperparameters, seed: int
+    head: Head, examples: Examples, targets: Tensor, val: Examples, config: TrialConfig, seed: int
 ) -> Iterator[EpochResult]:
     """Train ``head`` in place on ``examples`` with ``targets`` (N, L), and yield after every epoch.
 
@@ -135,7 +135,7 @@ def train_head(
     with torch.no_grad():
         examples = examples.with_features(head.standardise(examples.features))
         val = val.with_features(head.standardise(val.features))
-    yield from train(HeadAlone(head), examples, targets, val, head_course(head, chosen), chosen, seed)
+    yield from train(HeadAlone(head), examples, targets, val, head_phase(head, config), config, seed)
 
 
 def train(
@@ -143,8 +143,8 @@ def train(
     examples: Examples,
     targets: Tensor,
     val: Examples,
-    course: Course,
-    chosen: Hyperparameters,
+    phase: PhaseConfig,
+    config: TrialConfig,
     seed: int,
     past: Past | None = None,
 ) -> Iterator[EpochResult]:
@@ -156,7 +156,7 @@ def train(
     is too much for the memory.
     """
     torch.manual_seed(seed)  # dropout draws from the global generator
-    training = _Training(network, examples, targets, course, chosen, seed)
+    training = _Training(network, examples, targets, phase, config, seed)
     for epoch, (figures, probabilities, weights) in enumerate(training.epochs(val, past), start=1):
         yield EpochResult(
             epoch,
@@ -183,18 +183,18 @@ class _Training:
         network: HeadAlone | FineTuned,
         examples: Examples,
         targets: Tensor,
-        course: Course,
-        chosen: Hyperparameters,
+        phase: PhaseConfig,
+        config: TrialConfig,
         seed: int,
     ) -> None:
         self.device = best_device()
         self.network = network.to(self.device.device).to(memory_format=torch.channels_last)
-        self.examples, self.targets, self.course, self.chosen = examples, targets, course, chosen
-        self.call: Callable[..., Tensor] = compiled(network, chosen) if isinstance(network, FineTuned) else network
-        self.loss = Loss.of(chosen, targets)
-        self.n_steps = course.n_steps(examples.n_posters)
-        self.optimizer = build_optimizer(course.groups)
-        self.schedule = build_schedule(self.optimizer, course.factor, course.epochs * self.n_steps)
+        self.examples, self.targets, self.phase, self.config = examples, targets, phase, config
+        self.call: Callable[..., Tensor] = compiled(network, config) if isinstance(network, FineTuned) else network
+        self.loss = Loss.of(config, targets)
+        self.n_steps = phase.n_steps(examples.n_posters)
+        self.optimizer = build_optimizer(phase.groups)
+        self.schedule = build_schedule(self.optimizer, phase.factor, phase.epochs * self.n_steps)
         self.scaler = self.device.gradient_scaler()
         self.ema: Ema | None = None  # begins after the first step
         self.generator = torch.Generator().manual_seed(seed)
@@ -214,8 +214,8 @@ class _Training:
             self._restore(past.state)
             for row, figures in enumerate(past.figures):
                 yield figures, past.probabilities[row], partial(self._here, past.weights.get(row + 1, {}))
-        for epoch in range(n_past + 1, self.course.epochs + 1):
-            if self.chosen.max_seconds and epoch > 1 and time.perf_counter() - began > self.chosen.max_seconds:
+        for epoch in range(n_past + 1, self.phase.epochs + 1):
+            if self.config.max_seconds and epoch > 1 and time.perf_counter() - began > self.config.max_seconds:
                 return
             yield self._epoch(val)
 
@@ -257,7 +257,7 @@ class _Training:
         self.step, self.micro_batch = numbers.step, numbers.micro_batch
         self.network.load_state_dict(beneath("network", state.tensors))
         if average := beneath("average", state.tensors):
-            self.ema = Ema(self.network, self.chosen.ema_decay)
+            self.ema = Ema(self.network, self.config.ema_decay)
             self.ema.load_state_dict(average)
         restore_optimizer(self.optimizer, beneath("optimizer", state.tensors))
         self.schedule.last_epoch = numbers.step  # torch's word for what we count in steps
@@ -284,9 +284,9 @@ class _Training:
     def _step(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
         inputs, targets = self._vary(inputs, targets)
         loss = self._backward(inputs, targets)
-        if self.chosen.clip_norm:
+        if self.config.clip_norm:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.chosen.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
@@ -296,14 +296,14 @@ class _Training:
 
     def _vary(self, inputs: list[Tensor], targets: Tensor) -> tuple[list[Tensor], Tensor]:
         """Augment, mix and add noise: what a batch looks like this time."""
-        if self.course.augmentations:
-            augmented = zip(self.course.augmentations, inputs[1:], strict=True)
+        if self.phase.augmentations:
+            augmented = zip(self.phase.augmentations, inputs[1:], strict=True)
             inputs = [inputs[0], *(augment(posters, self.step) for augment, posters in augmented)]
-        if self.course.feature_noise:
-            inputs = [add_noise(inputs[0], self.course.feature_noise, self.generator), *inputs[1:]]
-        if not self.chosen.mixup:
+        if self.phase.feature_noise:
+            inputs = [add_noise(inputs[0], self.phase.feature_noise, self.generator), *inputs[1:]]
+        if not self.config.mixup:
             return inputs, targets
-        return mix([rows.float() for rows in inputs], targets, self.chosen.mixup, self.generator)
+        return mix([rows.float() for rows in inputs], targets, self.config.mixup, self.generator)
 
     def _backward(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
         """Leave the gradient of the batch; where memory runs out, of one part of it after another.
@@ -335,10 +335,10 @@ class _Training:
         return total
 
     def _l1(self) -> Tensor | float:
-        if not self.chosen.l1:
+        if not self.config.l1:
             return 0.0
         matrices = [parameter.abs().sum() for parameter in self.network.head.parameters() if parameter.ndim > 1]
-        return self.chosen.l1 * torch.stack(matrices).sum()
+        return self.config.l1 * torch.stack(matrices).sum()
 
     def _halve(self, batch: int, error: BaseException) -> None:
         if self.micro_batch == self._least_posters():
@@ -356,10 +356,10 @@ class _Training:
         return 3 if any(norm.training for norm in norms) else 1
 
     def _follow(self) -> None:
-        if self.chosen.averaging != "ema":
+        if self.config.averaging != "ema":
             return
         if self.ema is None:
-            self.ema = Ema(self.network, self.chosen.ema_decay)
+            self.ema = Ema(self.network, self.config.ema_decay)
         self.ema.update()
 
 

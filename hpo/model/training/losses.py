@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 _SMALLEST_COUNT = 1e-6  # posters; keeps F1 from 0 / 0, and its square is still a float32
 
@@ -38,16 +38,16 @@ class Loss:
     soft_f1: float = 0.0
 
     @classmethod
-    def of(cls, chosen: Hyperparameters, targets: Tensor) -> Loss:
-        """Return the loss that ``chosen`` describes, with classes balanced as in the training ``targets`` (N, L)."""
+    def of(cls, config: TrialConfig, targets: Tensor) -> Loss:
+        """Return the loss that ``config`` describes, with classes balanced as in the training ``targets`` (N, L)."""
         return cls(
-            gamma=chosen.focal_gamma,
-            alpha=chosen.focal_alpha,
-            label_smoothing=chosen.label_smoothing,
-            gamma_negatives=chosen.focal_gamma_negatives,
-            margin=chosen.margin,
-            positive_weights=balance_classes(targets, chosen.class_balance) if chosen.class_balance else None,
-            soft_f1=chosen.soft_f1,
+            gamma=config.focal_gamma,
+            alpha=config.focal_alpha,
+            label_smoothing=config.label_smoothing,
+            gamma_negatives=config.focal_gamma_negatives,
+            margin=config.margin,
+            positive_weights=balance_classes(targets, config.class_balance) if config.class_balance else None,
+            soft_f1=config.soft_f1,
         )
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
