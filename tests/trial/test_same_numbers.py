@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -16,7 +17,7 @@ from hpo.model.backbones.backbone import Backbone, load_backbone
 from hpo.model.backbones.feature_cache import activation_cache, feature_cache, map_cache
 from hpo.model.backbones.freeze_points import Stem, Tail, find_freeze_point
 from hpo.model.backbones.inference import fastest_forward, torch_forward
-from hpo.model.classifier import Ensemble, inputs_of
+from hpo.model.classifier import Classifier, Ensemble, inputs_of
 from hpo.trial.cost_model import WorkCounter, count_gflop
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
@@ -147,7 +148,10 @@ def test_g1_counting_leaves_the_mode_of_each_part_as_it_was(config):
 
 def test_g1_an_ensemble_of_trials_leaves_their_backbones_as_they_were(result):
     before = [seen_of(backbone) for backbone, _ in inputs_of(result.network)]
-    together = Ensemble.of([(result.classifiers[0], 1.0)])
+    (classifier,) = result.classifiers
+    # Training mode moves the statistics of the head's BatchNorm, and other tests predict with that head: use a copy.
+    own_head = Classifier(list(classifier.backbones), copy.deepcopy(classifier.head), classifier.config)
+    together = Ensemble.of([(own_head, 1.0)])
     together.train()
     together(torch.zeros(2, 64, 64, 3, dtype=torch.uint8))
     for (backbone, _), as_trained in zip(inputs_of(result.network), before, strict=True):
