@@ -31,7 +31,7 @@ from hpo.space.counting import draw
 from hpo.space.load import load_space
 from hpo.trial.features import FeatureSource, predicted_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 METRIC = "f1_macro"
 TRIALS, HALVINGS, THRESHOLD_HALVINGS, BEST = 100, 20, 200, 10
@@ -91,7 +91,7 @@ def _trained(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
     tables, values = [], []
     for at, params in enumerate(draw(space, TRIALS, seed=0)):
         config = space.rebuild(params)
-        result = run_trial(config, train, val, source, Objective(METRIC), seed=0)
+        result = run_trial(config, TrialInputs(train, val, source, Objective(METRIC), seed=0))
         asked = source.examples(config, test, predicted_views(config))
         tables.append(predict_probabilities(result.classifiers[0].head, asked))
         values.append(result.value)

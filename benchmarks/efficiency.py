@@ -167,7 +167,7 @@ def _search(job: Job) -> tuple[Job, Found]:
             result = trainer.run(
                 trial.choose(),
                 job.seed,
-                lambda fold, epoch: trial.report(epoch.value, epoch.step, "") if strategy.folds == 1 else None,
+                lambda epoch: trial.report(epoch.value, epoch.step, "") if strategy.folds == 1 else None,
                 lambda fold, value: trial.report(value, fold, ""),
             )
             tests[trial.number] = _on_test(result, data, source)

@@ -24,7 +24,7 @@ from hpo.model.config import TrialConfig
 from hpo.model.training.loop import predict_probabilities
 from hpo.trial.features import FeatureSource, predicted_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 FITS: tuple[Fit, ...] = get_args(Fit)
 SPLITS = 10
@@ -81,7 +81,7 @@ def _measure(data: PreparedData, source: FeatureSource) -> list[list[list[float]
 
 def _scores(data: PreparedData, source: FeatureSource, config: TrialConfig) -> list[float]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
-    result = run_trial(config, train, val, source, Objective("f1_macro"), seed=0)
+    result = run_trial(config, TrialInputs(train, val, source, Objective("f1_macro"), seed=0))
     examples = source.examples(config, test, predicted_views(config))
     probabilities = predict_probabilities(result.classifiers[0].head, examples)  # (N, L)
     on_test = score(probabilities, test.targets, result.judged.thresholds.values)

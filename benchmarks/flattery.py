@@ -28,7 +28,7 @@ from hpo.space.load import load_space
 from hpo.trial.cross_validation import judged_by_other_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import EvaluationResult, Objective
-from hpo.trial.trial import JudgedEpoch, TrialResult, run_trial
+from hpo.trial.trial import JudgedEpoch, TrialInputs, TrialResult, run_trial
 
 METRIC, RECIPE, SEEDS, FOLDS, POSTERS = "f1_macro", "lite1_narrow", 10, 5, 1_800
 NAMES = ("movie-posters", "anime-covers")
@@ -106,7 +106,7 @@ def _one_seed(config: TrialConfig, posters: Part, source: FeatureSource, seed: i
         held_out, kept = (np.flatnonzero(which) for which in (folds == fold, folds != fold))
         asked = search.take(held_out)
         objective = _OnFirst(METRIC, n=len(held_out))
-        result = run_trial(config, search.take(kept), asked + new, source, objective, seed)
+        result = run_trial(config, TrialInputs(search.take(kept), asked + new, source, objective, seed))
         trained.append(result)
         own[held_out] = result.val_probabilities[: len(held_out)]
         on_new.append(result.val_probabilities[len(held_out) :])

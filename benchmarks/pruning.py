@@ -29,7 +29,7 @@ from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.study import open_study
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, Report, run_trial
+from hpo.trial.trial import EpochReport, Report, TrialInputs, run_trial
 
 METRIC, BACKBONE, IMAGE_SIZE, POSTERS = "f1_macro", "tf_efficientnet_lite0", 64, 500
 SECONDS, SEEDS = 70.0, 5
@@ -86,7 +86,7 @@ class _Searches:
         return (best.value or 0.0) if best is not None else 0.0, counts.complete, counts.pruned
 
     def _trial(self, config: TrialConfig, seed: int, report: Report) -> float:
-        return run_trial(config, self.train, self.val, self.source, Objective(METRIC), seed, report).value
+        return run_trial(config, TrialInputs(self.train, self.val, self.source, Objective(METRIC), seed, report)).value
 
 
 def _space() -> SearchSpace:
@@ -109,7 +109,7 @@ def _fill_cache(space: SearchSpace, source: FeatureSource, train: Part, val: Par
     defaults = {name: parameter.default for name, parameter in space.searched.items() if parameter.has_default}
     for unfreeze in ("last_stage", "last_two_stages"):
         config = space.rebuild({**defaults, "unfreeze": unfreeze, "finetune_epochs": 3})
-        run_trial(config, train, val, source, Objective(METRIC), seed=0)
+        run_trial(config, TrialInputs(train, val, source, Objective(METRIC), seed=0))
 
 
 def _table(found: dict[str, list[Found]], seconds: float, n_train: int) -> list[str]:

@@ -176,9 +176,9 @@ def config():
 def result(config, parts, source):
     """One finished trial."""
     from hpo.trial.objective import Objective
-    from hpo.trial.trial import run_trial
+    from hpo.trial.trial import TrialInputs, run_trial
 
-    return run_trial(config, *parts, source, Objective("f1_macro"), seed=0)
+    return run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), seed=0))
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ from hpo.space.parameters import Categorical, Parameter
 from hpo.space.schema import Scalar, value_mistake
 from hpo.space.space import SearchSpace
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, run_trial
+from hpo.trial.trial import EpochReport, TrialInputs, run_trial
 
 Verdict: TypeAlias = Literal["changes", "no effect", "speed only", "cannot apply"]
 Pair: TypeAlias = tuple[Scalar, Scalar]  # of values
@@ -186,7 +186,7 @@ class _Examination:
         task = self._task
         try:
             result = run_trial(
-                small, task.train, task.val, task.source, Objective("mean_ap"), self._seed, reports.append
+                small, TrialInputs(task.train, task.val, task.source, Objective("mean_ap"), self._seed, reports.append)
             )
         except HpoError as error:
             return str(error)

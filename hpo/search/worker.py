@@ -105,8 +105,8 @@ class Runner:
     def _train(self, trial: RunningTrial, config: TrialConfig) -> TrialResult:
         n_folds, metric, kept = self._trainer.n_folds, self._study.metric, CurveKeeper()
 
-        def report(fold: int, epoch: EpochReport) -> None:
-            under = "" if n_folds == 1 else f"fold_{fold + 1}/"
+        def report(epoch: EpochReport) -> None:
+            under = "" if n_folds == 1 else f"fold_{epoch.fold + 1}/"
             scores = epoch.scores.headline()
             shown = scores if n_folds == 1 else {metric: scores[metric]}  # of folds the rest would be a hundred curves
             val = {f"{under}val/{name}": value for name, value in shown.items()}

@@ -126,7 +126,7 @@ PhaseName = Literal["frozen", "finetune"]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a watcher, the pruner and MLflow learn of one epoch."""
+    """What callbacks, the pruner and MLflow learn of one epoch."""
 
     phase: PhaseName
     epoch: int  # from 1, through both phases
@@ -136,10 +136,32 @@ class EpochReport:
     scores: Scores  # on val, at the thresholds of this epoch
     learning_rate: float
     micro_batch: int  # posters at once; less than the batch where memory ran out
+    fold: int = 0  # of cross-validation
 
 
 Report = Callable[[EpochReport], None]  # raises to stop the trial, which is how a study prunes
+ReportFold = Callable[[int, float], None]  # of a fold, from 0, its value at its own best epoch; raises likewise
 Epochs = Mapping[PhaseName, int]  # how long each phase is trained; a phase that is not named is left out
+
+
+@dataclass(frozen=True, eq=False)
+class TrialInputs:
+    """All that a trial needs besides its configuration.
+
+    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
+    are written in phase two, and are the caller's to discard when the trial has ended for good; by default none are.
+    """
+
+    train: Part
+    val: Part
+    source: FeatureSource
+    objective: Objective
+    seed: int
+    report: Report = lambda _: None  # called after every epoch
+    report_fold: ReportFold = lambda *_: None  # called after every fold of cross-validation
+    epochs: Epochs | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    fold: int = 0  # that this trial is, of cross-validation
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,23 +204,12 @@ class TrialResult:
 class _Trial:
     """A trial in progress: its phases one after the other, and how long each took."""
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        train_part: Part,
-        val_part: Part,
-        source: FeatureSource,
-        objective: Objective,
-        seed: int,
-        report: Report,
-        epochs: Epochs | None,
-        checkpoints: Checkpoints,
-    ) -> None:
-        self.config, self.train_part, self.val_part = config, train_part, val_part
-        self.source, self.objective, self.seed, self._report = source, objective, seed, report
-        self.fixed_epochs, self.checkpoints = epochs, checkpoints
-        self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
-        self.backbones = source.backbones(config)
+    def __init__(self, config: TrialConfig, inputs: TrialInputs) -> None:
+        self.config, self.inputs = config, inputs
+        self.source, self.objective, self.seed = inputs.source, inputs.objective, inputs.seed
+        self.train_part, self.val_part, self.fixed_epochs = inputs.train, inputs.val, inputs.epochs
+        self.targets = torch.from_numpy(self.train_part.targets.astype(np.float32))
+        self.backbones = self.source.backbones(config)
         self.seconds: dict[str, float] = {}
         self.judged_epochs: dict[PhaseName, list[JudgedEpoch]] = {}
         self.n_epochs, self.micro_batch = 0, config.batch_size
@@ -258,7 +269,7 @@ class _Trial:
             val = self.source.stored(config, self.val_part, predicted_views(config), val_features)
         with self._stage("finetuning"):
             phase = finetune_phase(network, config, self.seed)
-            checkpoint = self.checkpoints.open(self._key(network, first.epoch))
+            checkpoint = self.inputs.checkpoints.open(self._key(network, first.epoch))
             epochs = train(network, examples, self.targets, val, phase, config, self.seed, checkpoint.past)
             best, trained = self._phase("finetune", epochs, checkpoint)
             network.cpu().load_state_dict(trained.state_dict())
@@ -299,7 +310,7 @@ class _Trial:
             found.take(value, result)
             checkpoint.keep(result, found.weights())
             self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
-            self._report(self._told(phase, result, value, judged.scores))
+            self.inputs.report(self._told(phase, result, value, judged.scores))
             if result.epoch == length or result.epoch - found.best.epoch >= self.config.patience:
                 break
         self.judged_epochs[phase] = found.judged
@@ -316,6 +327,7 @@ class _Trial:
             scores,
             result.learning_rate,
             result.micro_batch,
+            self.inputs.fold,
         )
 
     def _result(
@@ -357,21 +369,6 @@ def _head_of(trained: nn.Module) -> Head:
     return head
 
 
-def run_trial(
-    config: TrialConfig,
-    train_part: Part,
-    val_part: Part,
-    source: FeatureSource,
-    objective: Objective,
-    seed: int,
-    report: Report = lambda _: None,
-    epochs: Epochs | None = None,
-    checkpoints: Checkpoints | None = None,
-) -> TrialResult:
-    """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here.
-
-    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
-    are written in phase two, and are the caller's to discard when the trial has ended for good; without them none are.
-    """
-    checkpoints = checkpoints or Checkpoints()
-    return _Trial(config, train_part, val_part, source, objective, seed, report, epochs, checkpoints).run()
+def run_trial(config: TrialConfig, inputs: TrialInputs) -> TrialResult:
+    """Train one classifier and evaluate it. Whatever ``inputs.report`` raises stops the trial and is raised here."""
+    return _Trial(config, inputs).run()

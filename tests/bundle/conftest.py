@@ -7,7 +7,7 @@ import pytest
 from hpo.bundle.bundle import save_bundle
 from hpo.bundle.description import Preprocessing
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -15,10 +15,7 @@ def fused(config, parts, source):
     """A trial of two backbones whose posters are interpolated differently."""
     return run_trial(
         config.model_copy(update={"backbone": "test_efficientnet+test_resnet"}),
-        *parts,
-        source,
-        Objective("f1_macro"),
-        0,
+        TrialInputs(*parts, source, Objective("f1_macro"), 0),
     )
 
 

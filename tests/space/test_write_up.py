@@ -18,7 +18,7 @@ from hpo.model.config import TrialConfig
 from hpo.space.load import load_space
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, TrialResult, run_trial
+from hpo.trial.trial import EpochReport, TrialInputs, TrialResult, run_trial
 
 SPACE = load_space(Path("write_up"))
 SHRUNK = {"image_size": 64, "epochs": 1, "finetune_epochs": 1, "finetune_batch_size": 8}
@@ -38,7 +38,7 @@ def recipe(name: str) -> TrialConfig:
 def run(config: TrialConfig, weights: Mapping[str, str], few: tuple[Part, Part], cache: Path) -> TrialResult:
     reports: list[EpochReport] = []
     source = FeatureSource(cache, weights, lambda *_: nullcontext(lambda _: None))
-    result = run_trial(config, *few, source, Objective("f1_macro"), 0, reports.append)
+    result = run_trial(config, TrialInputs(*few, source, Objective("f1_macro"), 0, reports.append))
     assert [report.phase for report in reports] == ["frozen", "finetune"]
     assert all(np.isfinite(report.train_loss) for report in reports)
     assert np.isfinite(result.val_probabilities).all()

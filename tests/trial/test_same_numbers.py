@@ -21,7 +21,7 @@ from hpo.model.classifier import Classifier, Ensemble, inputs_of
 from hpo.trial.cost_model import WorkCounter, count_gflop
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, TrialResult, run_trial
+from hpo.trial.trial import EpochReport, TrialInputs, TrialResult, run_trial
 
 NETWORKS = ("test_efficientnet", "test_resnet", "test_vit", "test_convnext")  # with BatchNorm, and with LayerNorm
 HEADS = {
@@ -63,7 +63,7 @@ def assert_same(before: tuple, network: nn.Module) -> None:
 
 def run(config, parts: tuple[Part, Part], source: FeatureSource) -> tuple[TrialResult, list[EpochReport]]:
     reports: list[EpochReport] = []
-    return run_trial(config, *parts, source, Objective("mean_ap"), 0, reports.append), reports
+    return run_trial(config, TrialInputs(*parts, source, Objective("mean_ap"), 0, reports.append)), reports
 
 
 def assert_equal_to_the_last_bit(one: tuple, other: tuple) -> None:

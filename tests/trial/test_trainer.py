@@ -29,8 +29,8 @@ def trainer(tmp_path, parts, source) -> Trainer:
 def raising(error: BaseException, *, fold: int = 0, epoch: int = 2):
     """Return a report that raises in one epoch of one fold."""
 
-    def report(of_fold: int, told: EpochReport) -> None:
-        if (of_fold, told.epoch) == (fold, epoch):
+    def report(told: EpochReport) -> None:
+        if (told.fold, told.epoch) == (fold, epoch):
             raise error
 
     return report

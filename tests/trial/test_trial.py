@@ -19,7 +19,7 @@ from hpo.model.backbones.backbone import load_backbone
 from hpo.model.training.checkpoint import Checkpoint, Checkpoints
 from hpo.trial.features import FeatureSource, predicted_views, train_views
 from hpo.trial.objective import FINETUNE_STEP, Objective
-from hpo.trial.trial import EpochReport, TrialResult, run_trial
+from hpo.trial.trial import EpochReport, TrialInputs, TrialResult, run_trial
 
 
 def assert_same(one: TrialResult, other: TrialResult) -> None:
@@ -28,8 +28,8 @@ def assert_same(one: TrialResult, other: TrialResult) -> None:
 
 
 def test_the_same_values_and_seed_give_the_same_result(config, parts, source, result):
-    assert_same(run_trial(config, *parts, source, Objective("f1_macro"), seed=0), result)
-    other = run_trial(config, *parts, source, Objective("f1_macro"), seed=1)
+    assert_same(run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), seed=0)), result)
+    other = run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), seed=1))
     assert not np.array_equal(other.val_probabilities, result.val_probabilities)
 
 
@@ -54,7 +54,7 @@ def test_every_threshold_strategy_is_judged_on_the_best_epoch(result, parts):
 def test_the_best_epoch_is_kept_not_the_last(config, parts, source, metric):
     reports: list[EpochReport] = []
     overfits = config.model_copy(update={"epochs": 12, "patience": 12, "learning_rate": 0.05})
-    result = run_trial(overfits, *parts, source, Objective(metric), 0, reports.append)
+    result = run_trial(overfits, TrialInputs(*parts, source, Objective(metric), 0, reports.append))
     values = [report.value for report in reports]
     assert [report.epoch for report in reports] == list(range(1, 13))
     assert result.value == max(values) == result.judged.scores.value(metric)
@@ -64,7 +64,7 @@ def test_the_best_epoch_is_kept_not_the_last(config, parts, source, metric):
 
 def test_a_trial_ends_when_its_patience_does(config, parts, source):
     impatient = config.model_copy(update={"epochs": 100, "patience": 3, "learning_rate": 0.02})
-    result = run_trial(impatient, *parts, source, Objective("f1_macro"), 0)
+    result = run_trial(impatient, TrialInputs(*parts, source, Objective("f1_macro"), 0))
     assert result.n_epochs == result.best_epoch + 3 < 100
 
 
@@ -85,7 +85,7 @@ def test_whatever_the_report_raises_stops_the_trial_there(config, parts, source)
             raise StopAsking
 
     with pytest.raises(StopAsking):
-        run_trial(config, *parts, source, Objective("f1_macro"), 0, prune)
+        run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), 0, prune))
     assert seen == [1, 2]
 
 
@@ -177,7 +177,7 @@ FINETUNE = {"unfreeze": "last_stage", "finetune_epochs": 3, "finetune_batch_size
 def test_a_fine_tuned_classifier_predicts_from_posters_what_phase_two_saw(tmp_path, config, parts, source, more):
     tuned = config.model_copy(update={"epochs": 1, "finetune_start": "fresh", **FINETUNE, **more})
     reports: list[EpochReport] = []
-    result = run_trial(tuned, *parts, source, Objective("mean_ap"), 0, reports.append)
+    result = run_trial(tuned, TrialInputs(*parts, source, Objective("mean_ap"), 0, reports.append))
     assert [report.phase for report in reports] == ["frozen"] + ["finetune"] * 3
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert reports[1].step == FINETUNE_STEP + 1
@@ -191,8 +191,8 @@ def test_a_fine_tuned_classifier_predicts_from_posters_what_phase_two_saw(tmp_pa
 
 def test_phase_two_that_is_worse_leaves_the_model_of_phase_one(config, parts, source):
     broken = config.model_copy(update={**FINETUNE, "finetune_head_learning_rate": 1.0, "finetune_learning_rate": 1.0})
-    alone = run_trial(config, *parts, source, Objective("f1_macro"), 0)
-    result = run_trial(broken, *parts, source, Objective("f1_macro"), 0)
+    alone = run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), 0))
+    result = run_trial(broken, TrialInputs(*parts, source, Objective("f1_macro"), 0))
     assert result.value >= alone.value
     if result.phase == "frozen":
         assert np.array_equal(result.val_probabilities, alone.val_probabilities)
@@ -201,7 +201,9 @@ def test_phase_two_that_is_worse_leaves_the_model_of_phase_one(config, parts, so
 
 def test_fine_tuning_leaves_the_backbone_of_other_trials_alone(config, parts, source):
     before = source.backbones(config)[0].fingerprint()
-    result = run_trial(config.model_copy(update={"epochs": 1, **FINETUNE}), *parts, source, Objective("mean_ap"), 0)
+    result = run_trial(
+        config.model_copy(update={"epochs": 1, **FINETUNE}), TrialInputs(*parts, source, Objective("mean_ap"), 0)
+    )
     assert source.backbones(config)[0].fingerprint() == before
     assert (result.network.backbones[0].fingerprint() != before) == (result.phase == "finetune")
 
@@ -219,7 +221,9 @@ def run_and_tell(tuned, parts, source, folder=None, stop_after: int | None = Non
             raise KeyboardInterrupt
 
     try:
-        result = run_trial(tuned, *parts, source, Objective(metric), seed, report, checkpoints=Checkpoints(folder))
+        result = run_trial(
+            tuned, TrialInputs(*parts, source, Objective(metric), seed, report, checkpoints=Checkpoints(folder))
+        )
     except KeyboardInterrupt:
         return None, reports
     return result, reports
@@ -276,5 +280,5 @@ def no_phase(*_):
 
 
 def test_phase_one_leaves_no_checkpoint(tmp_path, config, parts, source):
-    run_trial(config, *parts, source, Objective("f1_macro"), 0, checkpoints=Checkpoints(tmp_path))
+    run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), 0, checkpoints=Checkpoints(tmp_path)))
     assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ from hpo.model.config import TrialConfig
 from hpo.trial.cost_model import PHASES, PhaseWork, Work, WorkCounter
 from hpo.trial.features import FeatureSource, train_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 DEPTHS = ("last_stage", "last_two_stages", "last_three_stages", "everything")
 
@@ -125,10 +125,10 @@ def test_a_trial_that_is_stopped_in_phase_one_never_asks_for_activations(fresh, 
         raise StopIteration
 
     with pytest.raises(StopIteration):
-        run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0, prune)
+        run_trial(tuned, TrialInputs(*parts, fresh, Objective("f1_macro"), 0, prune))
     assert fresh.asked == ["features", "features"]  # of train and of val
     assert not (tmp_path / "cache" / "activations").exists()
-    run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0)
+    run_trial(tuned, TrialInputs(*parts, fresh, Objective("f1_macro"), 0))
     assert fresh.asked[2:] == ["features", "features", "activations", "activations"]
     assert (tmp_path / "cache" / "activations").exists()
 
