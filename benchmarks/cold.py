@@ -29,7 +29,7 @@ from hpo.data.dataset import DataOptions, Part, prepare_data
 from hpo.data.images import Posters
 from hpo.model.backbones.backbone import default_image_size, load_backbone
 from hpo.model.backbones.inference import fastest_forward
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime.progress import n_cores
 from hpo.study.study import open_study
 from hpo.trial.features import FeatureSource, predicted_views
@@ -94,10 +94,10 @@ def _bare_passes(name: str, posters: Posters) -> float:
 
 def _bare_head(trial: FrozenTrial, source: FeatureSource, everything: Part, n_train: int) -> float:
     """Return the seconds of a plain loop over as many epochs as the trial had, in all of its folds."""
-    chosen = Hyperparameters.model_validate({**trial.user_attrs["chosen"], "epochs": TIMED_EPOCHS})
-    features = source.examples(chosen, everything, predicted_views(chosen)).features
+    config = TrialConfig.model_validate({**trial.user_attrs["chosen"], "epochs": TIMED_EPOCHS})
+    features = source.examples(config, everything, predicted_views(config)).features
     targets = torch.from_numpy(everything.targets[:n_train]).float()
-    return _epochs(trial.user_attrs["curve"]) * statistics.median(bare_epochs(features[:n_train], targets, chosen))
+    return _epochs(trial.user_attrs["curve"]) * statistics.median(bare_epochs(features[:n_train], targets, config))
 
 
 def _epochs(curve: Mapping[str, Sequence[object]]) -> int:

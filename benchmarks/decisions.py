@@ -31,7 +31,7 @@ from hpo.space.counting import draw
 from hpo.space.load import load_space
 from hpo.trial.features import FeatureSource, predicted_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 METRIC = "f1_macro"
 TRIALS, HALVINGS, THRESHOLD_HALVINGS, BEST = 100, 20, 200, 10
@@ -90,9 +90,9 @@ def _trained(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
     tables, values = [], []
     for at, params in enumerate(draw(space, TRIALS, seed=0)):
-        chosen = space.rebuild(params)
-        result = run_trial(chosen, train, val, source, Objective(METRIC), seed=0)
-        asked = source.examples(chosen, test, predicted_views(chosen))
+        config = space.rebuild(params)
+        result = run_trial(config, TrialInputs(train, val, source, Objective(METRIC), seed=0))
+        asked = source.examples(config, test, predicted_views(config))
         tables.append(predict_probabilities(result.classifiers[0].head, asked))
         values.append(result.value)
         print(f"trial {at}: {result.value:.4f}", file=sys.stderr, flush=True)
@@ -120,9 +120,9 @@ def _objectives(tables: Array, part: Part) -> list[str]:
         luckiest.append(reached.max())
         for name, objective in OBJECTIVES.items():
             values = np.array([objective(table[seen], part.targets[seen]) for table in tables])
-            chosen = int(np.argmax(values))
+            config = int(np.argmax(values))
             rank = float(spearmanr(values, reached).statistic)
-            found[name].append((rank, float(reached[chosen]), float(values[chosen] - reached[chosen])))
+            found[name].append((rank, float(reached[config]), float(values[config] - reached[config])))
     return [
         f"| objective | rank correlation with {METRIC} on new posters | {METRIC} of the selected trial "
         "| claimed less reached |",
@@ -166,11 +166,11 @@ def _ensembles(tables: Array, part: Part) -> list[str]:
         keep("the mean of all", tables.mean(axis=0))
         for size in (2, 4, 8, 16, 32):
             limits = ensemble.Limits(max_members=size)
-            chosen = ensemble.select(candidates, targets, METRIC, limits=limits)
-            keep(f"selected, at most {size}", chosen.probabilities(tables))
+            selected = ensemble.select(candidates, targets, METRIC, limits=limits)
+            keep(f"selected, at most {size}", selected.probabilities(tables))
             if size == ensemble.MAX_MEMBERS and seed < HALVINGS // 4:
                 claim = ensemble.cross_fit(candidates, targets, METRIC, limits=limits).scores(targets).value("f1_macro")
-                reached = _reached(chosen.probabilities(tables), part.targets, seen, new)
+                reached = _reached(selected.probabilities(tables), part.targets, seen, new)
                 found.setdefault(f"claimed less reached, at most {size}", []).append((claim - reached,))
     return [
         f"| average | {METRIC} on new posters |",

@@ -139,11 +139,11 @@ def _draw(out: Path, n_posters: int, n_labels: int) -> None:
 
 def _nothing(trial: RunningTrial) -> float:
     """Choose and note as a trial does, and be worth something: 0.4 and what the learning rate gives."""
-    chosen = trial.choose()
-    trial.note(chosen=chosen.model_dump(), metrics={f"val/{n}": 0.5 for n in range(110)}, seconds={"training": 5.0})
+    config = trial.choose()
+    trial.note(chosen=config.model_dump(), metrics={f"val/{n}": 0.5 for n in range(110)}, seconds={"training": 5.0})
     for fold in range(5):
         trial.report(0.4, fold, f"fold {fold + 1}")
-    return 0.4 + 0.01 * math.log10(chosen.learning_rate)
+    return 0.4 + 0.01 * math.log10(config.learning_rate)
 
 
 def _trials(n_trials: int) -> Point:

@@ -132,8 +132,8 @@ def _work(url: str) -> None:
 
 
 def _nothing(trial: RunningTrial) -> float:
-    chosen = trial.choose()
-    trial.note(chosen=chosen.model_dump(), work={}, run_id="0" * 32)
+    config = trial.choose()
+    trial.note(chosen=config.model_dump(), work={}, run_id="0" * 32)
     for epoch in range(1, EPOCHS + 1):
         trial.report(0.4, epoch, f"epoch {epoch}")
     trial.note(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpo.data.dataset import PreparedData
-    from hpo.model.config import Hyperparameters
+    from hpo.model.config import TrialConfig
     from hpo.runtime.progress import Progress as Advance
     from hpo.study.trial_queue import TrialCounts
     from hpo.trial.trial import EpochReport
@@ -94,9 +94,9 @@ class RichWatch:
         self._progress.console.print(split_table(data))
         self._trials = self._progress.add_task("trials", total=budget, completed=finished, note="")
 
-    def trial_started(self, number: int, chosen: Hyperparameters) -> None:
+    def trial_started(self, number: int, config: TrialConfig) -> None:
         """Name the trial in hand."""
-        self._current = f"#{number} {chosen.backbone}"
+        self._current = f"#{number} {config.backbone}"
         self._show(self._current)
 
     def epoch(self, report: EpochReport) -> None:

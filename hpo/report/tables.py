@@ -299,15 +299,15 @@ def _half_width(figure: Mapping[str, Any] | None) -> str:
     return f"{(high - low) / 2:.3f}"
 
 
-def _in_words(chosen: dict[str, Any]) -> str:
-    head = "label queries" if chosen.get("head") == "label_query" else "linear"
-    if chosen["hidden_layers"]:
-        head = f"{chosen['hidden_layers']} × {chosen['width']} {chosen['activation']}"
-    depth = str(chosen["features"]).replace("_", " ")
-    pooled = "" if chosen["features"] == "final" else f" {chosen['pooling']}"
-    unfrozen = chosen.get("unfreeze", "none")  # studies of before have no such choice
+def _in_words(config: dict[str, Any]) -> str:
+    head = "label queries" if config.get("head") == "label_query" else "linear"
+    if config["hidden_layers"]:
+        head = f"{config['hidden_layers']} × {config['width']} {config['activation']}"
+    depth = str(config["features"]).replace("_", " ")
+    pooled = "" if config["features"] == "final" else f" {config['pooling']}"
+    unfrozen = config.get("unfreeze", "none")  # studies of before have no such choice
     trained = "" if unfrozen == "none" else f", {unfrozen.replace('_', ' ')} trained"
-    return f"{chosen['backbone']}, {depth}{pooled}, {head}{trained}"
+    return f"{config['backbone']}, {depth}{pooled}, {head}{trained}"
 
 
 def complete_trials(study: Study) -> list[FrozenTrial]:

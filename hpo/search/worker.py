@@ -16,7 +16,7 @@ import torch
 from optuna.trial import TrialState
 
 from hpo.bundle.model_card import model_card
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.training.device import best_device
 from hpo.runtime import profiling as timeline
 from hpo.runtime.interrupt import Interruptible
@@ -36,7 +36,7 @@ from hpo.trial.trial import EpochReport, Pruned, TrialResult
 class TrialWatch(Protocol):
     """Who looks on while a trial runs."""
 
-    def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
+    def trial_started(self, number: int, config: TrialConfig) -> None: ...  # noqa: D102
     def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
 
 
@@ -65,13 +65,13 @@ class Runner:
 
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
-        chosen = trial.choose()
-        trial.note(chosen=chosen.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
-        forecast_seconds = self._forecast(trial, chosen)
-        self._watch.trial_started(trial.number, chosen)
-        self._mirror.begin(trial, chosen.model_dump())
+        config = trial.choose()
+        trial.note(chosen=config.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
+        forecast_seconds = self._forecast(trial, config)
+        self._watch.trial_started(trial.number, config)
+        self._mirror.begin(trial, config.model_dump())
         with self._mirror.watching(trial):
-            result = self._train(trial, chosen)
+            result = self._train(trial, config)
         self._record(trial, result, forecast_seconds)
         return result.value
 
@@ -81,12 +81,12 @@ class Runner:
         machine = {"device": best_device().device.type, "threads": f"{torch.get_num_threads()}"}
         return {"code": code_version(), "seed": f"{self._seed}", "python": python_version(), **versions, **machine}
 
-    def _forecast(self, trial: RunningTrial, chosen: Hyperparameters) -> float:
+    def _forecast(self, trial: RunningTrial, config: TrialConfig) -> float:
         """Return the seconds that a trial should take. Raises OutOfTime where that is more than is left.
 
         Without a finished trial the forecast is too rough to refuse the first one.
         """
-        work = self._work.count(chosen)
+        work = self._work.count(config)
         history = [
             (Work.model_validate(past.user_attrs["work"]), _seconds_by_phase(past.user_attrs["seconds"]))
             for past in self._study.trials()
@@ -96,17 +96,17 @@ class Runner:
         left = self._deadline - time.monotonic()
         if history and seconds > left:
             raise OutOfTime(
-                f"The next trial ({chosen.backbone}, unfreeze {chosen.unfreeze}) would take about {seconds:.0f} s and "
+                f"The next trial ({config.backbone}, unfreeze {config.unfreeze}) would take about {seconds:.0f} s and "
                 f"{max(0.0, left):.0f} s are left: it waits for the next search of this study."
             )
         trial.note(work=work.model_dump(mode="json"))
         return seconds
 
-    def _train(self, trial: RunningTrial, chosen: Hyperparameters) -> TrialResult:
+    def _train(self, trial: RunningTrial, config: TrialConfig) -> TrialResult:
         n_folds, metric, kept = self._trainer.n_folds, self._study.metric, CurveKeeper()
 
-        def report(fold: int, epoch: EpochReport) -> None:
-            under = "" if n_folds == 1 else f"fold_{fold + 1}/"
+        def report(epoch: EpochReport) -> None:
+            under = "" if n_folds == 1 else f"fold_{epoch.fold + 1}/"
             scores = epoch.scores.headline()
             shown = scores if n_folds == 1 else {metric: scores[metric]}  # of folds the rest would be a hundred curves
             val = {f"{under}val/{name}": value for name, value in shown.items()}
@@ -123,7 +123,7 @@ class Runner:
             trial.report(value, fold, f"fold {fold + 1}")
 
         try:
-            return self._trainer.run(chosen, self._seed, report, report_fold)
+            return self._trainer.run(config, self._seed, report, report_fold)
         except Pruned as pruned:
             trial.note(pruned_after=pruned.where, reason=str(pruned))
             raise

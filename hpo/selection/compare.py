@@ -142,8 +142,8 @@ class Comparison:
             for row in np.argsort(-distance, kind="stable")[:n_posters].tolist()
         ]
 
-    def _named(self, chosen: Bools) -> list[str]:
-        return [name for name, yes in zip(self.label_names, chosen, strict=True) if yes]
+    def _named(self, config: Bools) -> list[str]:
+        return [name for name, yes in zip(self.label_names, config, strict=True) if yes]
 
 
 def _of_rows(thresholds: ArrayLike, rows: Bools) -> Array:

@@ -24,7 +24,7 @@ from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, cross_f
 from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
@@ -121,15 +121,15 @@ def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> 
 
     Frozen backbones go by name, as trials share them; a fine-tuned one is its trial's own, and each fold's.
     """
-    chosen = Hyperparameters.model_validate(trial.user_attrs["chosen"])
+    config = TrialConfig.model_validate(trial.user_attrs["chosen"])
     n_copies, owner = 1, ""
     if trial.user_attrs["phase"] == "finetune":
         n_copies = trainer.n_folds if trainer.fold_model == "average" else 1
         owner = f" of trial {trial.number}"
-    n_looks = len(predicted_views(chosen))
+    n_looks = len(predicted_views(config))
     return {
-        f"{backbone.name} {backbone.image_size} {chosen.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
-        for backbone in trainer.source.backbones(chosen)
+        f"{backbone.name} {backbone.image_size} {config.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
+        for backbone in trainer.source.backbones(config)
         for copy in range(n_copies)
         for look in range(n_looks)
     }

@@ -172,9 +172,7 @@ def _cross_validated(
     trainer, part = context.trainer, context.trainer.train
     epochs, seed = int(trial.user_attrs["best_epoch"]), context.study.attributes["seed"]
     with phase("cross-validating the champion", len(part)) as progress:
-        probabilities = out_of_fold_probabilities(
-            described.params, epochs, part, trainer.val, trainer.source, seed, progress
-        )
+        probabilities = out_of_fold_probabilities(described.params, epochs, trainer.inputs(seed), progress)
     scores = measure(
         probabilities,
         part.targets,

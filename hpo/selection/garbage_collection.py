@@ -379,7 +379,7 @@ def _plan(facts: Facts, rules: Rules, members: Members) -> DeletionPlan:
     if not any(item.kind in ("version", "version files", "bundle") for item in (*without.items, *without.spared)):
         return without
     try:
-        chosen = frozenset(members())
+        config = frozenset(members())
     except TrackingError:
         raise
     except (
@@ -393,7 +393,7 @@ def _plan(facts: Facts, rules: Rules, members: Members) -> DeletionPlan:
         )
         note = f"{why} So it is unknown which trials the ensemble needs: versions and bundles are left alone."
         return replace(careful, notes=(*careful.notes, note))
-    return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | chosen))
+    return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | config))
 
 
 def _gather(study: Study, files: ArtifactFiles, spool: Path, with_logged_models: bool) -> Facts:

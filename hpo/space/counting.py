@@ -14,7 +14,7 @@ from math import prod
 
 import optuna
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.parameters import Parameter
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
@@ -72,7 +72,7 @@ def meeting_values(space: SearchSpace, names: Collection[str]) -> Iterator[dict[
             yield from descend(rest, {**chosen, name: value})
 
     for chosen in descend(involved, space.fixed):
-        yield {name: chosen.get(name, Hyperparameters.model_fields[name].default) for name in names}
+        yield {name: chosen.get(name, TrialConfig.model_fields[name].default) for name in names}
 
 
 def _values(parameter: Parameter) -> Sequence[Scalar]:

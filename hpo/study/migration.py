@@ -22,7 +22,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from hpo.errors import StudyError
-from hpo.model.config import FUSE, Hyperparameters
+from hpo.model.config import FUSE, TrialConfig
 from hpo.space.comparison import SpaceFit, fit_exactly, fit_into, in_words
 from hpo.space.parameters import PARAMETER
 from hpo.space.schema import Scalar
@@ -199,23 +199,23 @@ def _remember(study: optuna.Study, version: optuna.Study, identity: Mapping[str,
 def _fit(trial: FrozenTrial, old: SearchSpace, new: SearchSpace) -> SpaceFit:
     """A trial that ended well must mean the same in the new space; of any other, what it has so far."""
     if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        chosen = old.rebuild(trial.params)
-        fit = fit_exactly(new, chosen)
-        return SpaceFit(fit.params, (*fit.misfits, *_other_weights(chosen, old, new)))
+        config = old.rebuild(trial.params)
+        fit = fit_exactly(new, config)
+        return SpaceFit(fit.params, (*fit.misfits, *_other_weights(config, old, new)))
     known = {**_fixed(trial), **trial.params}
     misfits = tuple(key for key, value in known.items() if not _allows(new, key, value))
     return SpaceFit({key: value for key, value in trial.params.items() if key in new.searched}, misfits)
 
 
-def _other_weights(chosen: Hyperparameters, old: SearchSpace, new: SearchSpace) -> list[str]:
-    backbones = chosen.backbone.split(FUSE)
+def _other_weights(config: TrialConfig, old: SearchSpace, new: SearchSpace) -> list[str]:
+    backbones = config.backbone.split(FUSE)
     return [f"weights of {name}" for name in backbones if old.weights.get(name) != new.weights.get(name)]
 
 
 def _allows(space: SearchSpace, name: str, value: Scalar) -> bool:
     if name in space.searched:
         return space.searched[name].holds(value)
-    return bool(value == space.fixed.get(name, Hyperparameters.model_fields[name].default))
+    return bool(value == space.fixed.get(name, TrialConfig.model_fields[name].default))
 
 
 def _lies_in(inner: SearchSpace, outer: SearchSpace) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime import profiling as timeline
 from hpo.space.space import SearchSpace
 from hpo.trial.trial import Pruned
@@ -20,7 +20,7 @@ class RunningTrial:
         self.number = trial.number
         self.recipe: str | None = trial.user_attrs.get("recipe")
 
-    def choose(self) -> Hyperparameters:
+    def choose(self) -> TrialConfig:
         """Sample the space."""
         with timeline.stage("Optuna"):
             return self._space.sample(self._trial)

@@ -113,13 +113,13 @@ class MlflowMirror:
                     "trial again."
                 )
 
-    def begin(self, trial: RunningTrial, chosen: Mapping[str, Any]) -> None:
+    def begin(self, trial: RunningTrial, config: Mapping[str, Any]) -> None:
         """Open the run of a trial and note its id with the trial."""
 
         def open_run() -> None:
-            tags = trial_tags({**trial.attributes, "chosen": chosen})
-            name = run_name(trial.number, chosen)
-            run_id = self._tracking.start_trial(self._parent, trial.number, name, chosen, tags, self._study.attributes)
+            tags = trial_tags({**trial.attributes, "chosen": config})
+            name = run_name(trial.number, config)
+            run_id = self._tracking.start_trial(self._parent, trial.number, name, config, tags, self._study.attributes)
             trial.note(run_id=run_id)
 
         self.attempt(open_run)

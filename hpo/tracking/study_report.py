@@ -132,8 +132,8 @@ def _row(trial: FrozenTrial) -> ReportRow:
 
 
 def _backbone(trial: FrozenTrial) -> str:
-    chosen: Mapping[str, Any] = trial.user_attrs.get("chosen", trial.params)
-    return str(chosen.get("backbone", "none chosen"))
+    config: Mapping[str, Any] = trial.user_attrs.get("chosen", trial.params)
+    return str(config.get("backbone", "none chosen"))
 
 
 def threshold_rows(trial: FrozenTrial) -> list[ReportRow]:

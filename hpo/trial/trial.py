@@ -30,11 +30,11 @@ from hpo.data.dataset import Part
 from hpo.evaluation.metrics import Scores
 from hpo.evaluation.thresholds import STRATEGIES
 from hpo.model.classifier import Classifier, Ensemble, Network, build_head
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.checkpoint import Checkpoint, Checkpoints, EpochResult, content_key
 from hpo.model.training.finetune import FineTuned
-from hpo.model.training.loop import finetune_course, train, train_head
+from hpo.model.training.loop import finetune_phase, train, train_head
 from hpo.model.training.optim import StateDict, greedy_soup
 from hpo.runtime import profiling as timeline
 from hpo.runtime.atomic import Array
@@ -126,7 +126,7 @@ PhaseName = Literal["frozen", "finetune"]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a watcher, the pruner and MLflow learn of one epoch."""
+    """What callbacks, the pruner and MLflow learn of one epoch."""
 
     phase: PhaseName
     epoch: int  # from 1, through both phases
@@ -136,17 +136,39 @@ class EpochReport:
     scores: Scores  # on val, at the thresholds of this epoch
     learning_rate: float
     micro_batch: int  # posters at once; less than the batch where memory ran out
+    fold: int = 0  # of cross-validation
 
 
 Report = Callable[[EpochReport], None]  # raises to stop the trial, which is how a study prunes
+ReportFold = Callable[[int, float], None]  # of a fold, from 0, its value at its own best epoch; raises likewise
 Epochs = Mapping[PhaseName, int]  # how long each phase is trained; a phase that is not named is left out
+
+
+@dataclass(frozen=True, eq=False)
+class TrialInputs:
+    """All that a trial needs besides its configuration.
+
+    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
+    are written in phase two, and are the caller's to discard when the trial has ended for good; by default none are.
+    """
+
+    train: Part
+    val: Part
+    source: FeatureSource
+    objective: Objective
+    seed: int
+    report: Report = lambda _: None  # called after every epoch
+    report_fold: ReportFold = lambda *_: None  # called after every fold of cross-validation
+    epochs: Epochs | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    fold: int = 0  # that this trial is, of cross-validation
 
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
     """A finished trial: everything that is logged, kept or deployed of it."""
 
-    chosen: Hyperparameters
+    config: TrialConfig
     objective: Objective
     value: float  # of the objective: of the best epoch, or of those that the other folds chose
     phase: PhaseName  # of the best epoch
@@ -182,40 +204,29 @@ class TrialResult:
 class _Trial:
     """A trial in progress: its phases one after the other, and how long each took."""
 
-    def __init__(
-        self,
-        chosen: Hyperparameters,
-        train_part: Part,
-        val_part: Part,
-        source: FeatureSource,
-        objective: Objective,
-        seed: int,
-        report: Report,
-        epochs: Epochs | None,
-        checkpoints: Checkpoints,
-    ) -> None:
-        self.chosen, self.train_part, self.val_part = chosen, train_part, val_part
-        self.source, self.objective, self.seed, self._report = source, objective, seed, report
-        self.fixed_epochs, self.checkpoints = epochs, checkpoints
-        self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
-        self.backbones = source.backbones(chosen)
+    def __init__(self, config: TrialConfig, inputs: TrialInputs) -> None:
+        self.config, self.inputs = config, inputs
+        self.source, self.objective, self.seed = inputs.source, inputs.objective, inputs.seed
+        self.train_part, self.val_part, self.fixed_epochs = inputs.train, inputs.val, inputs.epochs
+        self.targets = torch.from_numpy(self.train_part.targets.astype(np.float32))
+        self.backbones = self.source.backbones(config)
         self.seconds: dict[str, float] = {}
         self.judged_epochs: dict[PhaseName, list[JudgedEpoch]] = {}
-        self.n_epochs, self.micro_batch = 0, chosen.batch_size
+        self.n_epochs, self.micro_batch = 0, config.batch_size
 
     def run(self) -> TrialResult:
         """Run both phases and judge the better of them."""
         phase: PhaseName = "frozen"
         with self._stage("features"):
-            examples = self.source.examples(self.chosen, self.train_part, train_views(self.chosen))
-            val = self.source.examples(self.chosen, self.val_part, predicted_views(self.chosen))
+            examples = self.source.examples(self.config, self.train_part, train_views(self.config))
+            val = self.source.examples(self.config, self.val_part, predicted_views(self.config))
         with self._stage("training"):
             torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
-            head = build_head(self.backbones, self.targets.shape[1], self.chosen)
-            epochs = train_head(head, examples, self.targets, val, self.chosen, self.seed)
+            head = build_head(self.backbones, self.targets.shape[1], self.config)
+            epochs = train_head(head, examples, self.targets, val, self.config, self.seed)
             best, trained = self._phase(phase, epochs, Checkpoint())
             head = _head_of(trained)
-        classifier = Classifier(self.backbones, head, self.chosen)
+        classifier = Classifier(self.backbones, head, self.config)
         lengths: dict[PhaseName, int] = {"frozen": best.epoch}
         first_epochs = self.n_epochs
         if self._has_second_phase():
@@ -228,7 +239,7 @@ class _Trial:
     def _has_second_phase(self) -> bool:
         if self.fixed_epochs is not None:
             return "finetune" in self.fixed_epochs
-        return self.chosen.unfreeze != "none"
+        return self.config.unfreeze != "none"
 
     def _second_head(self, trained: Head) -> Head:
         """Return the head that phase two begins with: never the one of phase one itself, which may be the better.
@@ -236,10 +247,10 @@ class _Trial:
         One that was trained to the end has learned the training posters by heart and leaves the stages little to
         learn from; a new one, whose output layer says nothing but the labels' frequencies, does not.
         """
-        if self.chosen.finetune_start == "trained":
+        if self.config.finetune_start == "trained":
             return copy.deepcopy(trained)
         torch.manual_seed(self.seed)
-        new = build_head(self.backbones, self.targets.shape[1], self.chosen)
+        new = build_head(self.backbones, self.targets.shape[1], self.config)
         new.standardise.load_state_dict(trained.standardise.state_dict())
         new.start_at_frequencies(self.targets)
         return new
@@ -248,18 +259,18 @@ class _Trial:
         self, head: Head, first: KeptEpoch, features: Tensor, val_features: Tensor
     ) -> tuple[KeptEpoch, FineTuned]:
         """Phase two, from the head that phase one found in its ``first`` best epoch."""
-        chosen = self.chosen
+        config = self.config
         with self._stage("activations"):
-            points = [self.source.freeze_point(backbone, chosen.unfreeze) for backbone in self.backbones]
+            points = [self.source.freeze_point(backbone, config.unfreeze) for backbone in self.backbones]
             # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
-            views = train_views(chosen)[: 1 if chosen.unfreeze == "everything" else None]
-            network = FineTuned(self.backbones, points, head, chosen)
-            examples = self.source.stored(chosen, self.train_part, views, features)
-            val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
+            views = train_views(config)[: 1 if config.unfreeze == "everything" else None]
+            network = FineTuned(self.backbones, points, head, config)
+            examples = self.source.stored(config, self.train_part, views, features)
+            val = self.source.stored(config, self.val_part, predicted_views(config), val_features)
         with self._stage("finetuning"):
-            course = finetune_course(network, chosen, self.seed)
-            checkpoint = self.checkpoints.open(self._key(network, first.epoch))
-            epochs = train(network, examples, self.targets, val, course, chosen, self.seed, checkpoint.past)
+            phase = finetune_phase(network, config, self.seed)
+            checkpoint = self.inputs.checkpoints.open(self._key(network, first.epoch))
+            epochs = train(network, examples, self.targets, val, phase, config, self.seed, checkpoint.past)
             best, trained = self._phase("finetune", epochs, checkpoint)
             network.cpu().load_state_dict(trained.state_dict())
         self.seconds["finetuning"] += checkpoint.past_seconds  # before a kill: a part of what the trial costs
@@ -272,7 +283,7 @@ class _Trial:
         otherwise.
         """
         facts = {
-            "chosen": self.chosen.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
             "seed": self.seed,
             "objective": asdict(self.objective),
             "epochs": self.fixed_epochs and dict(self.fixed_epochs),
@@ -293,14 +304,14 @@ class _Trial:
         are reported again, since the pruner and MLflow see a trial of their own, which would begin in the middle.
         """
         length, before = None if self.fixed_epochs is None else self.fixed_epochs[phase], self.n_epochs
-        found = BestEpochs(soup=self.chosen.averaging == "soup", newest=length is not None)
+        found = BestEpochs(soup=self.config.averaging == "soup", newest=length is not None)
         for result in epochs:
             value, judged = self.objective.judge(result.val_probabilities, self.val_part.targets)
             found.take(value, result)
             checkpoint.keep(result, found.weights())
             self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
-            self._report(self._told(phase, result, value, judged.scores))
-            if result.epoch == length or result.epoch - found.best.epoch >= self.chosen.patience:
+            self.inputs.report(self._told(phase, result, value, judged.scores))
+            if result.epoch == length or result.epoch - found.best.epoch >= self.config.patience:
                 break
         self.judged_epochs[phase] = found.judged
         best = found.outcome(result, lambda rows: self.objective.judge(rows, self.val_part.targets)[0])
@@ -316,6 +327,7 @@ class _Trial:
             scores,
             result.learning_rate,
             result.micro_batch,
+            self.inputs.fold,
         )
 
     def _result(
@@ -326,7 +338,7 @@ class _Trial:
         classifier: Classifier,
     ) -> TrialResult:
         return TrialResult(
-            chosen=self.chosen,
+            config=self.config,
             objective=self.objective,
             value=best.value,
             phase=phase,
@@ -357,21 +369,6 @@ def _head_of(trained: nn.Module) -> Head:
     return head
 
 
-def run_trial(
-    chosen: Hyperparameters,
-    train_part: Part,
-    val_part: Part,
-    source: FeatureSource,
-    objective: Objective,
-    seed: int,
-    report: Report = lambda _: None,
-    epochs: Epochs | None = None,
-    checkpoints: Checkpoints | None = None,
-) -> TrialResult:
-    """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here.
-
-    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
-    are written in phase two, and are the caller's to discard when the trial has ended for good; without them none are.
-    """
-    checkpoints = checkpoints or Checkpoints()
-    return _Trial(chosen, train_part, val_part, source, objective, seed, report, epochs, checkpoints).run()
+def run_trial(config: TrialConfig, inputs: TrialInputs) -> TrialResult:
+    """Train one classifier and evaluate it. Whatever ``inputs.report`` raises stops the trial and is raised here."""
+    return _Trial(config, inputs).run()

@@ -18,7 +18,7 @@ from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.data.table.rules import CatalogueRules
 from hpo.evaluation.baselines import constant_baselines
 from hpo.evaluation.metrics import METRICS
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.report.tables import (
     best_by_backbone,
     complete_trials,
@@ -47,27 +47,27 @@ def rendered(*shown: object) -> str:
     return console.file.getvalue()
 
 
-def a_trial(chosen: Hyperparameters, value: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+def a_trial(config: TrialConfig, value: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
     """A trial with what a search notes of it."""
     scores = {name: value + place / 100 for place, name in enumerate(METRICS)}
-    noted = {"chosen": chosen.model_dump(), "scores": {"calibrated": scores, "fixed": dict.fromkeys(METRICS, 0.0)}}
+    noted = {"chosen": config.model_dump(), "scores": {"calibrated": scores, "fixed": dict.fromkeys(METRICS, 0.0)}}
     return create_trial(value=value, state=state, user_attrs=noted)
 
 
 @pytest.fixture
-def study(chosen, tmp_path) -> Study:
+def study(config, tmp_path) -> Study:
     """Two backbones; trial 3 was pruned, trials 0 and 4 are equal."""
     storage = RetryingStorage(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"))
     made = optuna.create_study(storage=storage, direction="maximize", study_name="posters")
     made.set_user_attr("metric", "f1_macro")
     made.set_user_attr("budget", 8)
-    other = chosen.model_copy(update={"backbone": LONG_NAME, "hidden_layers": 0, "features": "final"})
+    other = config.model_copy(update={"backbone": LONG_NAME, "hidden_layers": 0, "features": "final"})
     made.add_trials([
-        a_trial(chosen, 0.4125),
+        a_trial(config, 0.4125),
         a_trial(other, 0.5375),
-        a_trial(chosen, 0.25),
+        a_trial(config, 0.25),
         a_trial(other, 0.9, TrialState.PRUNED),
-        a_trial(chosen, 0.4125),
+        a_trial(config, 0.4125),
     ])  # fmt: skip
     return Study(made, storage, tmp_path)
 

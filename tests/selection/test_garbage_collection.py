@@ -48,7 +48,7 @@ class House:
     study: Study
     tracking: Tracking
     runs: list[str] = field(default_factory=list)
-    chosen: dict[str, object] = field(default_factory=dict)
+    config: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.parent = self.tracking.study_run("s", {}, {}, {}, {})
@@ -63,9 +63,9 @@ class House:
         left = iter(values)
 
         def objective(trial: RunningTrial) -> float:
-            chosen = trial.choose().model_dump() | self.chosen
+            config = trial.choose().model_dump() | self.config
             run_id = self.tracking.start_trial(self.parent, trial.number, f"#{trial.number}", {}, {})
-            trial.note(chosen=chosen, run_id=run_id, phase="frozen")
+            trial.note(chosen=config, run_id=run_id, phase="frozen")
             self.runs.append(run_id)
             value = next(left)
             self.keep(run_id, "pool/probabilities.safetensors", 300)
@@ -319,10 +319,10 @@ def test_the_command_says_what_and_how_much(house, monkeypatch):
 
 
 @pytest.fixture
-def real(house, parts, source, result, chosen) -> tuple[House, StudyContext]:
+def real(house, parts, source, result, config) -> tuple[House, StudyContext]:
     """Six trials that kept probabilities: the fourth and the fifth are best together."""
     trainer = Trainer(*parts, source, Objective("f1_macro"))
-    house.chosen = chosen.model_dump()
+    house.config = config.model_dump()
     house.search(*(0.1 * (n + 1) for n in range(6)), bundles=False)
     rng = np.random.default_rng(0)
     actual = trainer.judged_on.targets

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from hpo.errors import StudyError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.load import load_space
 from hpo.space.parameters import Categorical, Float
 from hpo.space.space import SearchSpace
@@ -53,12 +53,12 @@ class House:
 
     def run(self, space: SearchSpace, budget: int, name: str = "x") -> Study:
         def objective(trial: RunningTrial) -> float:
-            chosen = trial.choose()
-            trial.note(chosen=chosen.model_dump(), run_id=f"run {trial.number}")
-            trial.report(chosen.learning_rate, 1, "epoch 1")
+            config = trial.choose()
+            trial.note(chosen=config.model_dump(), run_id=f"run {trial.number}")
+            trial.report(config.learning_rate, 1, "epoch 1")
             if trial.number == 2:
                 raise StudyError("once")
-            return chosen.learning_rate
+            return config.learning_rate
 
         study = self.begin(space, name)
         study.set_budget(budget)
@@ -120,12 +120,12 @@ def test_queued_trials_stay_queued_with_what_they_were_queued_with(house):
 
 def test_a_dead_workers_trial_is_queued_again_in_the_new_version(house):
     trial = house.run(DEFAULT, 2)._study.ask()
-    chosen = DEFAULT.sample(trial)  # and killed before it could say who it was
+    config = DEFAULT.sample(trial)  # and killed before it could say who it was
     grown = house.begin(WIDER)
     [lost] = [trial for trial in grown.trials() if trial.state.name == "FAIL"]
     [again] = [trial for trial in grown.trials() if trial.user_attrs.get("retry_of") == lost.number]
     assert again.state.name == "WAITING"
-    assert DEFAULT.rebuild(again.system_attrs["fixed_params"]) == chosen
+    assert DEFAULT.rebuild(again.system_attrs["fixed_params"]) == config
 
 
 def test_a_space_does_not_change_under_living_workers(house):
@@ -195,7 +195,7 @@ def test_what_was_fixed_may_be_searched_and_the_other_way_round(house):
     assert house.notices[-1].startswith("The space of study 'x' grew (fit: fixed at squash → crop or squash)")
     assert {trial.params["fit"] for trial in grown.top(None)} == {"squash"}
     for trial in grown.top(None):
-        assert replace(DEFAULT, fixed=fixed).rebuild(trial.params) == Hyperparameters(**trial.user_attrs["chosen"])
+        assert replace(DEFAULT, fixed=fixed).rebuild(trial.params) == TrialConfig(**trial.user_attrs["chosen"])
     assert house.begin(DEFAULT).counts() == study.counts()  # and back, as long as nothing else was tried
 
 

@@ -110,8 +110,8 @@ def test_g8_a_backbone_that_cannot_be_had_is_left_out_and_the_others_are_searche
     gone = house.space.backbone_choices[0]
 
     def refused(trial: RunningTrial) -> float:
-        chosen = trial.choose()
-        if chosen.backbone == gone:
+        config = trial.choose()
+        if config.backbone == gone:
             raise BackboneError("Expected weights, got none.")
         return 0.5
 

@@ -44,9 +44,9 @@ class House:
         """Trial 1 is pruned, trial 2 fails and is tried again; every trial leaves a file."""
 
         def objective(trial: RunningTrial) -> float:
-            chosen = trial.choose().model_dump()
-            trial.note(chosen=chosen)
-            self.mirror.begin(trial, chosen)
+            config = trial.choose().model_dump()
+            trial.note(chosen=config)
+            self.mirror.begin(trial, config)
             if trial.number == 1:
                 trial.note(pruned_after="epoch 2", reason="behind")
                 raise Pruned("epoch 2")

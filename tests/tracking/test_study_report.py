@@ -27,8 +27,8 @@ BEGAN = datetime(2026, 11, 25, 14)
 
 def trial(number: int, backbone: str, value: float | None, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
     """A trial as a search leaves it, of two labels."""
-    chosen = {"backbone": backbone, "hidden_layers": 1, "width": 256}
-    noted: dict[str, object] = {"chosen": chosen, "worker": f"machine-{number % 2}", "run_id": f"run{number}"}
+    config = {"backbone": backbone, "hidden_layers": 1, "width": 256}
+    noted: dict[str, object] = {"chosen": config, "worker": f"machine-{number % 2}", "run_id": f"run{number}"}
     if value is not None:
         averages = {
             "f1_macro": value,

@@ -18,7 +18,7 @@ def ended(state: TrialState, value: float | None = None, **noted: object) -> Fro
 
 
 def test_a_complete_trial_says_all_that_was_noted():
-    chosen = {
+    config = {
         "backbone": "tf_efficientnet_lite2",
         "image_size": 260,
         "hidden_layers": 2,
@@ -32,14 +32,14 @@ def test_a_complete_trial_says_all_that_was_noted():
         ended(
             TrialState.COMPLETE,
             0.4634,
-            chosen=chosen,
+            chosen=config,
             metrics={"val/f1_macro": 0.4634},
             curve=kept.curve,
             worker="here",
         )
     )
     assert record.name == "#7 lite2 · 260 px · 2 × 512 · γ 1.4 · 0.463"
-    assert (record.state, record.params, record.metrics) == ("complete", chosen, {"val/f1_macro": 0.4634})
+    assert (record.state, record.params, record.metrics) == ("complete", config, {"val/f1_macro": 0.4634})
     assert record.curve == {"train/loss": [(1, 0.333333), (2, 0.166667)]}
     assert record.tags == {"hpo.worker": "here", "hpo.backbone": "tf_efficientnet_lite2"}
     assert record.ended_ms == 1_795_564_800_000

@@ -58,7 +58,7 @@ class FeatureLayout:
         return self.stages[-1]
 
     def columns(self, features: str, pooling: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the columns that ``features`` and ``pooling`` choose (see Hyperparameters)."""
+        """Return the columns that ``features`` and ``pooling`` choose (see TrialConfig)."""
         wanted = [] if features not in ("final", "stages_and_final") else [np.arange(self.final)]
         statistics = _STATISTICS_OF.get(pooling, (pooling,))
         first_stage = len(self.stages) - _STAGES_OF.get(features, DEEPEST_STAGES)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits (B, L), targets (B, L) in 0..1 → scalar
 
@@ -41,8 +41,8 @@ class LossKind:
     """
 
     name: str
-    build: Callable[[Hyperparameters, Tensor], LossFunction]
-    share: Callable[[Hyperparameters], float]  # in 0..1; of the first kind 1, of others of what came before them
+    build: Callable[[TrialConfig, Tensor], LossFunction]
+    share: Callable[[TrialConfig], float]  # in 0..1; of the first kind 1, of others of what came before them
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no truth value that == could return
@@ -52,7 +52,7 @@ class Loss:
     terms: tuple[tuple[float, LossFunction], ...]  # shares and losses, in the order of LOSSES
 
     @classmethod
-    def of(cls, config: Hyperparameters, targets: Tensor) -> Loss:
+    def of(cls, config: TrialConfig, targets: Tensor) -> Loss:
         """Return the loss that ``config`` describes, with classes balanced as in the training ``targets`` (N, L)."""
         shares = ((kind.share(config), kind) for kind in LOSSES.values())
         return cls(tuple((share, kind.build(config, targets)) for share, kind in shares if share))
@@ -111,7 +111,7 @@ def soft_f1_loss(logits: Tensor, targets: Tensor) -> Tensor:
     return 1 - f1.sum() / (actual > 0).sum().clamp_min(1)
 
 
-def _focal(config: Hyperparameters, targets: Tensor) -> LossFunction:
+def _focal(config: TrialConfig, targets: Tensor) -> LossFunction:
     balance = config.class_balance
     return partial(
         focal_loss,

@@ -214,20 +214,20 @@ def test_a_label_without_positives_weighs_one_and_one_without_negatives_somethin
     ],
     ids=str,
 )
-def test_every_hyperparameter_of_the_loss_changes_its_gradient(chosen, change):
+def test_every_hyperparameter_of_the_loss_changes_its_gradient(config, change):
     logits, targets = drawn()
     gradients = []
-    for trial in (chosen, chosen.model_copy(update=change)):
+    for trial in (config, config.model_copy(update=change)):
         leaf = logits.clone().requires_grad_()
         Loss.of(trial, targets)(leaf, targets).backward()
         gradients.append(leaf.grad)
     assert not torch.allclose(*gradients, rtol=1e-3)
 
 
-def test_the_chosen_loss_is_the_family_at_that_point(chosen):
+def test_the_chosen_loss_is_the_family_at_that_point(config):
     logits, targets = drawn()
     point = {"focal_gamma": 1.0, "focal_gamma_negatives": 4.0, "focal_alpha": 0.6, "margin": 0.05}
-    trial = chosen.model_copy(update={**point, "label_smoothing": 0.1, "class_balance": 1.0, "soft_f1": 0.25})
+    trial = config.model_copy(update={**point, "label_smoothing": 0.1, "class_balance": 1.0, "soft_f1": 0.25})
     weights = balance_classes(targets, 1.0)
     family = focal_loss(logits, targets, 1.0, 0.6, 0.1, gamma_negatives=4.0, margin=0.05, positive_weights=weights)
     expected = 0.75 * family + 0.25 * soft_f1_loss(logits, targets)
