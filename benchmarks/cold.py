@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.decode import bare_decode
 from benchmarks.heads import bare_epochs
@@ -32,6 +31,7 @@ from hpo.model.backbones.inference import fastest_forward
 from hpo.model.config import Hyperparameters
 from hpo.runtime.progress import n_cores
 from hpo.study.study import open_study
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.features import FeatureSource, predicted_views
 
 TRIALS, TIMED_EPOCHS = 50, 3  # epochs of each head; the others take as long
@@ -61,8 +61,8 @@ def _beside_the_least(whole: float) -> list[str]:
     train, n_folds = data.part("train"), remembered["folds"]
     everything = train + data.part("val")
     n_train = len(train) if n_folds == 1 else len(everything) * (n_folds - 1) // n_folds
-    trials = [trial for trial in study.trials() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    backbones = sorted({trial.user_attrs["chosen"]["backbone"] for trial in trials})
+    trials = [trial for trial in study.trials() if trial.state in ("complete", "pruned")]
+    backbones = sorted({trial.configuration["backbone"] for trial in trials})
     passes = sum(_bare_passes(name, everything.posters) for name in backbones)
     source = FeatureSource(Path("cache"), remembered["weights"], phase)
     heads = sum(_bare_head(trial, source, everything, n_train) for trial in trials)
@@ -92,12 +92,12 @@ def _bare_passes(name: str, posters: Posters) -> float:
     return time.perf_counter() - began
 
 
-def _bare_head(trial: FrozenTrial, source: FeatureSource, everything: Part, n_train: int) -> float:
+def _bare_head(trial: TrialRecord, source: FeatureSource, everything: Part, n_train: int) -> float:
     """Return the seconds of a plain loop over as many epochs as the trial had, in all of its folds."""
-    chosen = Hyperparameters.model_validate({**trial.user_attrs["chosen"], "epochs": TIMED_EPOCHS})
+    chosen = Hyperparameters.model_validate({**trial.configuration, "epochs": TIMED_EPOCHS})
     features = source.examples(chosen, everything, predicted_views(chosen)).features
     targets = torch.from_numpy(everything.targets[:n_train]).float()
-    return _epochs(trial.user_attrs["curve"]) * statistics.median(bare_epochs(features[:n_train], targets, chosen))
+    return _epochs(trial.curve or {}) * statistics.median(bare_epochs(features[:n_train], targets, chosen))
 
 
 def _epochs(curve: Mapping[str, Sequence[object]]) -> int:

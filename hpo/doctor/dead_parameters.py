@@ -23,10 +23,10 @@ from hpo.doctor.toy_problem import ProxyNetworks, ProxyTask, Tried
 from hpo.errors import HpoError
 from hpo.model.config import Hyperparameters
 from hpo.runtime.atomic import Array
-from hpo.space.counting import draw
 from hpo.space.parameters import Categorical, Parameter
 from hpo.space.schema import Scalar, value_mistake
 from hpo.space.space import SearchSpace
+from hpo.study.samplers import draw
 from hpo.trial.objective import Objective
 from hpo.trial.trial import EpochReport, run_trial
 

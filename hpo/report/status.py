@@ -10,13 +10,13 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from hpo.study.reproduction import command_of
 from hpo.study.study import ChampionRef, Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.study_report import reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
 
@@ -58,13 +58,9 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
     }
 
 
-def trials_an_hour(trials: list[FrozenTrial]) -> float | None:
+def trials_an_hour(trials: list[TrialRecord]) -> float | None:
     """Return the pace at which the latest trials finished; None where fewer than two have."""
-    ended = sorted(
-        t.datetime_complete
-        for t in trials
-        if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.datetime_complete
-    )
+    ended = sorted(t.ended for t in trials if t.state in ("complete", "pruned") and t.ended)
     recent: list[datetime] = ended[-_RECENT:]
     if len(recent) < 2 or recent[-1] == recent[0]:
         return None

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from optuna.trial import FrozenTrial
 
 from hpo.data.dataset import Part, PreparedData
 from hpo.data.summary import kept_together, split_rows
@@ -24,6 +23,7 @@ from hpo.settings import Places
 from hpo.study.ranking import fresh_values
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import (
     ReportRow,
@@ -36,7 +36,7 @@ from hpo.tracking.study_report import (
     states_sentence,
     threshold_rows,
 )
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import judged_posters
 
 _TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
@@ -89,7 +89,7 @@ def write_report(
         study=study,
         metric=metric,
         posters=judged_posters(study.attributes),
-        leader=TrialRecord.of(leader).name,
+        leader=TrialRun.of(leader).name,
         value=leader.value,
         standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
         reported=None if figure is None else reported_sentence(metric, figure),
@@ -111,7 +111,7 @@ def write_report(
         why_not=judged.why_not,
         charts=charts(trials, metric, study.importances(), constant),
         command=command_of(study),
-        made_with=leader.user_attrs.get("made_with", {}),
+        made_with=leader.made_with,
         plotly=plotly_code(),
     )
     with whole_or_absent(out, "--out") as file:
@@ -156,13 +156,13 @@ def _ensemble_rows(selected: Selected | None) -> list[ReportRow]:
         return []
     rows = zip(selected.trials, selected.weights, selected.steps, strict=True)
     return [
-        {"trial": TrialRecord.of(trial).name, "weight": f"{weight:.3f}", "value": f"{step.value:.3f}",
+        {"trial": TrialRun.of(trial).name, "weight": f"{weight:.3f}", "value": f"{step.value:.3f}",
          "adds": f"{step.gain:+.4f}"}
         for trial, weight, step in rows
     ]  # fmt: skip
 
 
-def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
+def _judged(study: Study, leader: TrialRecord, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
     """What needs the posters themselves, or MLflow."""
     try:
         context = StudyContext.reopen(study, tracking, places, phase)

@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from optuna.trial import FrozenTrial
-
 from hpo.data.dataset import PreparedData, prepare_data, save_split
 from hpo.errors import BackboneError, StudyError, TrackingError
 from hpo.model.backbones.backbone import check_image_size, check_weights
@@ -35,6 +33,7 @@ from hpo.study import migration as versions
 from hpo.study.running_trial import OutOfTime
 from hpo.study.study import Study, open_study
 from hpo.study.trial_queue import TrialCounts
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.runs import open_tracking
 from hpo.trial.provenance import code_version
@@ -47,7 +46,7 @@ class Watch(TrialWatch, Protocol):
     def notice(self, text: str, /) -> None: ...  # noqa: D102
     def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
     def prepared(self, data: PreparedData, finished: int, budget: int) -> None: ...  # noqa: D102
-    def trial_ended(self, trial: FrozenTrial, counts: TrialCounts, best: FrozenTrial | None) -> None: ...  # noqa: D102
+    def trial_ended(self, trial: TrialRecord, counts: TrialCounts, best: TrialRecord | None) -> None: ...  # noqa: D102
     def workers(self, alive: int, counts: TrialCounts) -> None: ...  # noqa: D102
 
 
@@ -196,7 +195,7 @@ class _Searching:
     def run(self) -> Outcome:
         """Run trials until the budget has finished, here or in workers of this machine; then champion and draw."""
         mirror, interrupted = self.mirror(), False
-        finished_before = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
+        finished_before = {trial.number for trial in self.study.trials() if trial.is_finished}
         try:
             self._reconcile(mirror)
             self._run_trials(mirror)
@@ -227,7 +226,7 @@ class _Searching:
 
     def _supervise(self) -> None:
         """Let workers run the trials, and show how they get on."""
-        shown = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
+        shown = {trial.number for trial in self.study.trials() if trial.is_finished}
         with WorkerPool(self.options, self.deadline, work_on) as pool:
             while self.study.counts().finished < self.study.budget and pool.supervise():
                 self.interruptible.check()
@@ -238,11 +237,11 @@ class _Searching:
 
     def _show_ended(self, shown: set[int]) -> None:
         for trial in self.study.trials():
-            if trial.state.is_finished() and trial.number not in shown:
+            if trial.is_finished and trial.number not in shown:
                 shown.add(trial.number)
                 self.watch.trial_ended(trial, self.study.counts(), self.study.best())
 
-    def work(self, mirror: MlflowMirror) -> Iterator[FrozenTrial]:
+    def work(self, mirror: MlflowMirror) -> Iterator[TrialRecord]:
         """Run trials in this process and yield each as it ends."""
         runner = Runner(
             self.context,

@@ -17,7 +17,6 @@ from hpo.tracking.client import LoggedTable
 from hpo.tracking.figures import decision_figures, progress_figure, study_figures
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import backbone_rows, leaderboard_rows, posters_note, study_note, threshold_rows
-from hpo.tracking.trial_record import state_name
 
 
 def open_parent_run(
@@ -61,14 +60,14 @@ class ParentRun:
         leader = self._study.leader()
         if leader is None:
             return
-        ended = [trial for trial in self._study.trials() if trial.state.is_finished()]
+        ended = [trial for trial in self._study.trials() if trial.is_finished]
         drawn_of = {"run_id": run_id, "n_trials": len(ended), "leader": leader.number}
         if self._study.is_drawn(drawn_of):
             return
         self._tracking.tabulate(run_id, self._tables())
         metric = self._study.metric
         constant = {name: values[metric] for name, values in self._context.baselines.items()}
-        progress = progress_figure([trial.value for trial in ended], [state_name(t) for t in ended], metric, constant)
+        progress = progress_figure([trial.value for trial in ended], [t.state for t in ended], metric, constant)
         figures = {"progress": progress, **study_figures(ended, metric, self._study.importances())}
         self._tracking.show(run_id, figures)
         self._draw_decisions(self._study.run_id(leader))

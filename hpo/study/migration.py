@@ -27,6 +27,7 @@ from hpo.space.comparison import SpaceFit, fit_exactly, fit_into, in_words
 from hpo.space.parameters import PARAMETER
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
+from hpo.study.trial_record import TrialRecord
 
 # Where a new study may begin: the best trials of another one that lie in its search space.
 #
@@ -36,13 +37,13 @@ from hpo.space.space import SearchSpace
 STARTS = 5
 
 
-def enqueue_warm_start(study: optuna.Study, source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> None:
+def enqueue_warm_start(study: optuna.Study, source: str, best_first: Sequence[TrialRecord], space: SearchSpace) -> None:
     """Queue the ``best_starts`` of study ``source`` that ``study`` has not tried or queued. Raises StudyError."""
     for number, params in best_starts(source, best_first, space).items():
         study.enqueue_trial(params, user_attrs={"warm_start": f"{source} #{number}"}, skip_if_exists=True)
 
 
-def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> dict[int, dict[str, Scalar]]:
+def best_starts(source: str, best_first: Sequence[TrialRecord], space: SearchSpace) -> dict[int, dict[str, Scalar]]:
     """Return the searched parameters of the best trials of study ``source`` that lie in ``space``, by their number.
 
     At most ``STARTS`` different ones, best first. Raises StudyError that names the parameter which fits least often
@@ -51,7 +52,7 @@ def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpa
     starts: dict[int, dict[str, Scalar]] = {}
     misfits: Counter[str] = Counter()
     for trial in best_first:
-        fit = fit_into(space, configuration(trial))
+        fit = fit_into(space, trial.configuration)
         misfits.update(fit.misfits)
         if not fit.misfits and fit.params not in starts.values():
             starts[trial.number] = fit.params
@@ -60,11 +61,6 @@ def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpa
     if not starts:
         raise StudyError(_nothing_fits(source, len(best_first), misfits, space))
     return starts
-
-
-def configuration(trial: FrozenTrial) -> dict[str, Any]:
-    """Return all that a trial chose, was given or left at its default; its parameters where that was not noted."""
-    return dict(trial.user_attrs.get("chosen", trial.params))
 
 
 def _nothing_fits(source: str, n_trials: int, misfits: Counter[str], space: SearchSpace) -> str:

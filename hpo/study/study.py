@@ -32,6 +32,7 @@ from hpo.study.samplers import build_sampler
 from hpo.study.snapshot import StudySnapshot, snapshot
 from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
 from hpo.study.trial_queue import TrialCounts, TrialQueue
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.trial import Pruned
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -90,6 +91,7 @@ class Study:
     def __init__(self, study: optuna.Study, storage: RetryingStorage, locks: Path) -> None:
         self._study, self._storage, self._locks = study, storage, locks
         self._queue = TrialQueue(study, storage, locks)
+        self._finished: dict[int, TrialRecord] = {}  # those that were read already: they do not change any more
 
     @property
     def name(self) -> str:
@@ -125,38 +127,46 @@ class Study:
                 "whose search is still starting or was stopped before it began: wait for that search, or type it again."
             )
 
-    def trials(self) -> list[FrozenTrial]:
+    def trials(self) -> list[TrialRecord]:
         """Return every trial, in order of number."""
-        return self._study.get_trials(deepcopy=False)
+        return [self._record(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def trial(self, number: int) -> FrozenTrial | None:
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        known = self._finished.get(trial.number)
+        if known is None:
+            known = TrialRecord.of(trial)
+            if known.is_finished:
+                self._finished[trial.number] = known
+        return known
+
+    def trial(self, number: int) -> TrialRecord | None:
         """Return the trial of that number, or None."""
         trials = self.trials()
         return trials[number] if 0 <= number < len(trials) else None
 
     def counts(self) -> TrialCounts:
         """Count the trials by state."""
-        return TrialCounts.of(self.trials())
+        return TrialCounts.of(self._study.get_trials(deepcopy=False))
 
-    def run_id(self, trial: FrozenTrial) -> str | None:
+    def run_id(self, trial: TrialRecord) -> str | None:
         """Return the MLflow run of a trial: the one that it noted, or that was written for it later."""
         later = self._study.user_attrs.get(_RUNS, {})
-        noted = later.get(str(trial.number), trial.user_attrs.get("run_id"))
+        noted = later.get(str(trial.number), trial.run_id)
         return None if noted is None else str(noted)
 
     def note_run(self, number: int, run_id: str) -> None:
         """Remember the run that was written for a trial after it had ended."""
         self._study.set_user_attr(_RUNS, {**self._study.user_attrs.get(_RUNS, {}), str(number): run_id})
 
-    def best(self) -> FrozenTrial | None:
+    def best(self) -> TrialRecord | None:
         """Return the complete trial of the highest value (the earliest of equals), or None."""
         return next(iter(self.top(1)), None)
 
-    def top(self, n: int | None) -> list[FrozenTrial]:
+    def top(self, n: int | None) -> list[TrialRecord]:
         """Return the ``n`` complete trials of the highest values, or all of them, best first."""
         return ranked(self.trials())[:n]
 
-    def leader(self) -> FrozenTrial | None:
+    def leader(self) -> TrialRecord | None:
         """Return the trial that should be champion, by the mean over fresh seeds where trials were run again."""
         return leader(self.trials(), self._confirmed())
 
@@ -175,22 +185,24 @@ class Study:
 
     def snapshot(self) -> StudySnapshot:
         """Return how the study stands, without reading all that was noted with every trial."""
-        trials = self._storage.retry(lambda: snapshot(self._storage.engine, self._study._study_id))
+        light = self._storage.retry(lambda: snapshot(self._storage.engine, self._study._study_id))
         # Only of failed trials does it matter what was noted: whether they left anything to be run again.
-        known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in trials]
+        known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in light]
+        trials = [TrialRecord.of(trial) for trial in known]
         best, first = next(iter(ranked(trials)), None), leader(trials, self._confirmed())
         fresh = [] if first is None else fresh_values(first, run_again(trials, self._confirmed()))
-        whole = {trial.number: self._read(trial) for trial in (best, first) if trial is not None}
+        wanted = {trial.number for trial in (best, first) if trial is not None}
+        whole = {trial.number: TrialRecord.of(self._read(trial)) for trial in known if trial.number in wanted}
         return StudySnapshot(
-            known, TrialCounts.of(known), best and whole[best.number], first and whole[first.number], fresh
+            trials, TrialCounts.of(known), best and whole[best.number], first and whole[first.number], fresh
         )
 
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
 
-    def living_workers(self, trials: Iterable[FrozenTrial]) -> set[str]:
+    def living_workers(self, trials: Iterable[TrialRecord]) -> set[str]:
         """Return the workers that run one of ``trials``, without those that are known to be dead."""
-        workers = {str(t.user_attrs.get("worker")) for t in trials if t.state == TrialState.RUNNING}
+        workers = {str(trial.worker) for trial in trials if trial.state == "running"}
         return {worker for worker in workers if not self._queue.is_dead(worker)}
 
     def champion_ref(self) -> ChampionRef | None:
@@ -236,17 +248,17 @@ class Study:
         """Say whether the study's figures show just that."""
         return self._study.user_attrs.get("drawn") == drawn_of
 
-    def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
+    def confirm(self, trial: TrialRecord, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""
         recorded = self._confirmed()
         recorded.setdefault(str(trial.number), {})[str(seed)] = value
         self._study.set_user_attr("confirmed", recorded)
 
-    def is_confirmed(self, trial: FrozenTrial, seed: int) -> bool:
+    def is_confirmed(self, trial: TrialRecord, seed: int) -> bool:
         """Say whether a trial was run on that seed."""
         return str(seed) in self._confirmed().get(str(trial.number), {})
 
-    def run_again(self) -> list[tuple[FrozenTrial, list[float]]]:
+    def run_again(self) -> list[tuple[TrialRecord, list[float]]]:
         """Return the trials that were run on fresh seeds and their values there, best mean first."""
         return run_again(self.trials(), self._confirmed())
 
@@ -294,6 +306,7 @@ class Study:
             study_name=latest, storage=self._storage, sampler=before.sampler, pruner=before.pruner
         )
         self._queue = TrialQueue(self._study, self._storage, self._locks)
+        self._finished.clear()
         return notice or self._bind(identity, more)
 
     def check_latest(self) -> None:
@@ -337,7 +350,7 @@ class Study:
         objective: TrialFunction,
         keep_going: Callable[[], bool],
         notice: Callable[[str], None] = lambda _: None,
-    ) -> Iterator[FrozenTrial]:
+    ) -> Iterator[TrialRecord]:
         """Run trials until the study's budget has finished or ``keep_going`` says no, and yield each as it ends.
 
         Where all that is left is in the hands of other workers, wait for them, since one may die. Failed trials are
@@ -357,12 +370,12 @@ class Study:
                     continue
                 error = self._run_one(trial, space, objective)
                 if isinstance(error, BackboneError) and _has_others(space, trial, left_out, error, notice):
-                    yield self._read(trial)
+                    yield TrialRecord.of(self._read(trial))
                     continue
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
                 if error and failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
                     raise error
-                yield self._read(trial)
+                yield TrialRecord.of(self._read(trial))
 
     def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: TrialFunction) -> Exception | None:
         """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""

@@ -45,7 +45,7 @@ from hpo.tracking.registry import TRIAL_TAG, Registry
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hpo.tracking.trial_record import TrialRecord
+    from hpo.tracking.trial_run import TrialRun
 
 EXPERIMENT = "hpo"
 KIND_TAG, STUDY_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.state"
@@ -194,7 +194,7 @@ class Tracking:
             self._log_posters(run, data)
         return str(run.info.run_id)
 
-    def log_trial(self, run_id: str, record: TrialRecord) -> None:
+    def log_trial(self, run_id: str, record: TrialRun) -> None:
         """Write everything that is known of a trial that has ended, and end its run; twice does no harm."""
         with asking(self.uri, f"write the run of trial {record.number}"):
             stamp = record.ended_ms

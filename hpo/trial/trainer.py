@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from optuna.trial import FrozenTrial
 
 from hpo.data.dataset import Part, PreparedData
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY
@@ -23,8 +22,6 @@ from hpo.trial.cross_validation import FoldModel, run_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
 from hpo.trial.trial import EpochReport, Pruned, TrialResult, run_trial
-
-THREADS = "threads"  # what a trial notes of the process that trained it
 
 
 @dataclass(frozen=True)
@@ -88,15 +85,15 @@ class Trainer:
         while self._finished:
             self._finished.pop().discard()
 
-    def repeat(self, trial: FrozenTrial, seed: int) -> TrialResult:
-        """Train a complete trial of the study again, on as many threads as it had, and so to the same result.
+    def repeat(self, chosen: Hyperparameters, seed: int, threads: int | None) -> TrialResult:
+        """Train a complete trial again, on as many ``threads`` as it had, and so to the same result.
 
         Another number of threads adds up floats in another order, and training makes that visible.
         """
         n_threads = torch.get_num_threads()
-        torch.set_num_threads(trial.user_attrs.get(THREADS, n_threads))
+        torch.set_num_threads(threads or n_threads)
         try:
-            return self.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), seed)
+            return self.run(chosen, seed)
         finally:
             torch.set_num_threads(n_threads)
             self.forget()

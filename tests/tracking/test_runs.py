@@ -9,7 +9,7 @@ import pytest
 
 from hpo.errors import TrackingError
 from hpo.tracking.runs import STATUS_OF_STATE, Tracking, open_tracking
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from tests.mlflow_folder import sqlite
 
 LABELS = ["Sci-Fi", "R&B", "Slice of Life", "動作", "a//b", "../up", "", "x" * 400]
@@ -76,9 +76,9 @@ def test_files_of_a_study_are_among_its_artifacts_as_they_are_now(tracking, clie
         assert Path(client.download_artifacts(run_id, "split/split.json")).read_text() == content
 
 
-def record(number: int = 0, state: str = "complete", **fields: object) -> TrialRecord:
+def record(number: int = 0, state: str = "complete", **fields: object) -> TrialRun:
     blank = {"params": {}, "metrics": {}, "curve": {}, "tags": {}, "name": f"#{number}", "ended_ms": 1_700_000_000_000}
-    return TrialRecord(number=number, state=state, **{**blank, **fields})
+    return TrialRun(number=number, state=state, **{**blank, **fields})
 
 
 def start_trial(tracking: Tracking, parent: str, number: int, **params: object) -> str:

@@ -90,7 +90,7 @@ def test_whatever_the_report_raises_stops_the_trial_there(chosen, parts, source)
 
 
 class StopAsking(Exception):
-    """As Optuna's TrialPruned."""
+    """As ``Pruned``."""
 
 
 # Features
