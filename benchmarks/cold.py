@@ -24,7 +24,7 @@ import torch
 from benchmarks.decode import bare_decode
 from benchmarks.heads import bare_epochs
 from benchmarks.machine import ROOT, log, phase, shared_posters
-from hpo.data.dataset import DataOptions, Part, prepare_data
+from hpo.data.dataset import Part, prepare_data
 from hpo.data.images import Posters
 from hpo.model.backbones.backbone import default_image_size, load_backbone
 from hpo.model.backbones.inference import fastest_forward
@@ -56,15 +56,15 @@ def main() -> None:
 def _beside_the_least(whole: float) -> list[str]:
     """Measure the bare loops of the search that has ended in this folder, after ``whole`` seconds."""
     study = open_study("sqlite:///mlruns/optuna.db", "cold", Path(), 0, create=False)
-    remembered = study.attributes
-    data = prepare_data(DataOptions.model_validate(remembered["data"]), Path("cache"), phase)
-    train, n_folds = data.part("train"), remembered["folds"]
+    setup = study.setup
+    data = prepare_data(setup.data, Path("cache"), phase)
+    train, n_folds = data.part("train"), setup.folds
     everything = train + data.part("val")
     n_train = len(train) if n_folds == 1 else len(everything) * (n_folds - 1) // n_folds
     trials = [trial for trial in study.trials() if trial.state in ("complete", "pruned")]
     backbones = sorted({trial.configuration["backbone"] for trial in trials})
     passes = sum(_bare_passes(name, everything.posters) for name in backbones)
-    source = FeatureSource(Path("cache"), remembered["weights"], phase)
+    source = FeatureSource(Path("cache"), setup.weights, phase)
     heads = sum(_bare_head(trial, source, everything, n_train) for trial in trials)
     counts = study.counts()
     return [
@@ -72,7 +72,7 @@ def _beside_the_least(whole: float) -> list[str]:
         f"{counts.pruned} of them pruned.\n",
         f"- the whole search {whole:.0f} s; bare passes {passes:.0f} s, bare heads {heads:.0f} s",
         f"- whole : bare = {whole / (passes + heads):.2f} (cost; 1.25 is the goal)",
-        f"- where it went: {remembered['time_spent']}",
+        f"- where it went: {study.attributes.time_spent}",
     ]
 
 

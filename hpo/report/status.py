@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hpo.study.attributes import ChampionRef
 from hpo.study.reproduction import command_of
-from hpo.study.study import ChampionRef, Study
+from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.study_report import reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
@@ -37,7 +38,7 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
     return {
         "study": study.name,
         "metric": study.metric,
-        "judged_on": judged_posters(study.attributes),
+        "judged_on": judged_posters(study.attributes.folds),
         "trials": {
             "complete": counts.complete,
             "pruned": counts.pruned,
@@ -51,7 +52,7 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
-        "reported": reported(study.attributes, leader, study.exported()),
+        "reported": reported(study.attributes.folds, leader, study.exported()),
         "champion": champion,
         "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": snapshot.fresh},
         "standing": best and leader and standing_sentence(study.metric, best, leader, snapshot.fresh),

@@ -80,7 +80,7 @@ def write_report(
     judged = _judged(study, leader, tracking, places, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
-    figure = reported(study.attributes, leader, study.exported())
+    figure = reported(study.attributes.folds, leader, study.exported())
     environment = Environment(
         loader=PackageLoader("hpo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -88,7 +88,7 @@ def write_report(
     page = environment.get_template("report.html.j2").generate(
         study=study,
         metric=metric,
-        posters=judged_posters(study.attributes),
+        posters=judged_posters(study.attributes.folds),
         leader=TrialRun.of(leader).name,
         value=leader.value,
         standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
@@ -96,7 +96,7 @@ def write_report(
         champion=study.champion(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),
-        time_spent=study.attributes.get("time_spent"),
+        time_spent=study.attributes.time_spent,
         asked=_asked(study),
         backbones=_shown(backbone_rows(trials)),
         leaderboard=_shown(leaderboard_rows(trials, _TOP, leader.number)),
@@ -120,8 +120,15 @@ def write_report(
 
 def _asked(study: Study) -> list[ReportRow]:
     known = study.attributes
-    names = ("metric", "objective", "thresholds", "folds", "space", "seed")
-    rows = [{"asked for": name, "value": known[name]} for name in names if name in known]
+    asked = {
+        "metric": known.metric,
+        "objective": known.objective,
+        "thresholds": known.thresholds,
+        "folds": known.folds,
+        "space": known.space,
+        "seed": known.seed,
+    }
+    rows = [{"asked for": name, "value": value} for name, value in asked.items() if value is not None]
     return [*rows, {"asked for": "trials", "value": study.budget}]
 
 

@@ -319,11 +319,11 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if trials:
         snapshot = study.snapshot()
         champion = None if snapshot.leader is None else snapshot.leader.number
-        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes), champion))
+        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes.folds), champion))
         if snapshot.best is not None and snapshot.leader is not None:
             sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh)
             console.print(sentence, highlight=False)
-        figure = reported(study.attributes, snapshot.leader, study.exported())
+        figure = reported(study.attributes.folds, snapshot.leader, study.exported())
         if figure is not None:
             console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)
@@ -347,7 +347,7 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _print_baselines(outcome: Outcome, console: Console) -> None:
-    metric, in_folds = outcome.study.metric, outcome.study.attributes.get("folds", 1) > 1
+    metric, in_folds = outcome.study.metric, outcome.study.attributes.folds > 1
     train, val = outcome.data.part("train"), outcome.data.part("val")
     baselines = constant_baselines(train.targets, (train + val if in_folds else val).targets)
     named = ", ".join(f"{name} {values[metric]:.3f}" for name, values in baselines.items())

@@ -55,7 +55,7 @@ class Runner:
         self._champion_selector, self._mirror = champion_selector, mirror
         self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
         self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
-        self._seed: int = self._study.attributes["seed"]
+        self._seed = self._study.seed
 
     def in_time(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""

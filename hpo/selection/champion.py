@@ -100,7 +100,7 @@ class ChampionSelector:
         top = self._study.top(TOP_TRIALS)
         if len(top) < 2:
             return
-        seed = self._study.attributes["seed"]
+        seed = self._study.seed
         for fresh in range(seed + 1, seed + 1 + FRESH_SEEDS):
             todo = [trial for trial in top if not self._study.is_confirmed(trial, fresh)]
             seconds_left -= sum(map(_seconds, todo))

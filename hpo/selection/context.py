@@ -38,11 +38,11 @@ class StudyContext:
     @classmethod
     def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> StudyContext:
         """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
-        options = _found(DataOptions.model_validate(study.attributes["data"]), places.state_dir.parent)
+        options = _found(study.setup.data, places.state_dir.parent)
         data = prepare_data(options, places.cache_dir, phase)
-        if data.fingerprints != study.attributes["fingerprints"]:
+        if data.fingerprints != study.setup.fingerprints:
             raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
-        return cls(study, tracking, data, Trainer.of(study.attributes, data, places.cache_dir, phase))
+        return cls(study, tracking, data, Trainer.of(study.setup, data, places.cache_dir, phase))
 
     @cached_property
     def baselines(self) -> Baselines:
@@ -55,12 +55,12 @@ class StudyContext:
 
     def train_again(self, trial: TrialRecord, seed: int | None = None) -> TrialResult:
         """Train a trial with its own seed: it comes out the same."""
-        seed = self.study.attributes["seed"] if seed is None else seed
+        seed = self.study.seed if seed is None else seed
         return self.trainer.repeat(trial.hyperparameters, seed, trial.threads)
 
     def describe(self, result: TrialResult) -> Description:
         """Describe a trial's network as a bundle does."""
-        return describe(self.study.attributes, self.data, self.baselines, result)
+        return describe(self.study.setup, self.data, self.baselines, result)
 
 
 def _found(options: DataOptions, project: Path) -> DataOptions:

@@ -153,7 +153,7 @@ def assemble(selected: Selected, context: StudyContext, phase: Phase, flip_avera
     together = Ensemble.of(members, flip_average)
     fitted = _thresholds(mean, trainer)
     if flip_average and trainer.n_folds == 1:
-        described = describe_network(context.study.attributes, context.data, together, fitted, {})
+        described = describe_network(context.study.setup, context.data, together, fitted, {})
         paths = trainer.judged_on.posters.paths
         with phase("looking at both sides", len(paths)) as progress:
             fitted = _thresholds(Predictor(described, together).predict(paths, progress).probabilities, trainer)

@@ -165,7 +165,7 @@ def _cross_validated(
 ) -> tuple[dict[str, Any], Baselines]:
     """Score the trial's recipe on training posters, each by a network that was trained without it."""
     trainer, part = context.trainer, context.trainer.train
-    epochs, seed = trial.best_epoch, context.study.attributes["seed"]
+    epochs, seed = trial.best_epoch, context.study.seed
     with phase("cross-validating the champion", len(part)) as progress:
         probabilities = out_of_fold_probabilities(
             described.params, epochs, part, trainer.val, trainer.source, seed, progress

@@ -26,8 +26,8 @@ from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.selection.evaluate import ScoresByPart, claims, with_scores
 from hpo.settings import Places
+from hpo.study.attributes import ExportedScores as Claimed
 from hpo.study.reproduction import command_of
-from hpo.study.study import ExportedScores as Claimed
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.registry import Version
@@ -171,7 +171,7 @@ def export_ensemble(
         selected = select_members(context, max_members, max_cost)
         assembled = assemble(selected, context, phase, flip_average)
         described = describe_network(
-            context.study.attributes,
+            context.study.setup,
             context.data,
             assembled.network,
             assembled.thresholds,

@@ -16,7 +16,14 @@ from hpo.study.study import Study
 from hpo.tracking.client import LoggedTable
 from hpo.tracking.figures import decision_figures, progress_figure, study_figures
 from hpo.tracking.runs import Tracking
-from hpo.tracking.study_report import backbone_rows, leaderboard_rows, posters_note, study_note, threshold_rows
+from hpo.tracking.study_report import (
+    backbone_rows,
+    leaderboard_rows,
+    posters_note,
+    posters_of,
+    study_note,
+    threshold_rows,
+)
 
 
 def open_parent_run(
@@ -26,10 +33,9 @@ def open_parent_run(
     files: Mapping[str, Sequence[Path]] | None = None,
 ) -> str:
     """Return the id of the study's run, which is created, with all that it says, by one process of those that ask."""
-    attributes = study.attributes
-    tags = {"hpo.metric": study.metric, "hpo.synthetic": str(attributes.get("synthetic", False)).lower()}
+    tags = {"hpo.metric": study.metric, "hpo.synthetic": str(study.attributes.synthetic).lower()}
     with study.locked("parent run"):
-        run_id = tracking.study_run(study.name, study.memory, tags, tables or {}, files or {}, attributes)
+        run_id = tracking.study_run(study.name, study.memory, tags, tables or {}, files or {}, posters_of(study))
         tracking.note(run_id, study_note(study, tracking.experiment_id))
     return run_id
 

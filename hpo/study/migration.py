@@ -27,6 +27,7 @@ from hpo.space.comparison import SpaceFit, fit_exactly, fit_into, in_words
 from hpo.space.parameters import PARAMETER
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
+from hpo.study.attributes import OF_THE_SPACE, SPACE, attributes_of, is_bound, write
 from hpo.study.trial_record import TrialRecord
 
 # Where a new study may begin: the best trials of another one that lie in its search space.
@@ -78,14 +79,6 @@ def _nothing_fits(source: str, n_trials: int, misfits: Counter[str], space: Sear
     )
 
 
-SPACE = "space_document"  # the attribute that holds the space itself
-_OF_THE_SPACE = (
-    "space",
-    "space_file",
-    "weights",
-    "backbones",
-    SPACE,
-)  # what a study remembers that changes with its space
 _LONGEST_NAME = 200  # report-NAME.html and what else is named after it must fit in the 255 bytes of a file's name
 _VERSIONED = re.compile(r"(.+)~(\d+)")
 
@@ -114,7 +107,7 @@ def latest_version(storage: BaseStorage, name: str) -> str:
     """Return under which name Optuna knows the study ``name`` today; ``name`` itself where there is none."""
     versions = [found for found in optuna.get_all_study_names(storage) if _VERSIONED.fullmatch(found)]
     for version in sorted((found for found in versions if base_name(found) == name), key=version_number, reverse=True):
-        if "identity" in storage.get_study_user_attrs(storage.get_study_id_from_name(version)):
+        if is_bound(storage.get_study_user_attrs(storage.get_study_id_from_name(version))):
             return version
     return name
 
@@ -159,7 +152,7 @@ def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str,
     version end. Raises StudyError where a trial does not lie in the new space, or is still running.
     """
     name, trials = base_name(study.study_name), study.get_trials(deepcopy=False)
-    old, new = read_space(study.user_attrs[SPACE]), read_space(more[SPACE])
+    old, new = read_space(attributes_of(name, study.user_attrs).space_document or {}), read_space(more[SPACE])
     if any(trial.state == TrialState.RUNNING for trial in trials):
         raise StudyError(
             f"Study {name!r} is being searched with another space than asked for now ({in_words(old, new)}): let its "
@@ -184,12 +177,11 @@ def _begin(study: optuna.Study, version: str) -> optuna.Study:
 
 
 def _remember(study: optuna.Study, version: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> None:
-    kept = {key: value for key, value in study.user_attrs.items() if key != "identity"}
-    changed = {key: value for key, value in more.items() if key in _OF_THE_SPACE}
-    attributes = {**kept, **changed, "version_of": base_name(study.study_name), "identity": dict(identity)}
-    study.set_user_attr("budget", 0)  # before there is a later version, so that no trial is begun beside it
-    for key, value in attributes.items():
-        version.set_user_attr(key, value)
+    kept = {key: value for key, value in study.user_attrs.items() if not is_bound({key: value})}
+    changed = {key: value for key, value in more.items() if key in OF_THE_SPACE}
+    write(study, budget=0)  # before there is a later version, so that no trial is begun beside it
+    new = {"version_of": base_name(study.study_name), "identity": dict(identity)}  # the identity last
+    write(version, **{**kept, **changed, **new})
 
 
 def _fit(trial: FrozenTrial, old: SearchSpace, new: SearchSpace) -> SpaceFit:

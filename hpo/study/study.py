@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -23,6 +23,18 @@ from hpo.runtime import profiling as timeline
 from hpo.runtime.masking import without_secrets
 from hpo.space.load import SearchSpace
 from hpo.study import migration as versions
+from hpo.study.attributes import (
+    SPACE,
+    ChampionRecord,
+    ChampionRef,
+    ExportedScores,
+    StudyAttributes,
+    attributes_of,
+    begun_with,
+    setup_of,
+    write,
+    write_begun,
+)
 from hpo.study.migration import enqueue_warm_start
 from hpo.study.mismatch import differences
 from hpo.study.pruners import RecentTrialsPruner, build_pruner
@@ -33,6 +45,7 @@ from hpo.study.snapshot import StudySnapshot, snapshot
 from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
 from hpo.study.trial_queue import TrialCounts, TrialQueue
 from hpo.study.trial_record import TrialRecord
+from hpo.trial.setup import StudySetup
 from hpo.trial.trial import Pruned
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -41,48 +54,8 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 _MAX_FAILURES_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
 _MIN_TRIALS = 8  # of different values, before it is said what they depend on
-_CHANGING = (
-    "identity",
-    "budget",
-    "confirmed",
-    "code",
-    "late_runs",
-    "warm_started",
-    "version_of",
-    "champion",
-    "exported",
-    "time_spent",
-    "drawn",
-    "posters_note",
-    versions.SPACE,
-)
-_RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
 TrialFunction = Callable[[RunningTrial], float]
-
-
-class ChampionRef(TypedDict):
-    """A registered version and its run."""
-
-    version: int
-    run_id: str
-
-
-class ChampionRecord(ChampionRef, total=False):
-    """The version that was last given the alias ``champion``, and what is claimed of it."""
-
-    reason: str
-    ci95: list[float]  # of the study's metric
-
-
-class ExportedScores(TypedDict):
-    """What the bundle of an exported champion claims of the study's metric."""
-
-    trial: int
-    value: float
-    ci95: list[float]
-    on: str  # which posters, in words
-    test: dict[str, Any]  # value, ci95 and n_posters of the test posters
 
 
 class Study:
@@ -101,31 +74,48 @@ class Study:
     @property
     def metric(self) -> str:
         """The metric that is maximised. Raises StudyError."""
-        self.check_begun()
-        return str(self._study.user_attrs["metric"])
+        metric = self.attributes.metric
+        if metric is None:
+            raise self._not_begun()
+        return metric
+
+    @property
+    def seed(self) -> int:
+        """Of the split, the sampler and the training. Raises StudyError."""
+        seed = self.attributes.seed
+        return self.setup.seed if seed is None else seed
 
     @property
     def budget(self) -> int:
         """How many finished trials were last asked for."""
-        return int(self._study.user_attrs.get("budget", 0))
+        return self.attributes.budget
 
     @property
-    def attributes(self) -> dict[str, Any]:
-        """Everything that the study remembers of itself."""
-        return dict(self._study.user_attrs)
+    def attributes(self) -> StudyAttributes:
+        """Everything that the study remembers of itself, as far as it was written. Raises StudyError."""
+        return attributes_of(self.name, self._study.user_attrs)
+
+    @property
+    def setup(self) -> StudySetup:
+        """What the study was begun with. Raises StudyError where that is incomplete."""
+        self.check_begun()
+        return setup_of(self.name, self._study.user_attrs)
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What the study was begun with: attributes less those that change while it continues."""
-        return {key: value for key, value in self.attributes.items() if key not in _CHANGING}
+        """The same in JSON, as it was written, complete or not."""
+        return begun_with(self._study.user_attrs)
 
     def check_begun(self) -> None:
         """Raise StudyError for a study that no search has bound to posters and a space: yet, or at all."""
-        if "metric" not in self._study.user_attrs:
-            raise StudyError(
-                f"Expected study {self.name!r} to have been begun by hpo search, got one that another program made, or "
-                "whose search is still starting or was stopped before it began: wait for that search, or type it again."
-            )
+        if self.attributes.metric is None:
+            raise self._not_begun()
+
+    def _not_begun(self) -> StudyError:
+        return StudyError(
+            f"Expected study {self.name!r} to have been begun by hpo search, got one that another program made, or "
+            "whose search is still starting or was stopped before it began: wait for that search, or type it again."
+        )
 
     def trials(self) -> list[TrialRecord]:
         """Return every trial, in order of number."""
@@ -150,13 +140,11 @@ class Study:
 
     def run_id(self, trial: TrialRecord) -> str | None:
         """Return the MLflow run of a trial: the one that it noted, or that was written for it later."""
-        later = self._study.user_attrs.get(_RUNS, {})
-        noted = later.get(str(trial.number), trial.run_id)
-        return None if noted is None else str(noted)
+        return self.attributes.late_runs.get(str(trial.number), trial.run_id)
 
     def note_run(self, number: int, run_id: str) -> None:
         """Remember the run that was written for a trial after it had ended."""
-        self._study.set_user_attr(_RUNS, {**self._study.user_attrs.get(_RUNS, {}), str(number): run_id})
+        write(self._study, late_runs={**self.attributes.late_runs, str(number): run_id})
 
     def best(self) -> TrialRecord | None:
         """Return the complete trial of the highest value (the earliest of equals), or None."""
@@ -212,7 +200,7 @@ class Study:
 
     def champion(self) -> ChampionRecord | None:
         """Return the same with the reason, and with the interval of what it claims."""
-        return self._study.user_attrs.get("champion")
+        return cast("ChampionRecord | None", self.attributes.champion)
 
     def set_champion(self, champion: ChampionRecord) -> None:
         """Remember which version has the alias, for `hpo status`, also while MLflow is away."""
@@ -220,39 +208,39 @@ class Study:
         if known is not None and known["version"] == champion["version"]:
             champion = {**known, **champion}
         if champion != known:
-            self._study.set_user_attr("champion", champion)
+            write(self._study, champion=champion)
 
     def exported(self) -> ExportedScores | None:
         """Return what the champion claimed that was exported last."""
-        return self._study.user_attrs.get("exported")
+        return cast("ExportedScores | None", self.attributes.exported)
 
     def note_exported(self, claimed: ExportedScores) -> None:
         """Remember what an exported champion claims. A database that refuses costs this and not the export."""
         if claimed != self.exported():
             with suppress(StorageError):
-                self._study.set_user_attr("exported", claimed)
+                write(self._study, exported=claimed)
 
     def note_posters(self, markdown: str) -> None:
         """Remember what a report says of the posters."""
-        self._study.set_user_attr("posters_note", markdown)
+        write(self._study, posters_note=markdown)
 
     def note_time(self, sentence: str) -> None:
         """Remember where the time of the last profiled search went."""
-        self._study.set_user_attr("time_spent", sentence)
+        write(self._study, time_spent=sentence)
 
     def note_drawn(self, drawn_of: Mapping[str, Any]) -> None:
         """Remember of what the study's figures were drawn."""
-        self._study.set_user_attr("drawn", dict(drawn_of))
+        write(self._study, drawn=dict(drawn_of))
 
     def is_drawn(self, drawn_of: Mapping[str, Any]) -> bool:
         """Say whether the study's figures show just that."""
-        return self._study.user_attrs.get("drawn") == drawn_of
+        return self.attributes.drawn == drawn_of
 
     def confirm(self, trial: TrialRecord, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""
         recorded = self._confirmed()
         recorded.setdefault(str(trial.number), {})[str(seed)] = value
-        self._study.set_user_attr("confirmed", recorded)
+        write(self._study, confirmed=recorded)
 
     def is_confirmed(self, trial: TrialRecord, seed: int) -> bool:
         """Say whether a trial was run on that seed."""
@@ -263,7 +251,7 @@ class Study:
         return run_again(self.trials(), self._confirmed())
 
     def _confirmed(self) -> dict[str, dict[str, float]]:
-        return dict(self._study.user_attrs.get("confirmed", {}))
+        return self.attributes.confirmed
 
     def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
         """Bind a new study to what it is about; refuse to continue with another data set, split, space or metric.
@@ -275,22 +263,20 @@ class Study:
             return self._bind(identity, more)
 
     def _bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
-        known = self._study.user_attrs.get("identity")
+        known = self.attributes.identity
         if known is None:
-            # The metric last of what was given: a study that knows it is begun.
-            for key, value in {**dict(sorted(more.items(), key=_is_metric)), "identity": dict(identity)}.items():
-                self._study.set_user_attr(key, value)
+            write_begun(self._study, more, identity)
             return None
         changed = [what for what in identity if identity[what] != known.get(what)]
-        if not changed and versions.SPACE in more:  # which a study of an older hpo does not know yet
-            self._study.set_user_attr(versions.SPACE, more[versions.SPACE])
+        if not changed and SPACE in more:  # which a study of an older hpo does not know yet
+            write(self._study, space_document=more[SPACE])
         if not changed:
             return None
-        if changed == ["search space"] and {versions.SPACE} <= more.keys() & self.attributes.keys():
+        if changed == ["search space"] and SPACE in more and self.attributes.space_document is not None:
             return self._move_on(identity, more)
         raise StudyError(
             f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now"
-            f"{differences(self.attributes, more, changed)}: "
+            f"{differences(self.memory, more, changed)}: "
             f"choose a new name with --study, or repeat the options that it was begun with."
         )
 
@@ -324,14 +310,14 @@ class Study:
         if source.name == self.name:
             raise StudyError(f"Expected another study than {self.name!r} itself for --warm-start: name one.")
         with self.locked("queue"):
-            started = self._study.user_attrs.get("warm_started", [])
+            started = self.attributes.warm_started
             if source.name not in started:
                 enqueue_warm_start(self._study, source.name, source.top(None), space)
-                self._study.set_user_attr("warm_started", [*started, source.name])
+                write(self._study, warm_started=[*started, source.name])
 
     def take_code(self, code: str, notice: Callable[[str], None]) -> None:
         """Continue with this code; refuse it while other workers run trials with another one. Raises StudyError."""
-        known = self._study.user_attrs.get("code")
+        known = self.attributes.code
         if known == code:
             return
         if known is not None:
@@ -342,7 +328,7 @@ class Study:
                     f"{code}: install theirs here, or let them finish first."
                 )
             notice(f"Study {self.name!r} was begun with other code, hpo {known}; it continues with hpo {code}.")
-        self._study.set_user_attr("code", code)
+        write(self._study, code=code)
 
     def run(
         self,
@@ -429,7 +415,7 @@ class Study:
             budget = trials + (finished if more else 0)
             if budget <= finished and budget < self.budget:
                 return self.budget
-            self._study.set_user_attr("budget", budget)
+            write(self._study, budget=budget)
             return budget
 
     def locked(self, what: str) -> AbstractContextManager[Held]:
@@ -477,10 +463,6 @@ def open_study(
     except KeyError as error:
         raise no_such_study(storage_url, name) from error
     return Study(study, storage, locks)
-
-
-def _is_metric(item: tuple[str, Any]) -> bool:
-    return item[0] == "metric"
 
 
 def _is_circumstance(error: BaseException | None) -> bool:

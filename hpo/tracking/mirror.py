@@ -23,7 +23,7 @@ from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import LoggedRun, Tracking
-from hpo.tracking.study_report import study_note
+from hpo.tracking.study_report import posters_of, study_note
 from hpo.tracking.trial_run import TrialRun, run_name, trial_tags
 
 _AWAY_SECONDS = 30.0  # after a refusal, in which MLflow is not asked again
@@ -118,7 +118,7 @@ class MlflowMirror:
         def open_run() -> None:
             tags = trial_tags(replace(trial.record(), config=chosen))
             name = run_name(trial.number, chosen)
-            run_id = self._tracking.start_trial(self._parent, trial.number, name, chosen, tags, self._study.attributes)
+            run_id = self._tracking.start_trial(self._parent, trial.number, name, chosen, tags, posters_of(self._study))
             trial.note(run_id=run_id)
 
         self.attempt(open_run)
@@ -205,7 +205,7 @@ class MlflowMirror:
         record = TrialRun.of(trial)
         if run_id is None:
             run_id = self._tracking.start_trial(
-                self._parent, record.number, record.name, record.params, record.tags, self._study.attributes
+                self._parent, record.number, record.name, record.params, record.tags, posters_of(self._study)
             )
         if run_id != trial.run_id:
             self._study.note_run(trial.number, run_id)  # a trial that has ended cannot be told any more

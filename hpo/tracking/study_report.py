@@ -16,10 +16,12 @@ from hpo.bundle.model_card import PARTS, baseline_table, markdown_table
 from hpo.data.dataset import PreparedData
 from hpo.data.summary import kept_together, split_rows
 from hpo.runtime.commands import command
+from hpo.study.attributes import ChampionRecord
 from hpo.study.ranking import fresh_values, ranked
 from hpo.study.reproduction import command_of
-from hpo.study.study import ChampionRecord, Study
+from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
+from hpo.tracking.client import StudyPosters
 from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import judged_posters
 
@@ -29,7 +31,7 @@ from hpo.trial.objective import judged_posters
 # milliseconds.
 
 if TYPE_CHECKING:
-    from hpo.study.study import ExportedScores
+    from hpo.study.attributes import ExportedScores
 
 ReportRow = dict[str, Any]
 _ON_VAL = "validation posters, each decided by thresholds fitted without it (they chose the epochs: optimistic)"
@@ -61,9 +63,7 @@ def standing_sentence(metric: str, best: TrialRecord, champion: TrialRecord, fre
     )
 
 
-def reported(
-    attributes: Mapping[str, Any], champion: TrialRecord | None, exported: ExportedScores | None
-) -> dict[str, Any] | None:
+def reported(n_folds: int, champion: TrialRecord | None, exported: ExportedScores | None) -> dict[str, Any] | None:
     """Return the figure of the champion to trust: ``value``, ``ci95``, what it was computed ``on``, and ``test``.
 
     That is what its trial noted, and what its bundle claims once it was exported; in five folds these are the same.
@@ -76,7 +76,7 @@ def reported(
     noted = champion.reported
     if noted is None:
         return None
-    on = PARTS["cross_fitted"] if attributes.get("folds", 1) > 1 else _ON_VAL
+    on = PARTS["cross_fitted"] if n_folds > 1 else _ON_VAL
     return {**noted, "on": on, "test": None}
 
 
@@ -203,7 +203,7 @@ def study_note(study: Study, experiment_id: str) -> str:
             _thresholds(study, leader),
         ]
     sections += [
-        str(study.attributes.get("posters_note", "")),
+        study.attributes.posters_note,
         "## Cost",
         cost_sentence(trials),
         _time_spent(study),
@@ -213,8 +213,16 @@ def study_note(study: Study, experiment_id: str) -> str:
 
 
 def _time_spent(study: Study) -> str:
-    spent = study.attributes.get("time_spent")
+    spent = study.attributes.time_spent
     return "" if spent is None else f"The time of all workers went to: {spent}."
+
+
+def posters_of(study: Study) -> StudyPosters | None:
+    """Return what a study knows of its posters, as MLflow shows them; None where it does not know them yet."""
+    known = study.attributes
+    if known.data is None or known.fingerprints is None:
+        return None
+    return StudyPosters(str(known.data.csv), str(known.data.images), known.fingerprints)
 
 
 def posters_note(data: PreparedData, baselines: dict[str, dict[str, float]]) -> str:
@@ -231,16 +239,17 @@ def posters_note(data: PreparedData, baselines: dict[str, dict[str, float]]) -> 
 def _result(study: Study, leader: TrialRecord | None, champion: ChampionRecord | None) -> str:
     if leader is None:
         return "No trial is complete yet."
-    how = f"{study.attributes.get('thresholds', 'calibrated')} thresholds, one a label"
-    figure = reported(study.attributes, leader, study.exported())
+    how = f"{study.attributes.thresholds} thresholds, one a label"
+    figure = reported(study.attributes.folds, leader, study.exported())
     to_trust = "" if figure is None else f"**{reported_sentence(study.metric, figure)}** "
     interval = ""
     if champion is not None and champion.get("run_id") == study.run_id(leader) and "ci95" in champion:
         low, high = champion["ci95"]
         interval = f" [{low:.3f}, {high:.3f}]"
     best, fresh = study.best() or leader, fresh_values(leader, study.run_again())
+    judged_on = judged_posters(study.attributes.folds)
     return (
-        f"**The champion's {study.metric} on {judged_posters(study.attributes)}: {leader.value:.3f}{interval}**, by "
+        f"**The champion's {study.metric} on {judged_on}: {leader.value:.3f}{interval}**, by "
         f"trial {TrialRun.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
         f"and thresholds were chosen on these posters, which is optimistic. {to_trust}"
         f"`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
@@ -249,7 +258,7 @@ def _result(study: Study, leader: TrialRecord | None, champion: ChampionRecord |
 
 
 def _synthetic(study: Study) -> str:
-    if not study.attributes.get("synthetic"):
+    if not study.attributes.synthetic:
         return ""
     return "The posters are **synthetic** (the built-in sample), and so are these numbers."
 
@@ -281,7 +290,7 @@ def _thresholds(study: Study, leader: TrialRecord) -> str:
     rows = [{key: _cell(value) for key, value in row.items()} for row in threshold_rows(leader)]
     if not rows:
         return "This trial was run by an older hpo, which did not note them."
-    return f"{markdown_table(rows)}\n\nOn {judged_posters(study.attributes)}."
+    return f"{markdown_table(rows)}\n\nOn {judged_posters(study.attributes.folds)}."
 
 
 def _cell(value: Any) -> str:

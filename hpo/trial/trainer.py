@@ -5,22 +5,21 @@ Searches and exports share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from hpo.data.dataset import Part, PreparedData
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY
 from hpo.model.config import Hyperparameters
 from hpo.model.training.checkpoint import Checkpoints
 from hpo.runtime.progress import Phase
 from hpo.trial.cross_validation import FoldModel, run_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
+from hpo.trial.setup import StudySetup
 from hpo.trial.trial import EpochReport, Pruned, TrialResult, run_trial
 
 
@@ -38,19 +37,15 @@ class Trainer:
     _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
-        """Return the trainer of the study that remembers ``attributes``; studies of before there were folds have none.
-
-        Caches are filled when a trial first asks, and ``phase`` shows it.
-        """
-        strategy = attributes.get("thresholds", DEFAULT_STRATEGY)
+    def of(cls, setup: StudySetup, data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
+        """Return the trainer of a study; caches are filled when a trial first asks, and ``phase`` shows it."""
         return cls(
             data.part("train"),
             data.part("val"),
-            FeatureSource(cache_dir, attributes["weights"], phase),
-            Objective(attributes["metric"], attributes.get("objective", "calibrated"), strategy),
-            attributes.get("folds", 1),
-            attributes.get("fold_model", "average"),
+            FeatureSource(cache_dir, setup.weights, phase),
+            Objective(setup.metric, setup.objective, setup.thresholds),
+            setup.folds,
+            setup.fold_model,
             cache_dir / "checkpoints",
         )
 

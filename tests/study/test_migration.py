@@ -14,7 +14,8 @@ from hpo.model.config import Hyperparameters
 from hpo.space.load import load_space
 from hpo.space.parameters import Categorical, Float
 from hpo.space.space import SearchSpace
-from hpo.study.migration import SPACE, base_name, latest_version, read_space, write_space
+from hpo.study.attributes import SPACE
+from hpo.study.migration import base_name, latest_version, read_space, write_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.storage import latest_study_name, study_names
 from hpo.study.study import Study, open_study
@@ -87,8 +88,8 @@ def test_a_backbone_is_added_and_every_trial_is_taken_over(house):
     assert house.notices == ["The space of study 'x' grew (backbone: + test_resnet): its 7 trials are taken over."]
     assert facts(grown) == facts(before)
     assert grown.name == "x"
-    assert grown.attributes["backbones"] == [*LITES, "test_resnet"]
-    assert (grown.attributes["version_of"], grown.attributes["seed"]) == ("x", 3)
+    assert grown.memory["backbones"] == [*LITES, "test_resnet"]
+    assert (grown.attributes.version_of, grown.attributes.seed) == ("x", 3)
     assert grown.top(3)[0].ended == before.top(3)[0].ended
     house.run(WIDER, 30)
     assert "test_resnet" in {trial.params.get("backbone") for trial in house.begin(WIDER).trials()}

@@ -194,7 +194,7 @@ def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> 
     assert (study.counts().running, study.counts().failed, study.counts().waiting) == (1, 0, 1)
     retry = study.trials()[-1]
     assert list(retry.history) == [{"trial": 1, "how": "lost", "why": "its worker died"}]
-    assert retry.system_attrs["fixed_params"] == study.trials()[1].params
+    assert study._study.trials[-1].system_attrs["fixed_params"] == study.trials()[1].params
 
 
 def test_a_worker_elsewhere_is_dead_when_its_heartbeat_stands_still(

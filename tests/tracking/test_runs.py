@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import TrackingError
+from hpo.tracking.client import StudyPosters
 from hpo.tracking.runs import STATUS_OF_STATE, Tracking, open_tracking
 from hpo.tracking.trial_run import TrialRun
 from tests.mlflow_folder import sqlite
@@ -48,10 +49,10 @@ def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
 
 
 def test_every_run_names_its_posters_once(tracking, client):
-    data = {"data": {"csv": "here/movies.csv", "images": "here"}, "fingerprints": {"labels": "ab12", "images": "cd34"}}
-    parent = tracking.study_run("posters", {}, {}, {}, {}, data)
-    assert parent == tracking.study_run("posters", {}, {}, {}, {}, data)
-    for run_id in (parent, tracking.start_trial(parent, 0, "#0", {}, {}, data)):
+    posters = StudyPosters("here/movies.csv", "here", {"labels": "ab12", "images": "cd34"})
+    parent = tracking.study_run("posters", {}, {}, {}, {}, posters)
+    assert parent == tracking.study_run("posters", {}, {}, {}, {}, posters)
+    for run_id in (parent, tracking.start_trial(parent, 0, "#0", {}, {}, posters)):
         [found] = client.get_run(run_id).inputs.dataset_inputs
         assert (found.dataset.name, found.dataset.digest) == ("movies", "ab12")
         assert json.loads(found.dataset.source) == {"uri": "here/movies.csv"}
