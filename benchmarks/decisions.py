@@ -27,8 +27,8 @@ from hpo.evaluation.thresholds import STRATEGIES, cross_fitted_scores, fit
 from hpo.model.backbones.architectures import check_known
 from hpo.model.training.loop import predict_probabilities
 from hpo.runtime.atomic import Array
-from hpo.space.counting import draw
 from hpo.space.load import load_space
+from hpo.study.samplers import draw
 from hpo.trial.features import FeatureSource, predicted_views
 from hpo.trial.objective import Objective
 from hpo.trial.trial import TrialInputs, run_trial

@@ -176,8 +176,8 @@ def _workers(n_workers: int) -> Point:
         with ThreadPoolExecutor(n_workers) as pool:
             list(pool.map(lambda _: subprocess.run(command, check=True, cwd=ROOT), range(n_workers)))
         trials = study.trials()
-    began = min(trial.datetime_start for trial in trials if trial.datetime_start)
-    ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    began = min(trial.started for trial in trials if trial.started)
+    ended = max(trial.ended for trial in trials if trial.ended)
     return Point(n_workers, (ended - began).total_seconds())
 
 

@@ -112,8 +112,8 @@ def _eight_on_postgresql() -> list[str]:
         server.stop()
         server.remove()
     # From where all are at it to where the first has nothing left, so that starting processes does not count.
-    ends = sorted(trial.datetime_complete for trial in trials if trial.datetime_complete)
-    began = sorted(trial.datetime_start for trial in trials if trial.datetime_start)[WORKERS]
+    ends = sorted(trial.ended for trial in trials if trial.ended)
+    began = sorted(trial.started for trial in trials if trial.started)[WORKERS]
     ended = ends[-WORKERS]
     n_between = sum(began < end <= ended for end in ends)
     each = (ended - began).total_seconds() / n_between

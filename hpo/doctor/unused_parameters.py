@@ -21,10 +21,10 @@ from hpo.doctor.proxy_task import ProxyNetworks, ProxyTask, Tried
 from hpo.errors import HpoError
 from hpo.model.config import TrialConfig
 from hpo.runtime.atomic import Array
-from hpo.space.counting import draw
 from hpo.space.parameters import Categorical, Parameter
 from hpo.space.schema import Scalar, value_mistake
 from hpo.space.space import SearchSpace
+from hpo.study.samplers import draw
 from hpo.trial.objective import Objective
 from hpo.trial.trial import EpochReport, TrialInputs, run_trial
 

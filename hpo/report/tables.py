@@ -64,7 +64,7 @@ def ensemble_account(study: Study, selected: Selected) -> dict[str, Any]:
         "members": [
             {
                 "trial": trial.number,
-                "backbone": trial.user_attrs["chosen"]["backbone"],
+                "backbone": trial.configuration["backbone"],
                 "weight": weight,
                 "value": step.value,
                 "gain": step.gain,
@@ -237,14 +237,13 @@ def _poster_table(rows: list[dict[str, Any]]) -> Table:
 
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from hpo.bundle.description import Description
     from hpo.bundle.predictor import Answer
     from hpo.data.dataset import PreparedData
     from hpo.search.search import Outcome
     from hpo.selection.export import Exported
     from hpo.study.study import Study
+    from hpo.study.trial_record import TrialRecord
 
 _TOP = 10
 
@@ -264,7 +263,7 @@ def split_table(data: PreparedData) -> Table:
     return table
 
 
-def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion: int | None = None) -> Table:
+def trial_table(trials: list[TrialRecord], metric: str, judged_on: str, champion: int | None = None) -> Table:
     """The given complete trials, one a row, with all averages at the calibrated thresholds; the champion is marked."""
     table = Table(
         title=f"Best trials by {metric} on {judged_on}",
@@ -275,16 +274,15 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion
     )
     for name in ("trial", *METRICS):
         table.add_column(name, justify="right", no_wrap=True)
-    has_intervals = any("reported" in trial.user_attrs for trial in trials)  # trials of an older hpo have none
+    has_intervals = any(trial.reported is not None for trial in trials)  # trials of an older hpo have none
     if has_intervals:
         table.add_column("±", justify="right", no_wrap=True)
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
-        scores = trial.user_attrs["scores"]["calibrated"]
-        averages = rounded(scores).values()
+        averages = rounded(trial.scores["calibrated"]).values()
         marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
-        interval = [_half_width(trial.user_attrs.get("reported"))] if has_intervals else []
-        table.add_row(marked, *averages, *interval, _in_words(trial.user_attrs["chosen"]))
+        interval = [_half_width(trial.reported)] if has_intervals else []
+        table.add_row(marked, *averages, *interval, _in_words(trial.configuration))
     notes = [f"{CHAMPION} champion"] if champion in [trial.number for trial in trials] else []
     if has_intervals:
         notes.append(f"± half the 95 % interval of {metric}, at thresholds that did not see the poster")
@@ -299,7 +297,7 @@ def _half_width(figure: Mapping[str, Any] | None) -> str:
     return f"{(high - low) / 2:.3f}"
 
 
-def _in_words(config: dict[str, Any]) -> str:
+def _in_words(config: Mapping[str, Any]) -> str:
     head = "label queries" if config.get("head") == "label_query" else "linear"
     if config["hidden_layers"]:
         head = f"{config['hidden_layers']} × {config['width']} {config['activation']}"
@@ -310,7 +308,7 @@ def _in_words(config: dict[str, Any]) -> str:
     return f"{config['backbone']}, {depth}{pooled}, {head}{trained}"
 
 
-def complete_trials(study: Study) -> list[FrozenTrial]:
+def complete_trials(study: Study) -> list[TrialRecord]:
     """Return the complete trials, best first."""
     return study.top(None)
 
@@ -322,11 +320,11 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if trials:
         snapshot = study.snapshot()
         champion = None if snapshot.leader is None else snapshot.leader.number
-        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes), champion))
+        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes.folds), champion))
         if snapshot.best is not None and snapshot.leader is not None:
             sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh)
             console.print(sentence, highlight=False)
-        figure = reported(study.attributes, snapshot.leader, study.exported())
+        figure = reported(study.attributes.folds, snapshot.leader, study.exported())
         if figure is not None:
             console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)
@@ -350,18 +348,18 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _print_baselines(outcome: Outcome, console: Console) -> None:
-    metric, in_folds = outcome.study.metric, outcome.study.attributes.get("folds", 1) > 1
+    metric, in_folds = outcome.study.metric, outcome.study.attributes.folds > 1
     train, val = outcome.data.part("train"), outcome.data.part("val")
     baselines = constant_baselines(train.targets, (train + val if in_folds else val).targets)
     named = ", ".join(f"{name} {values[metric]:.3f}" for name, values in baselines.items())
     console.print(f"Constant baselines, {metric} on the same posters: {named}", highlight=False)
 
 
-def best_by_backbone(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def best_by_backbone(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Return the best trial of each backbone; ``trials`` come best first."""
-    first: dict[str, FrozenTrial] = {}
+    first: dict[str, TrialRecord] = {}
     for trial in trials:
-        first.setdefault(trial.user_attrs["chosen"]["backbone"], trial)
+        first.setdefault(trial.configuration["backbone"], trial)
     return list(first.values())
 
 

@@ -8,12 +8,12 @@ last, from the record, by any process (`mirror.py`).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 from typing import Protocol
 
 import torch
-from optuna.trial import TrialState
 
 from hpo.bundle.model_card import model_card
 from hpo.model.config import TrialConfig
@@ -25,11 +25,10 @@ from hpo.selection.context import StudyContext
 from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.predictions import BUNDLE, POOL, is_worth_keeping, save_probabilities
-from hpo.tracking.trial_record import CurveKeeper, rounded
+from hpo.tracking.trial_run import CurveKeeper, rounded
 from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
 from hpo.trial.description import reported_figure, save_trial, trial_metrics
 from hpo.trial.provenance import code_version
-from hpo.trial.trainer import THREADS
 from hpo.trial.trial import EpochReport, Pruned, TrialResult
 
 
@@ -56,7 +55,7 @@ class Runner:
         self._champion_selector, self._mirror = champion_selector, mirror
         self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
         self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
-        self._seed: int = self._study.attributes["seed"]
+        self._seed = self._study.seed
 
     def in_time(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
@@ -66,7 +65,7 @@ class Runner:
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
         config = trial.choose()
-        trial.note(chosen=config.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
+        trial.note(chosen=config.model_dump(), made_with=self._made_with(), threads=torch.get_num_threads())
         forecast_seconds = self._forecast(trial, config)
         self._watch.trial_started(trial.number, config)
         self._mirror.begin(trial, config.model_dump())
@@ -88,9 +87,9 @@ class Runner:
         """
         work = self._work.count(config)
         history = [
-            (Work.model_validate(past.user_attrs["work"]), _seconds_by_phase(past.user_attrs["seconds"]))
+            (Work.model_validate(past.work), _seconds_by_phase(past.seconds))
             for past in self._study.trials()
-            if past.state == TrialState.COMPLETE and "work" in past.user_attrs
+            if past.state == "complete" and past.work is not None
         ]
         seconds = predict_seconds(work, history)
         left = self._deadline - time.monotonic()
@@ -142,7 +141,7 @@ class Runner:
         )
         with timeline.stage("keeping"):
             self._keep(trial.number, result)
-        best, run_id = self._study.best(), trial.attributes.get("run_id")
+        best, run_id = self._study.best(), trial.record().run_id
         if run_id is not None and (best is None or result.value > (best.value or 0.0)):
             self._mirror.promote(lambda: self._champion_selector.lead(trial.number, run_id, result))
 
@@ -156,6 +155,6 @@ class Runner:
             save_trial(folder / BUNDLE, described, result, model_card(described), self._context.data)
 
 
-def _seconds_by_phase(seconds: dict[str, float]) -> dict[str, float]:
+def _seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
     """Both kinds of cached rows are one phase of a forecast: passes of frozen networks."""
     return {**seconds, "features": seconds["features"] + seconds.get("activations", 0.0)}

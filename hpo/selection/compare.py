@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from optuna.trial import FrozenTrial
 
 from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predictor
@@ -35,6 +34,7 @@ from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
 from hpo.settings import Places
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.predictions import download_network
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import digests_of
@@ -258,7 +258,7 @@ class Contest:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
         return probabilities
 
-    def _trial(self, study: Study, number: int) -> FrozenTrial:
+    def _trial(self, study: Study, number: int) -> TrialRecord:
         complete = {trial.number: trial for trial in study.top(None)}
         if number not in complete:
             raise StudyError(
@@ -284,7 +284,7 @@ class Contest:
             kept = None if run_id is None else download_network(self.tracking, run_id, Path(folder))
             return _loaded(kept) if kept is not None else self._trained_again(study, trial)
 
-    def _trained_again(self, study: Study, trial: FrozenTrial) -> tuple[Predictor, Digests]:
+    def _trained_again(self, study: Study, trial: TrialRecord) -> tuple[Predictor, Digests]:
         context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
         result = context.train_again(trial)
         return Predictor(context.describe(result), result.network), digests_of(context.data)

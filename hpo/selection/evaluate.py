@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
 from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predicted, Predictor
@@ -26,6 +25,7 @@ from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.cross_validation import out_of_fold_probabilities
 from hpo.trial.description import Baselines, claim, measure
 from hpo.trial.trainer import Trainer
@@ -154,7 +154,7 @@ def with_scores(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: 
     return described.model_copy(update={"metrics": metrics})
 
 
-def claims(described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase) -> ScoresByPart:
+def claims(described: Description, trial: TrialRecord, context: StudyContext, phase: Phase) -> ScoresByPart:
     """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
     trainer = context.trainer
     if trainer.n_folds > 1:
@@ -166,11 +166,11 @@ def claims(described: Description, trial: FrozenTrial, context: StudyContext, ph
 
 
 def _cross_validated(
-    described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase
+    described: Description, trial: TrialRecord, context: StudyContext, phase: Phase
 ) -> tuple[dict[str, Any], Baselines]:
     """Score the trial's recipe on training posters, each by a network that was trained without it."""
     trainer, part = context.trainer, context.trainer.train
-    epochs, seed = int(trial.user_attrs["best_epoch"]), context.study.attributes["seed"]
+    epochs, seed = trial.best_epoch, context.study.seed
     with phase("cross-validating the champion", len(part)) as progress:
         probabilities = out_of_fold_probabilities(described.params, epochs, trainer.inputs(seed), progress)
     scores = measure(

@@ -9,6 +9,7 @@ import optuna
 from hpo.model.config import TrialConfig
 from hpo.runtime import profiling as timeline
 from hpo.space.space import SearchSpace
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.trial import Pruned
 
 
@@ -37,10 +38,9 @@ class RunningTrial:
         if is_behind:
             raise Pruned(where)
 
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Everything that was noted with the trial."""
-        return dict(self._trial.user_attrs)
+    def record(self) -> TrialRecord:
+        """Return the trial as it stands, with everything that was noted with it."""
+        return TrialRecord.of(self._trial.storage.get_trial(self._trial._trial_id))
 
     def note(self, **attributes: Any) -> None:
         """Keep JSON values with the trial."""

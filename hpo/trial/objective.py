@@ -11,9 +11,8 @@ Which of them ranks better, and by how much, is in ``benchmarks/LOG.md`` (``benc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from hpo.evaluation.counts import Bools
 from hpo.evaluation.metrics import Scores, score
@@ -26,9 +25,9 @@ FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from he
 ObjectiveKind = Literal["calibrated", "cross_fitted"]
 
 
-def judged_posters(attributes: Mapping[str, Any]) -> str:
-    """Say on which posters the trials of the study that remembers ``attributes`` are judged."""
-    if attributes.get("folds", 1) == 1:
+def judged_posters(n_folds: int) -> str:
+    """Say on which posters the trials of a study are judged."""
+    if n_folds == 1:
         return "validation posters (which also chose the epochs: optimistic)"
     return "training and validation posters, out of fold"
 

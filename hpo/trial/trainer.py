@@ -5,26 +5,21 @@ Searches and exports share it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
-from optuna.trial import FrozenTrial
 
 from hpo.data.dataset import Part, PreparedData
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY
 from hpo.model.config import TrialConfig
 from hpo.model.training.checkpoint import Checkpoints
 from hpo.runtime.progress import Phase
 from hpo.trial.cross_validation import FoldModel, run_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
+from hpo.trial.setup import StudySetup
 from hpo.trial.trial import Pruned, Report, ReportFold, TrialInputs, TrialResult, run_trial
-
-THREADS = "threads"  # what a trial notes of the process that trained it
 
 
 @dataclass(frozen=True)
@@ -41,19 +36,15 @@ class Trainer:
     _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
-        """Return the trainer of the study that remembers ``attributes``; studies of before there were folds have none.
-
-        Caches are filled when a trial first asks, and ``phase`` shows it.
-        """
-        strategy = attributes.get("thresholds", DEFAULT_STRATEGY)
+    def of(cls, setup: StudySetup, data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
+        """Return the trainer of a study; caches are filled when a trial first asks, and ``phase`` shows it."""
         return cls(
             data.part("train"),
             data.part("val"),
-            FeatureSource(cache_dir, attributes["weights"], phase),
-            Objective(attributes["metric"], attributes.get("objective", "calibrated"), strategy),
-            attributes.get("folds", 1),
-            attributes.get("fold_model", "average"),
+            FeatureSource(cache_dir, setup.weights, phase),
+            Objective(setup.metric, setup.objective, setup.thresholds),
+            setup.folds,
+            setup.fold_model,
             cache_dir / "checkpoints",
         )
 
@@ -96,15 +87,15 @@ class Trainer:
         while self._finished:
             self._finished.pop().discard()
 
-    def repeat(self, trial: FrozenTrial, seed: int) -> TrialResult:
-        """Train a complete trial of the study again, on as many threads as it had, and so to the same result.
+    def repeat(self, config: TrialConfig, seed: int, threads: int | None) -> TrialResult:
+        """Train a complete trial again, on as many ``threads`` as it had, and so to the same result.
 
         Another number of threads adds up floats in another order, and training makes that visible.
         """
         n_threads = torch.get_num_threads()
-        torch.set_num_threads(trial.user_attrs.get(THREADS, n_threads))
+        torch.set_num_threads(threads or n_threads)
         try:
-            return self.run(TrialConfig.model_validate(trial.user_attrs["chosen"]), seed)
+            return self.run(config, seed)
         finally:
             torch.set_num_threads(n_threads)
             self.forget()

@@ -22,7 +22,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import optuna
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +41,7 @@ from hpo.trial.features import FeatureSource, predicted_views, train_views
 from hpo.trial.objective import FINETUNE_STEP, EvaluationResult, Objective, judge
 
 
-class Pruned(optuna.TrialPruned):
+class Pruned(Exception):
     """The study stopped a trial ``where`` it was clearly behind: after epoch 7, or after fold 3."""
 
     def __init__(self, where: str) -> None:

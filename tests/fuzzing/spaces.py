@@ -13,9 +13,9 @@ import yaml
 from hpo.model.backbones.architectures import check_known
 from hpo.model.config import TrialConfig
 from hpo.report.space import space_account
-from hpo.space.counting import draw
 from hpo.space.document import SHIPPED_SPACES
 from hpo.space.load import load_space
+from hpo.study.samplers import draw
 from tests.fuzzing import mutate
 
 _WORDS = (

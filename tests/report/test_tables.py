@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ from hpo.search.search import Outcome
 from hpo.selection.export import Exported
 from hpo.study.storage import RetryingStorage
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.description import measure
 
 WIDTH = 80
@@ -72,7 +74,7 @@ def study(config, tmp_path) -> Study:
     return Study(made, storage, tmp_path)
 
 
-def numbers(trials: list[FrozenTrial]) -> list[int]:
+def numbers(trials: list[TrialRecord]) -> list[int]:
     return [trial.number for trial in trials]
 
 
@@ -91,7 +93,7 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
         assert metric in shown
     for trial in trials:
         [row] = [line.split() for line in shown.splitlines() if line.split()[:1] == [f"{trial.number}"]]
-        averages = trial.user_attrs["scores"]["calibrated"]
+        averages = trial.scores["calibrated"]
         assert row[1:5] == [f"{averages[name]:.3f}" for name in METRICS]
     assert "champion" not in shown
     marked = rendered(trial_table(trials, "f1_macro", "validation posters", champion=trials[1].number))
@@ -104,7 +106,7 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
 
 def test_u11_a_leaderboard_shows_half_of_each_trials_interval(study):
     newer, older = complete_trials(study)[:2]
-    newer.user_attrs["reported"] = {"value": 0.5, "ci95": [0.46, 0.52]}
+    newer = replace(newer, reported={"value": 0.5, "ci95": [0.46, 0.52]})
     shown = rendered(trial_table([newer, older], "f1_macro", "validation posters"))
     assert max(map(len, shown.splitlines())) <= WIDTH
     rows = [line.split() for line in shown.splitlines()]

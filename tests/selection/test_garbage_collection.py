@@ -33,7 +33,7 @@ from hpo.tracking.artifacts import ArtifactFiles
 from hpo.tracking.predictions import BUNDLE, POOL, save_probabilities
 from hpo.tracking.registry import Registry
 from hpo.tracking.runs import Tracking, open_tracking
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import Objective
 from hpo.trial.trainer import Trainer
 from tests.postgres import free_port
@@ -78,7 +78,7 @@ class House:
 
         self.study.set_budget(len(values), more=True)
         for trial in self.study.run(load_space(Path("default")), objective, lambda: True):
-            self.tracking.log_trial(self.study.run_id(trial), TrialRecord.of(trial))
+            self.tracking.log_trial(self.study.run_id(trial), TrialRun.of(trial))
 
     def keep(self, run_id: str, path: str, n_bytes: int) -> None:
         made = self.folder / "made"

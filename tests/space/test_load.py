@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from hpo.errors import SpaceError
 from hpo.model.config import TrialConfig
-from hpo.space.counting import draw
 from hpo.space.load import SHIPPED_SPACES, SearchSpace, load_space
+from hpo.study.samplers import draw
 
 SHIPPED = sorted(SHIPPED_SPACES.glob("*.yaml"))
 IN_ALL_SPACES = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)

@@ -5,13 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from optuna.trial import create_trial
 
 from hpo.model.training.checkpoint import Checkpoint
-from hpo.study.study import Pruned
 from hpo.trial.objective import Objective
-from hpo.trial.trainer import THREADS, Trainer
-from hpo.trial.trial import EpochReport
+from hpo.trial.trainer import Trainer
+from hpo.trial.trial import EpochReport, Pruned
 
 
 @pytest.fixture
@@ -87,10 +85,9 @@ n_threads: list[int] = []
 def test_a_trial_is_repeated_on_as_many_threads_as_it_had(parts, source, config):
     trainer, before = Counting(*parts, source, Objective("mean_ap")), torch.get_num_threads()
     other = 1 if before > 1 else 2
-    trial = create_trial(value=0.5, user_attrs={"chosen": config.model_dump(), THREADS: other})
     torch.set_num_threads(other)
     first = trainer.run(config, 0)
     torch.set_num_threads(before)
-    again = trainer.repeat(trial, 0)
+    again = trainer.repeat(config, 0, other)
     assert (n_threads, torch.get_num_threads()) == ([other, other], before)
     np.testing.assert_array_equal(again.val_probabilities, first.val_probabilities)

@@ -105,7 +105,7 @@ def test_whatever_the_report_raises_stops_the_trial_there(config, parts, source)
 
 
 class StopAsking(Exception):
-    """As Optuna's TrialPruned."""
+    """As ``Pruned``."""
 
 
 # Features

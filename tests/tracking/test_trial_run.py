@@ -3,18 +3,19 @@ from __future__ import annotations
 import datetime
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from hpo.tracking.trial_record import CurveKeeper, TrialRecord, run_name
+from hpo.study.trial_record import TrialRecord
+from hpo.tracking.trial_run import CurveKeeper, TrialRun, run_name
 
 
-def ended(state: TrialState, value: float | None = None, **noted: object) -> FrozenTrial:
+def ended(state: TrialState, value: float | None = None, **noted: object) -> TrialRecord:
     trial = optuna.trial.create_trial(
         state=state, value=value, user_attrs=noted, intermediate_values={1: 0.2, 10_001: 0.3}
     )
     trial.number = 7
     trial.datetime_complete = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
-    return trial
+    return TrialRecord.of(trial)
 
 
 def test_a_complete_trial_says_all_that_was_noted():
@@ -28,7 +29,7 @@ def test_a_complete_trial_says_all_that_was_noted():
     kept = CurveKeeper()
     for epoch in (1, 2):
         kept.add(epoch, {"train/loss": 1 / 3 / epoch})
-    record = TrialRecord.of(
+    record = TrialRun.of(
         ended(
             TrialState.COMPLETE,
             0.4634,
@@ -47,7 +48,7 @@ def test_a_complete_trial_says_all_that_was_noted():
 
 def test_a_lost_trial_says_what_it_had_reported_and_why_it_ended():
     history = [{"trial": 3, "how": "lost", "why": "its worker died"}]
-    record = TrialRecord.of(ended(TrialState.FAIL, lost="its worker died", retry_of=3, history=history))
+    record = TrialRun.of(ended(TrialState.FAIL, lost="its worker died", retry_of=3, history=history))
     assert record.curve == {"val/objective": [(1, 0.2), (1, 0.3)]}
     assert record.tags == {
         "hpo.reason": "its worker died",
@@ -57,7 +58,7 @@ def test_a_lost_trial_says_what_it_had_reported_and_why_it_ended():
 
 
 def test_a_pruned_trial_says_where():
-    record = TrialRecord.of(ended(TrialState.PRUNED, 0.2, pruned_after="epoch 4", reason="behind", curve={}))
+    record = TrialRun.of(ended(TrialState.PRUNED, 0.2, pruned_after="epoch 4", reason="behind", curve={}))
     assert record.tags == {"hpo.reason": "behind", "hpo.pruned_after": "epoch 4"}
 
 
