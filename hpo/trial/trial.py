@@ -32,6 +32,7 @@ from hpo.model.classifier import Classifier, Ensemble, Network, build_head
 from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.checkpoint import Checkpoint, Checkpoints, EpochResult, content_key
+from hpo.model.training.dataloader import Examples
 from hpo.model.training.finetune import FineTuned
 from hpo.model.training.loop import finetune_phase, train, train_head
 from hpo.model.training.optim import StateDict, greedy_soup
@@ -213,34 +214,12 @@ class _Trial:
         self.judged_epochs: dict[PhaseName, list[JudgedEpoch]] = {}
         self.n_epochs, self.micro_batch = 0, config.batch_size
 
-    def run(self) -> TrialResult:
-        """Run both phases and judge the better of them."""
-        phase: PhaseName = "frozen"
-        with self._stage("features"):
-            examples = self.source.examples(self.config, self.train_part, train_views(self.config))
-            val = self.source.examples(self.config, self.val_part, predicted_views(self.config))
-        with self._stage("training"):
-            torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
-            head = build_head(self.backbones, self.targets.shape[1], self.config)
-            epochs = train_head(head, examples, self.targets, val, self.config, self.seed)
-            best, trained = self._phase(phase, epochs, Checkpoint())
-            head = _head_of(trained)
-        classifier = Classifier(self.backbones, head, self.config)
-        lengths: dict[PhaseName, int] = {"frozen": best.epoch}
-        first_epochs = self.n_epochs
-        if self._has_second_phase():
-            tuned, network = self._finetune(self._second_head(head), best, examples.features, val.features)
-            if tuned.value > best.value or self.fixed_epochs is not None:
-                lengths["finetune"] = tuned.epoch - first_epochs
-                phase, best, classifier = "finetune", tuned, network.classifier()
-        return self._result(phase, best, lengths, classifier)
-
-    def _has_second_phase(self) -> bool:
+    def has_second_phase(self) -> bool:
         if self.fixed_epochs is not None:
             return "finetune" in self.fixed_epochs
         return self.config.unfreeze != "none"
 
-    def _second_head(self, trained: Head) -> Head:
+    def second_head(self, trained: Head) -> Head:
         """Return the head that phase two begins with: never the one of phase one itself, which may be the better.
 
         One that was trained to the end has learned the training posters by heart and leaves the stages little to
@@ -254,28 +233,21 @@ class _Trial:
         new.start_at_frequencies(self.targets)
         return new
 
-    def _finetune(
-        self, head: Head, first: KeptEpoch, features: Tensor, val_features: Tensor
-    ) -> tuple[KeptEpoch, FineTuned]:
-        """Phase two, from the head that phase one found in its ``first`` best epoch."""
+    def prepare_finetuning(
+        self, head: Head, features: Tensor, val_features: Tensor
+    ) -> tuple[FineTuned, Examples, Examples]:
+        """Return the network of phase two with ``head``, and its examples of train and of val."""
         config = self.config
-        with self._stage("activations"):
+        with self.stage("activations"):
             points = [self.source.freeze_point(backbone, config.unfreeze) for backbone in self.backbones]
             # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
             views = train_views(config)[: 1 if config.unfreeze == "everything" else None]
             network = FineTuned(self.backbones, points, head, config)
             examples = self.source.stored(config, self.train_part, views, features)
             val = self.source.stored(config, self.val_part, predicted_views(config), val_features)
-        with self._stage("finetuning"):
-            phase = finetune_phase(network, config, self.seed)
-            checkpoint = self.inputs.checkpoints.open(self._key(network, first.epoch))
-            epochs = train(network, examples, self.targets, val, phase, config, self.seed, checkpoint.past)
-            best, trained = self._phase("finetune", epochs, checkpoint)
-            network.cpu().load_state_dict(trained.state_dict())
-        self.seconds["finetuning"] += checkpoint.past_seconds  # before a kill: a part of what the trial costs
-        return best, network
+        return network, examples, val
 
-    def _key(self, network: FineTuned, first_best: int) -> str:
+    def key(self, network: FineTuned, first_best: int) -> str:
         """Name phase two by all that decides how it goes.
 
         What phase one gave is named by its epochs, and not by its weights, which another number of threads rounds
@@ -294,7 +266,7 @@ class _Trial:
         digests = [b"".join(part.posters.digests) for part in parts]
         return content_key(facts, [*digests, *(part.targets.tobytes() for part in parts)])
 
-    def _phase(
+    def run_phase(
         self, phase: PhaseName, epochs: Iterator[EpochResult], checkpoint: Checkpoint
     ) -> tuple[KeptEpoch, nn.Module]:
         """Run a phase until it ends or patience does; return its best epoch and the network with those weights.
@@ -309,14 +281,14 @@ class _Trial:
             found.take(value, result)
             checkpoint.keep(result, found.weights())
             self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
-            self.inputs.report(self._told(phase, result, value, judged.scores))
+            self.inputs.report(self._report_of(phase, result, value, judged.scores))
             if result.epoch == length or result.epoch - found.best.epoch >= self.config.patience:
                 break
         self.judged_epochs[phase] = found.judged
         best = found.outcome(result, lambda rows: self.objective.judge(rows, self.val_part.targets)[0])
         return replace(best, epoch=before + best.epoch), result.evaluated.cpu()  # where backbones and bundles are
 
-    def _told(self, phase: PhaseName, result: EpochResult, value: float, scores: Scores) -> EpochReport:
+    def _report_of(self, phase: PhaseName, result: EpochResult, value: float, scores: Scores) -> EpochReport:
         return EpochReport(
             phase,
             self.n_epochs,
@@ -329,7 +301,7 @@ class _Trial:
             self.inputs.fold,
         )
 
-    def _result(
+    def result(
         self,
         phase: PhaseName,
         best: KeptEpoch,
@@ -353,7 +325,7 @@ class _Trial:
         )
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[None]:
         """Count the seconds inside as those of a stage."""
         began = time.perf_counter()
         with timeline.stage(name):
@@ -370,4 +342,30 @@ def _head_of(trained: nn.Module) -> Head:
 
 def run_trial(config: TrialConfig, inputs: TrialInputs) -> TrialResult:
     """Train one classifier and evaluate it. Whatever ``inputs.report`` raises stops the trial and is raised here."""
-    return _Trial(config, inputs).run()
+    trial = _Trial(config, inputs)
+    phase: PhaseName = "frozen"
+    with trial.stage("features"):
+        examples = inputs.source.examples(config, inputs.train, train_views(config))
+        val = inputs.source.examples(config, inputs.val, predicted_views(config))
+    with trial.stage("training"):
+        torch.manual_seed(inputs.seed)  # the same start for every trial: what differs is the configuration
+        head = build_head(trial.backbones, trial.targets.shape[1], config)
+        epochs = train_head(head, examples, trial.targets, val, config, inputs.seed)
+        best, trained = trial.run_phase("frozen", epochs, Checkpoint())
+        head = _head_of(trained)
+    classifier = Classifier(trial.backbones, head, config)
+    lengths: dict[PhaseName, int] = {"frozen": best.epoch}
+    first_epochs = trial.n_epochs
+    if trial.has_second_phase():
+        network, examples, val = trial.prepare_finetuning(trial.second_head(head), examples.features, val.features)
+        with trial.stage("finetuning"):
+            how = finetune_phase(network, config, inputs.seed)
+            checkpoint = inputs.checkpoints.open(trial.key(network, best.epoch))
+            epochs = train(network, examples, trial.targets, val, how, config, inputs.seed, checkpoint.past)
+            tuned, trained = trial.run_phase("finetune", epochs, checkpoint)
+            network.cpu().load_state_dict(trained.state_dict())
+        trial.seconds["finetuning"] += checkpoint.past_seconds  # before a kill: a part of what the trial costs
+        if tuned.value > best.value or inputs.epochs is not None:
+            lengths["finetune"] = tuned.epoch - first_epochs
+            phase, best, classifier = "finetune", tuned, network.classifier()
+    return trial.result(phase, best, lengths, classifier)
