@@ -75,11 +75,12 @@ RECALL = CountRatio("recall", (1, 0, 0), (0, 0, 1))
 
 
 def _combined(coefficients: Coefficients, counts: tuple[Counts, Counts, Counts]) -> Counts:
-    terms = [count if times == 1 else times * count for times, count in zip(coefficients, counts, strict=True) if times]
-    combined = terms[0]
-    for term in terms[1:]:
-        combined = combined + term
-    return combined
+    combined: Counts | None = None
+    for times, count in zip(coefficients, counts, strict=True):
+        if times:  # most are 0 or 1, and arrays are not computed for nothing
+            term = count if times == 1 else times * count
+            combined = term if combined is None else combined + term
+    return np.zeros(()) if combined is None else combined
 
 
 def _total(coefficients: Coefficients, counts: tuple[int, int, int]) -> int:
