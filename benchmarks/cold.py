@@ -20,18 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.decode import bare_decode
 from benchmarks.heads import bare_epochs
 from benchmarks.machine import ROOT, log, phase, shared_posters
-from hpo.data.dataset import DataOptions, Part, prepare_data
+from hpo.data.dataset import Part, prepare_data
 from hpo.data.images import Posters
 from hpo.model.backbones.backbone import default_image_size, load_backbone
 from hpo.model.backbones.inference import fastest_forward
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime.progress import n_cores
 from hpo.study.study import open_study
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.features import FeatureSource, predicted_views
 
 TRIALS, TIMED_EPOCHS = 50, 3  # epochs of each head; the others take as long
@@ -56,15 +56,15 @@ def main() -> None:
 def _beside_the_least(whole: float) -> list[str]:
     """Measure the bare loops of the search that has ended in this folder, after ``whole`` seconds."""
     study = open_study("sqlite:///mlruns/optuna.db", "cold", Path(), 0, create=False)
-    remembered = study.attributes
-    data = prepare_data(DataOptions.model_validate(remembered["data"]), Path("cache"), phase)
-    train, n_folds = data.part("train"), remembered["folds"]
+    setup = study.setup
+    data = prepare_data(setup.data, Path("cache"), phase)
+    train, n_folds = data.part("train"), setup.folds
     everything = train + data.part("val")
     n_train = len(train) if n_folds == 1 else len(everything) * (n_folds - 1) // n_folds
-    trials = [trial for trial in study.trials() if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-    backbones = sorted({trial.user_attrs["chosen"]["backbone"] for trial in trials})
+    trials = [trial for trial in study.trials() if trial.state in ("complete", "pruned")]
+    backbones = sorted({trial.configuration["backbone"] for trial in trials})
     passes = sum(_bare_passes(name, everything.posters) for name in backbones)
-    source = FeatureSource(Path("cache"), remembered["weights"], phase)
+    source = FeatureSource(Path("cache"), setup.weights, phase)
     heads = sum(_bare_head(trial, source, everything, n_train) for trial in trials)
     counts = study.counts()
     return [
@@ -72,7 +72,7 @@ def _beside_the_least(whole: float) -> list[str]:
         f"{counts.pruned} of them pruned.\n",
         f"- the whole search {whole:.0f} s; bare passes {passes:.0f} s, bare heads {heads:.0f} s",
         f"- whole : bare = {whole / (passes + heads):.2f} (cost; 1.25 is the goal)",
-        f"- where it went: {remembered['time_spent']}",
+        f"- where it went: {study.attributes.time_spent}",
     ]
 
 
@@ -92,12 +92,12 @@ def _bare_passes(name: str, posters: Posters) -> float:
     return time.perf_counter() - began
 
 
-def _bare_head(trial: FrozenTrial, source: FeatureSource, everything: Part, n_train: int) -> float:
+def _bare_head(trial: TrialRecord, source: FeatureSource, everything: Part, n_train: int) -> float:
     """Return the seconds of a plain loop over as many epochs as the trial had, in all of its folds."""
-    chosen = Hyperparameters.model_validate({**trial.user_attrs["chosen"], "epochs": TIMED_EPOCHS})
-    features = source.examples(chosen, everything, predicted_views(chosen)).features
+    config = TrialConfig.model_validate({**trial.configuration, "epochs": TIMED_EPOCHS})
+    features = source.examples(config, everything, predicted_views(config)).features
     targets = torch.from_numpy(everything.targets[:n_train]).float()
-    return _epochs(trial.user_attrs["curve"]) * statistics.median(bare_epochs(features[:n_train], targets, chosen))
+    return _epochs(trial.curve or {}) * statistics.median(bare_epochs(features[:n_train], targets, config))
 
 
 def _epochs(curve: Mapping[str, Sequence[object]]) -> int:

@@ -23,25 +23,25 @@ from hpo.data.splits.split import deal_folds
 from hpo.data.table.rules import CatalogueRules
 from hpo.evaluation import ensemble_selection as ensemble
 from hpo.evaluation.metrics import score
-from hpo.evaluation.thresholds import STRATEGIES, claimed, fit
+from hpo.evaluation.thresholds import STRATEGIES, cross_fitted_scores, fit
 from hpo.model.backbones.architectures import check_known
 from hpo.model.training.loop import predict_probabilities
 from hpo.runtime.atomic import Array
-from hpo.space.counting import draw
 from hpo.space.load import load_space
+from hpo.study.samplers import draw
 from hpo.trial.features import FeatureSource, predicted_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 METRIC = "f1_macro"
 TRIALS, HALVINGS, THRESHOLD_HALVINGS, BEST = 100, 20, 200, 10
 OBJECTIVES: dict[str, Callable[[Array, Array], float]] = {
-    "0.5, the same posters": lambda p, t: score(p, t, fit("fixed", p, t).values).f1_macro,
-    "exact, the same posters": lambda p, t: score(p, t, fit("per_label", p, t).values).f1_macro,
+    "0.5, the same posters": lambda p, t: score(p, t, fit("fixed", p, t).values).value("f1_macro"),
+    "exact, the same posters": lambda p, t: score(p, t, fit("per_label", p, t).values).value("f1_macro"),
     "calibrated, the same posters": lambda p, t: Objective(METRIC).judge(p, t)[0],
-    "calibrated, cross-fitted": lambda p, t: claimed("calibrated", p, t).f1_macro,
-    "exact, cross-fitted": lambda p, t: claimed("per_label", p, t).f1_macro,
-    "mean AP": lambda p, t: score(p, t, fit("fixed", p, t).values).mean_ap,
+    "calibrated, cross-fitted": lambda p, t: cross_fitted_scores("calibrated", p, t).value("f1_macro"),
+    "exact, cross-fitted": lambda p, t: cross_fitted_scores("per_label", p, t).value("f1_macro"),
+    "mean AP": lambda p, t: score(p, t, fit("fixed", p, t).values).value("mean_ap"),
 }
 
 
@@ -90,9 +90,9 @@ def _trained(data: PreparedData, cache_dir: Path) -> tuple[Array, Array]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
     tables, values = [], []
     for at, params in enumerate(draw(space, TRIALS, seed=0)):
-        chosen = space.rebuild(params)
-        result = run_trial(chosen, train, val, source, Objective(METRIC), seed=0)
-        asked = source.examples(chosen, test, predicted_views(chosen))
+        config = space.rebuild(params)
+        result = run_trial(config, TrialInputs(train, val, source, Objective(METRIC), seed=0))
+        asked = source.examples(config, test, predicted_views(config))
         tables.append(predict_probabilities(result.classifiers[0].head, asked))
         values.append(result.value)
         print(f"trial {at}: {result.value:.4f}", file=sys.stderr, flush=True)
@@ -107,7 +107,7 @@ def _halves(part: Part, seed: int) -> tuple[Array, Array]:
 
 def _reached(probabilities: Array, targets: Array, seen: Array, new: Array, strategy: str = "calibrated") -> float:
     thresholds = fit(strategy, probabilities[seen], targets[seen]).values
-    return score(probabilities[new], targets[new], thresholds).f1_macro
+    return score(probabilities[new], targets[new], thresholds).value("f1_macro")
 
 
 def _objectives(tables: Array, part: Part) -> list[str]:
@@ -120,9 +120,9 @@ def _objectives(tables: Array, part: Part) -> list[str]:
         luckiest.append(reached.max())
         for name, objective in OBJECTIVES.items():
             values = np.array([objective(table[seen], part.targets[seen]) for table in tables])
-            chosen = int(np.argmax(values))
+            config = int(np.argmax(values))
             rank = float(spearmanr(values, reached).statistic)
-            found[name].append((rank, float(reached[chosen]), float(values[chosen] - reached[chosen])))
+            found[name].append((rank, float(reached[config]), float(values[config] - reached[config])))
     return [
         f"| objective | rank correlation with {METRIC} on new posters | {METRIC} of the selected trial "
         "| claimed less reached |",
@@ -141,7 +141,7 @@ def _strategies(tables: Array, part: Part) -> list[str]:
         table = tables[seed % len(tables)]
         for strategy in STRATEGIES:
             reached = _reached(table, part.targets, seen, new, strategy)
-            claim = claimed(strategy, table[seen], part.targets[seen]).f1_macro
+            claim = cross_fitted_scores(strategy, table[seen], part.targets[seen]).value("f1_macro")
             found[strategy].append((reached, claim - reached))
     return [
         f"| thresholds | {METRIC} on new posters | claimed less reached |",
@@ -166,11 +166,11 @@ def _ensembles(tables: Array, part: Part) -> list[str]:
         keep("the mean of all", tables.mean(axis=0))
         for size in (2, 4, 8, 16, 32):
             limits = ensemble.Limits(max_members=size)
-            chosen = ensemble.select(candidates, targets, METRIC, limits=limits)
-            keep(f"selected, at most {size}", chosen.probabilities(tables))
+            selected = ensemble.select(candidates, targets, METRIC, limits=limits)
+            keep(f"selected, at most {size}", selected.probabilities(tables))
             if size == ensemble.MAX_MEMBERS and seed < HALVINGS // 4:
-                claim = ensemble.claimed(candidates, targets, METRIC, limits=limits).scores(targets).f1_macro
-                reached = _reached(chosen.probabilities(tables), part.targets, seen, new)
+                claim = ensemble.cross_fit(candidates, targets, METRIC, limits=limits).scores(targets).value("f1_macro")
+                reached = _reached(selected.probabilities(tables), part.targets, seen, new)
                 found.setdefault(f"claimed less reached, at most {size}", []).append((claim - reached,))
     return [
         f"| average | {METRIC} on new posters |",

@@ -167,7 +167,7 @@ def _search(job: Job) -> tuple[Job, Found]:
             result = trainer.run(
                 trial.choose(),
                 job.seed,
-                lambda fold, epoch: trial.report(epoch.value, epoch.step, "") if strategy.folds == 1 else None,
+                lambda epoch: trial.report(epoch.value, epoch.step, "") if strategy.folds == 1 else None,
                 lambda fold, value: trial.report(value, fold, ""),
             )
             tests[trial.number] = _on_test(result, data, source)
@@ -191,7 +191,7 @@ def _search(job: Job) -> tuple[Job, Found]:
 def _on_test(result: TrialResult, data: PreparedData, source: FeatureSource) -> float:
     """Score a trial on posters that its search does not look at; a matrix product, whose time is left in."""
     test = data.part("test")
-    examples = source.examples(result.chosen, test, predicted_views(result.chosen))
+    examples = source.examples(result.config, test, predicted_views(result.config))
     each = [predict_probabilities(classifier.head, examples) for classifier in result.classifiers]
     return score(np.mean(each, axis=0), test.targets, result.judged.thresholds.values).value(METRIC)
 

@@ -26,14 +26,14 @@ from hpo.model.backbones.backbone import Backbone, choose_columns, load_backbone
 from hpo.model.backbones.feature_cache import activation_cache, decoded, feature_cache
 from hpo.model.backbones.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.classifier import build_head
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.dataloader import Examples, StoredRows
 from hpo.model.training.finetune import FineTuned
-from hpo.model.training.loop import finetune_course, train
+from hpo.model.training.loop import finetune_phase, train
 
 BACKBONE, SIZE, POSTERS, LABELS, BATCH, EPOCHS, REPEATS, SEED = "tf_efficientnet_lite0", 224, 256, 19, 32, 2, 3, 0
-CHOSEN = Hyperparameters.model_validate(
+CONFIG = TrialConfig.model_validate(
     {
         "backbone": BACKBONE, "image_size": SIZE, "features": "final", "hidden_layers": 0, "input_dropout": 0.0,
         "weight_decay": 0.0, "label_smoothing": 0.0, "focal_gamma": 0.0, "focal_alpha": 0.5, "learning_rate": 1e-3,
@@ -92,7 +92,7 @@ def _prepare(folder: Path) -> Cached:
     _, images = shared_posters("movie-posters")
     posters = read_posters(sorted(images.iterdir())[:POSTERS])
     backbone = load_backbone(BACKBONE, SIZE)
-    point = find_freeze_point(backbone, CHOSEN.unfreeze)
+    point = find_freeze_point(backbone, CONFIG.unfreeze)
     if point is None:
         raise RuntimeError(f"{BACKBONE} has no freeze point")
     features, activations = feature_cache(folder, backbone), activation_cache(folder, backbone, point)
@@ -102,7 +102,7 @@ def _prepare(folder: Path) -> Cached:
         backbone,
         point,
         torch.from_numpy(decoded(features.images, posters)),
-        torch.from_numpy(features.load(posters, choose_columns(backbone, CHOSEN))),
+        torch.from_numpy(features.load(posters, choose_columns(backbone, CONFIG))),
         StoredRows(posters, (activations.load,)),
         (torch.rand(POSTERS, LABELS, generator=torch.Generator().manual_seed(SEED)) < 0.15).float(),
     )
@@ -110,23 +110,23 @@ def _prepare(folder: Path) -> Cached:
 
 def _head(cached: Cached) -> Head:
     torch.manual_seed(SEED)
-    head = build_head([cached.backbone], LABELS, CHOSEN)
+    head = build_head([cached.backbone], LABELS, CONFIG)
     head.fit_statistics(cached.features, cached.targets)
     return head
 
 
 def _ours(cached: Cached) -> Epochs:
-    network = FineTuned([cached.backbone], [cached.point], _head(cached), CHOSEN)
+    network = FineTuned([cached.backbone], [cached.point], _head(cached), CONFIG)
     examples = Examples(POSTERS, cached.features, (cached.activations,))
     val = examples.select(torch.arange(2))  # a poster or two: the others do not validate at all
-    course = finetune_course(network, CHOSEN, SEED)
-    for result in train(network, examples, cached.targets, val, course, CHOSEN, SEED):
+    phase = finetune_phase(network, CONFIG, SEED)
+    for result in train(network, examples, cached.targets, val, phase, CONFIG, SEED):
         yield result.train_loss, result.seconds
 
 
 def _whole(cached: Cached) -> Epochs:
     backbone, head = copy.deepcopy(cached.backbone).to(memory_format=torch.channels_last), _head(cached)
-    columns = torch.from_numpy(choose_columns(backbone, CHOSEN))
+    columns = torch.from_numpy(choose_columns(backbone, CONFIG))
     frozen = (*cached.point.skipped, cached.point.module)
     behind = [
         p
@@ -150,7 +150,7 @@ def _bare(cached: Cached) -> Epochs:
 
 
 def _loop(logits_of: Callable[[Tensor], Tensor], stages: list[nn.Parameter], head: Head, targets: Tensor) -> Epochs:
-    rates = CHOSEN.finetune_learning_rate, CHOSEN.finetune_head_learning_rate
+    rates = CONFIG.finetune_learning_rate, CONFIG.finetune_head_learning_rate
     groups = [{"params": p, "lr": lr} for p, lr in zip((stages, list(head.parameters())), rates, strict=True)]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
     generator = torch.Generator().manual_seed(SEED)

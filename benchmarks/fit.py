@@ -20,11 +20,11 @@ from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.data.decoding import Fit
 from hpo.data.table.rules import CatalogueRules
 from hpo.evaluation.metrics import score
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.training.loop import predict_probabilities
 from hpo.trial.features import FeatureSource, predicted_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 FITS: tuple[Fit, ...] = get_args(Fit)
 SPLITS = 10
@@ -74,18 +74,18 @@ def _prepare(name: str, cache_dir: Path, seed: int) -> PreparedData:
 def _measure(data: PreparedData, source: FeatureSource) -> list[list[list[float]]]:
     """Return SCORES by fit and recipe."""
     return [
-        [_scores(data, source, Hyperparameters.model_validate({**COMMON, **recipe, "fit": fit})) for recipe in RECIPES]
+        [_scores(data, source, TrialConfig.model_validate({**COMMON, **recipe, "fit": fit})) for recipe in RECIPES]
         for fit in FITS
     ]
 
 
-def _scores(data: PreparedData, source: FeatureSource, chosen: Hyperparameters) -> list[float]:
+def _scores(data: PreparedData, source: FeatureSource, config: TrialConfig) -> list[float]:
     train, val, test = (data.part(name) for name in ("train", "val", "test"))
-    result = run_trial(chosen, train, val, source, Objective("f1_macro"), seed=0)
-    examples = source.examples(chosen, test, predicted_views(chosen))
+    result = run_trial(config, TrialInputs(train, val, source, Objective("f1_macro"), seed=0))
+    examples = source.examples(config, test, predicted_views(config))
     probabilities = predict_probabilities(result.classifiers[0].head, examples)  # (N, L)
     on_test = score(probabilities, test.targets, result.judged.thresholds.values)
-    return [result.value, on_test.f1_macro, on_test.mean_ap]
+    return [result.value, on_test.value("f1_macro"), on_test.value("mean_ap")]
 
 
 def _row(by_split: np.ndarray, measured: np.ndarray, at: int) -> str:

@@ -22,13 +22,13 @@ from hpo.data.splits.split import deal_folds
 from hpo.data.table.rules import CatalogueRules
 from hpo.evaluation.metrics import score
 from hpo.model.backbones.architectures import check_known
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime.atomic import Array
 from hpo.space.load import load_space
 from hpo.trial.cross_validation import judged_by_other_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import EvaluationResult, Objective
-from hpo.trial.trial import JudgedEpoch, TrialResult, run_trial
+from hpo.trial.trial import JudgedEpoch, TrialInputs, TrialResult, run_trial
 
 METRIC, RECIPE, SEEDS, FOLDS, POSTERS = "f1_macro", "lite1_narrow", 10, 5, 1_800
 NAMES = ("movie-posters", "anime-covers")
@@ -82,21 +82,21 @@ def _measure(name: str, cache_dir: Path) -> Array:
     data = prepare_data(options, cache_dir, phase)
     every = data.part("train") + data.part("val") + data.part("test")
     rows = np.random.default_rng(0).permutation(len(every))[:POSTERS]
-    posters, chosen = every.take(np.sort(rows)), _recipe()
+    posters, config = every.take(np.sort(rows)), _recipe()
     source = FeatureSource(cache_dir, {}, phase)
     found = []
     for seed in range(SEEDS):
-        found.append(_one_seed(chosen, posters, source, seed))
+        found.append(_one_seed(config, posters, source, seed))
         print(f"{name}, seed {seed}: {found[-1]}", file=sys.stderr, flush=True)
     return np.array(found)
 
 
-def _recipe() -> Hyperparameters:
+def _recipe() -> TrialConfig:
     space = load_space(Path("default"), check_known)
     return space.rebuild(space.recipe(RECIPE))
 
 
-def _one_seed(chosen: Hyperparameters, posters: Part, source: FeatureSource, seed: int) -> list[tuple[float, float]]:
+def _one_seed(config: TrialConfig, posters: Part, source: FeatureSource, seed: int) -> list[tuple[float, float]]:
     """Return what each rule reports and reaches."""
     aside = _dealt(posters, 4, seed) == 0
     search, new = posters.take(np.flatnonzero(~aside)), posters.take(np.flatnonzero(aside))
@@ -106,7 +106,7 @@ def _one_seed(chosen: Hyperparameters, posters: Part, source: FeatureSource, see
         held_out, kept = (np.flatnonzero(which) for which in (folds == fold, folds != fold))
         asked = search.take(held_out)
         objective = _OnFirst(METRIC, n=len(held_out))
-        result = run_trial(chosen, search.take(kept), asked + new, source, objective, seed)
+        result = run_trial(config, TrialInputs(search.take(kept), asked + new, source, objective, seed))
         trained.append(result)
         own[held_out] = result.val_probabilities[: len(held_out)]
         on_new.append(result.val_probabilities[len(held_out) :])
@@ -137,7 +137,7 @@ def _rows(result: TrialResult, rows: slice, judged_on: Part) -> TrialResult:
 
 def _figures(search: Part, new: Part, reported: Array, reached: Array) -> tuple[float, float]:
     value, judged = Objective(METRIC).judge(reported, search.targets)
-    return value, score(reached, new.targets, judged.thresholds.values).f1_macro
+    return value, score(reached, new.targets, judged.thresholds.values).value("f1_macro")
 
 
 if __name__ == "__main__":

@@ -139,11 +139,11 @@ def _draw(out: Path, n_posters: int, n_labels: int) -> None:
 
 def _nothing(trial: RunningTrial) -> float:
     """Choose and note as a trial does, and be worth something: 0.4 and what the learning rate gives."""
-    chosen = trial.choose()
-    trial.note(chosen=chosen.model_dump(), metrics={f"val/{n}": 0.5 for n in range(110)}, seconds={"training": 5.0})
+    config = trial.choose()
+    trial.note(chosen=config.model_dump(), metrics={f"val/{n}": 0.5 for n in range(110)}, seconds={"training": 5.0})
     for fold in range(5):
         trial.report(0.4, fold, f"fold {fold + 1}")
-    return 0.4 + 0.01 * math.log10(chosen.learning_rate)
+    return 0.4 + 0.01 * math.log10(config.learning_rate)
 
 
 def _trials(n_trials: int) -> Point:
@@ -176,8 +176,8 @@ def _workers(n_workers: int) -> Point:
         with ThreadPoolExecutor(n_workers) as pool:
             list(pool.map(lambda _: subprocess.run(command, check=True, cwd=ROOT), range(n_workers)))
         trials = study.trials()
-    began = min(trial.datetime_start for trial in trials if trial.datetime_start)
-    ended = max(trial.datetime_complete for trial in trials if trial.datetime_complete)
+    began = min(trial.started for trial in trials if trial.started)
+    ended = max(trial.ended for trial in trials if trial.ended)
     return Point(n_workers, (ended - began).total_seconds())
 
 

@@ -18,7 +18,7 @@ from torchvision.ops import sigmoid_focal_loss
 from benchmarks.machine import Gap, log
 from hpo.evaluation.metrics import score
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY, fit
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.dataloader import Examples
 from hpo.model.training.loop import train_head
@@ -28,7 +28,7 @@ POSTERS, VAL, FEATURES, LABELS, REPEATS, SEED = 5000, 600, 2500, 10, 5, 0
 SMALLEST_DEVIATION = 1e-3
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
-CHOSEN = Hyperparameters.model_validate(
+CONFIG = TrialConfig.model_validate(
     {
         "backbone": "tf_efficientnet_lite0", "image_size": 224, "features": "all_stages", "hidden_layers": 1,
         "width": 256, "norm": "batch", "dropout": 0.5, "input_dropout": 0.2, "weight_decay": 0.1,
@@ -43,8 +43,8 @@ def main() -> None:
     trained, validated, judged, by_hand = _measure()
     watched = (validated + judged) / trained
     lines = [
-        f"{POSTERS:,} × {FEATURES:,} features, {LABELS} labels, batches of {CHOSEN.batch_size}, a hidden layer of "
-        f"{CHOSEN.width}, {torch.get_num_threads()} threads, {REPEATS} × {CHOSEN.epochs} epochs.\n",
+        f"{POSTERS:,} × {FEATURES:,} features, {LABELS} labels, batches of {CONFIG.batch_size}, a hidden layer of "
+        f"{CONFIG.width}, {torch.get_num_threads()} threads, {REPEATS} × {CONFIG.epochs} epochs.\n",
         f"- an epoch: ours {1e3 * trained:.0f} ms, bare {1e3 * by_hand:.0f} ms; "
         f"ours : bare = {by_hand / trained:.2f} (speed; 0.8 is the goal)",
         f"- watching it on {VAL} posters: {1e3 * validated:.1f} ms of predictions, {1e3 * judged:.1f} ms of calibrated "
@@ -68,17 +68,17 @@ def _measure() -> tuple[float, float, float, float]:
     ours, bare = [], []  # (training, validation, judging) and training, in seconds an epoch
     for _ in range(REPEATS):
         ours += list(_ours(features, targets))
-        bare += list(bare_epochs(features[:POSTERS], targets[:POSTERS], CHOSEN))
+        bare += list(bare_epochs(features[:POSTERS], targets[:POSTERS], CONFIG))
     trained, validated, judged = (statistics.median(column) for column in zip(*ours, strict=True))
     return trained, validated, judged, statistics.median(bare)
 
 
 def _ours(features: Tensor, targets: Tensor) -> Iterator[tuple[float, float, float]]:
     torch.manual_seed(SEED)
-    head = Head(FEATURES, LABELS, CHOSEN)
+    head = Head(FEATURES, LABELS, CONFIG)
     examples, val = Examples(POSTERS, features[:POSTERS]), Examples(VAL, features[POSTERS:])
     val_targets = targets[POSTERS:].numpy() > 0
-    for result in train_head(head, examples, targets[:POSTERS], val, CHOSEN, SEED):
+    for result in train_head(head, examples, targets[:POSTERS], val, CONFIG, SEED):
         started = time.perf_counter()
         probabilities = result.predict_val()
         predicted = time.perf_counter()
@@ -93,32 +93,32 @@ def _judge(probabilities: Array, targets: np.ndarray) -> None:
     score(probabilities, targets, thresholds.values)
 
 
-def bare_epochs(features: Tensor, targets: Tensor, chosen: Hyperparameters) -> Iterator[float]:
+def bare_epochs(features: Tensor, targets: Tensor, config: TrialConfig) -> Iterator[float]:
     """Train a dense head on features (N, D) and targets (N, L) in plain PyTorch; yield the seconds of each epoch."""
     torch.manual_seed(SEED)
-    head = _bare_head(features.shape[1], targets.shape[1], chosen)
-    optimizer = torch.optim.AdamW(head.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay, fused=True)
+    head = _bare_head(features.shape[1], targets.shape[1], config)
+    optimizer = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
     features = (features - features.mean(0)) / features.std(0).clamp_min(SMALLEST_DEVIATION)
-    targets = targets * (1 - chosen.label_smoothing) + chosen.label_smoothing / 2
-    for _ in range(chosen.epochs):
+    targets = targets * (1 - config.label_smoothing) + config.label_smoothing / 2
+    for _ in range(config.epochs):
         started = time.perf_counter()
-        for rows in torch.randperm(len(features)).split(chosen.batch_size):
+        for rows in torch.randperm(len(features)).split(config.batch_size):
             optimizer.zero_grad()
             logits = head(features[rows])
-            sigmoid_focal_loss(logits, targets[rows], chosen.focal_alpha, chosen.focal_gamma, "mean").backward()
+            sigmoid_focal_loss(logits, targets[rows], config.focal_alpha, config.focal_gamma, "mean").backward()
             optimizer.step()
         yield time.perf_counter() - started
 
 
-def _bare_head(n_features: int, n_labels: int, chosen: Hyperparameters) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Dropout(chosen.input_dropout)]
+def _bare_head(n_features: int, n_labels: int, config: TrialConfig) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Dropout(config.input_dropout)]
     width = n_features
-    for _ in range(chosen.hidden_layers):
-        layers.append(nn.Linear(width, chosen.width))
-        width = chosen.width
-        if chosen.norm in NORMS:
-            layers.append(NORMS[chosen.norm](width))
-        layers += [ACTIVATIONS[chosen.activation](), nn.Dropout(chosen.dropout)]
+    for _ in range(config.hidden_layers):
+        layers.append(nn.Linear(width, config.width))
+        width = config.width
+        if config.norm in NORMS:
+            layers.append(NORMS[config.norm](width))
+        layers += [ACTIVATIONS[config.activation](), nn.Dropout(config.dropout)]
     return nn.Sequential(*layers, nn.Linear(width, n_labels))
 
 

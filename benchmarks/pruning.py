@@ -21,7 +21,7 @@ import pandas as pd
 from benchmarks.machine import log, phase, shared_posters
 from hpo.data.dataset import DataOptions, Part, PreparedData, prepare_data
 from hpo.data.table.rules import CatalogueRules
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.load import load_space
 from hpo.space.space import SearchSpace
 from hpo.study.pruners import PRUNERS
@@ -29,7 +29,7 @@ from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.study import open_study
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, Report, run_trial
+from hpo.trial.trial import EpochReport, Report, TrialInputs, run_trial
 
 METRIC, BACKBONE, IMAGE_SIZE, POSTERS = "f1_macro", "tf_efficientnet_lite0", 64, 500
 SECONDS, SEEDS = 70.0, 5
@@ -85,8 +85,8 @@ class _Searches:
         best, counts = study.best(), study.counts()
         return (best.value or 0.0) if best is not None else 0.0, counts.complete, counts.pruned
 
-    def _trial(self, chosen: Hyperparameters, seed: int, report: Report) -> float:
-        return run_trial(chosen, self.train, self.val, self.source, Objective(METRIC), seed, report).value
+    def _trial(self, config: TrialConfig, seed: int, report: Report) -> float:
+        return run_trial(config, TrialInputs(self.train, self.val, self.source, Objective(METRIC), seed, report)).value
 
 
 def _space() -> SearchSpace:
@@ -108,8 +108,8 @@ def _fill_cache(space: SearchSpace, source: FeatureSource, train: Part, val: Par
     """One short trial for each depth: caches are computed once ever, and no search of the benchmark pays for them."""
     defaults = {name: parameter.default for name, parameter in space.searched.items() if parameter.has_default}
     for unfreeze in ("last_stage", "last_two_stages"):
-        chosen = space.rebuild({**defaults, "unfreeze": unfreeze, "finetune_epochs": 3})
-        run_trial(chosen, train, val, source, Objective(METRIC), seed=0)
+        config = space.rebuild({**defaults, "unfreeze": unfreeze, "finetune_epochs": 3})
+        run_trial(config, TrialInputs(train, val, source, Objective(METRIC), seed=0))
 
 
 def _table(found: dict[str, list[Found]], seconds: float, n_train: int) -> list[str]:

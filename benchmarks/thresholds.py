@@ -27,7 +27,7 @@ def main() -> None:
     targets = rng.random(probabilities.shape) < probabilities
     cuts = fit("per_label", probabilities, targets).values
     theirs = _by_scikit_learn(probabilities, targets)
-    values = [score(probabilities, targets, thresholds).f1_macro for thresholds in (cuts, theirs)]
+    values = [score(probabilities, targets, thresholds).value("f1_macro") for thresholds in (cuts, theirs)]
     exact, by_hand = (
         median_seconds(lambda: fit("per_label", probabilities, targets), REPEATS),
         median_seconds(lambda: _by_scikit_learn(probabilities, targets), REPEATS),

@@ -90,10 +90,10 @@ def _ours(folder: Path, places: Places) -> float:
     begun: dict[int, float] = {}
 
     def objective(trial: RunningTrial) -> float:
-        chosen = trial.choose().model_dump()
-        trial.note(chosen=chosen)
+        config = trial.choose().model_dump()
+        trial.note(chosen=config)
         started = time.perf_counter()
-        mirror.begin(trial, chosen)
+        mirror.begin(trial, config)
         begun[trial.number] = time.perf_counter() - started
         trial.note(curve=_curve(), metrics=METRICS, seconds={"training": 5.0})
         pool = mirror.spooled(trial.number) / "pool"

@@ -112,8 +112,8 @@ def _eight_on_postgresql() -> list[str]:
         server.stop()
         server.remove()
     # From where all are at it to where the first has nothing left, so that starting processes does not count.
-    ends = sorted(trial.datetime_complete for trial in trials if trial.datetime_complete)
-    began = sorted(trial.datetime_start for trial in trials if trial.datetime_start)[WORKERS]
+    ends = sorted(trial.ended for trial in trials if trial.ended)
+    began = sorted(trial.started for trial in trials if trial.started)[WORKERS]
     ended = ends[-WORKERS]
     n_between = sum(began < end <= ended for end in ends)
     each = (ended - began).total_seconds() / n_between
@@ -132,8 +132,8 @@ def _work(url: str) -> None:
 
 
 def _nothing(trial: RunningTrial) -> float:
-    chosen = trial.choose()
-    trial.note(chosen=chosen.model_dump(), work={}, run_id="0" * 32)
+    config = trial.choose()
+    trial.note(chosen=config.model_dump(), work={}, run_id="0" * 32)
     for epoch in range(1, EPOCHS + 1):
         trial.report(0.4, epoch, f"epoch {epoch}")
     trial.note(

@@ -145,11 +145,11 @@ def source(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def chosen():
+def config():
     """Hyperparameters that learn the drawn posters in a moment."""
-    from hpo.model.config import Hyperparameters
+    from hpo.model.config import TrialConfig
 
-    return Hyperparameters(
+    return TrialConfig(
         backbone="test_efficientnet",
         image_size=64,
         features="all_stages",
@@ -173,12 +173,12 @@ def chosen():
 
 
 @pytest.fixture(scope="session")
-def result(chosen, parts, source):
+def result(config, parts, source):
     """One finished trial."""
     from hpo.trial.objective import Objective
-    from hpo.trial.trial import run_trial
+    from hpo.trial.trial import TrialInputs, run_trial
 
-    return run_trial(chosen, *parts, source, Objective("f1_macro"), seed=0)
+    return run_trial(config, TrialInputs(*parts, source, Objective("f1_macro"), seed=0))
 
 
 @pytest.fixture(scope="session")
@@ -191,10 +191,10 @@ def description(result):
         label_names=("Warm", "Moon", "Bars"),
         thresholds=tuple(float(value) for value in result.judged.thresholds.values),
         threshold_strategy=result.judged.thresholds.strategy,
-        backbone=result.chosen.backbone,
+        backbone=result.config.backbone,
         backbone_weights=tuple(backbone.source for backbone in result.network.backbones),
-        preprocessing=tuple(Preprocessing.of(backbone, result.chosen.fit) for backbone in result.network.backbones),
-        params=result.chosen,
+        preprocessing=tuple(Preprocessing.of(backbone, result.config.fit) for backbone in result.network.backbones),
+        params=result.config,
         metrics={"metric": "f1_macro", "synthetic": True},
         data=CatalogueRules(),
         fingerprints={"images": "0123456789abcdef"},

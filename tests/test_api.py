@@ -54,8 +54,8 @@ from hpo.evaluation.thresholds import fit
 rng = np.random.default_rng(0)
 targets = rng.random((200, 4)) < 0.3
 probabilities = np.clip(0.3 + 0.3 * targets + rng.normal(0, 0.2, targets.shape), 0, 1)
-cuts = fit("per_label", probabilities, targets, "f1_macro")
-print(score(probabilities, targets, cuts.values).value("f1_macro"))
+thresholds = fit("per_label", probabilities, targets, "f1_macro")
+print(score(probabilities, targets, thresholds.values).value("f1_macro"))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -25,8 +25,8 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.pool import NullPool
 
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import STATUS_OF_STATE
-from hpo.tracking.trial_record import state_name
 from tests.postgres import Postgres, free_port
 from tests.test_end_to_end import CommandLine
 
@@ -180,7 +180,8 @@ def rows_agree(trials: list[FrozenTrial], tracking: str) -> None:
     assert numbers == {trial.number: 1 for trial in trials if trial.state.is_finished()}
     for run in runs:
         trial = trials[int(run.data.tags["hpo.trial"])]
-        assert (run.data.tags["hpo.state"], run.info.status) == (state_name(trial), STATUS_OF_STATE[state_name(trial)])
+        state = TrialRecord.of(trial).state
+        assert (run.data.tags["hpo.state"], run.info.status) == (state, STATUS_OF_STATE[state])
         if trial.state == TrialState.COMPLETE:
             assert run.data.metrics["val/f1_macro"] == pytest.approx(trial.value, rel=1e-4)
     best = max((trial for trial in trials if trial.state == TrialState.COMPLETE), key=lambda t: (t.value, -t.number))

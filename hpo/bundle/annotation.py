@@ -13,8 +13,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from hpo.data.completion.csv_edit import Added
-from hpo.evaluation.label_errors import entry_doubts, label_doubts
-from hpo.evaluation.metrics import Bools, Floats
+from hpo.evaluation.counts import Bools, Floats
+from hpo.evaluation.label_errors import entry_issue_scores, label_issue_scores
 
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Predictor
@@ -90,11 +90,11 @@ class Annotation:
 
     @cached_property
     def _doubts(self) -> Floats:  # (M, L)
-        return label_doubts(self.probabilities, self._written, self.thresholds)
+        return label_issue_scores(self.probabilities, self._written, self.thresholds)
 
     @cached_property
     def _entry_doubts(self) -> Floats:  # (M,)
-        return entry_doubts(self._doubts)
+        return entry_issue_scores(self._doubts)
 
     def counts(self) -> dict[str, int]:
         """Count the entries by what became of them."""
@@ -183,7 +183,7 @@ def _doubtful_table(rows: Sequence[Doubt], n_doubtful: int) -> Table:
     table.add_column("doubt", justify="right", no_wrap=True)
     for row in rows:
         lists = (", ".join(row[name]) or "none" for name in ("labels", "predicted"))
-        worst = f"{row['worst_label']} ({row['probability']:.2f}, cut {row['threshold']:.2f})"
+        worst = f"{row['worst_label']} ({row['probability']:.2f}, threshold {row['threshold']:.2f})"
         cells = row["id"], row["title"], *lists, worst, f"{row['doubt']:.3f}"
         table.add_row(*cells)
     return table

@@ -47,14 +47,14 @@ def made_of(network: Network) -> dict[str, Any]:
     """Return what a Description says of the network itself."""
     inputs = inputs_of(network)
     members: tuple[Member, ...] = ()
-    chosen = network.chosen if isinstance(network, Classifier) else network.parts[0].chosen
+    config = network.config if isinstance(network, Classifier) else network.parts[0].config
     if isinstance(network, Ensemble):
         members = tuple(
             Member(
                 weight=min(1.0, part.weight),
                 inputs=part.inputs,
                 averages_flips=part.averages_flips,
-                params=part.chosen,
+                params=part.config,
             )
             for part in network.parts
         )
@@ -62,7 +62,7 @@ def made_of(network: Network) -> dict[str, Any]:
         "backbone": "+".join(backbone.name for backbone, _ in inputs),
         "backbone_weights": tuple(backbone.source for backbone, _ in inputs),
         "preprocessing": tuple(Preprocessing.of(backbone, fit) for backbone, fit in inputs),
-        "params": chosen,
+        "params": config,
         "members": members,
     }
 

@@ -18,7 +18,7 @@ from hpo.bundle.trained_on import TRAINED_ON_FILE
 from hpo.data.decoding import Fit, Framing, Interpolation
 from hpo.data.table.rules import CatalogueRules
 from hpo.errors import BundleError
-from hpo.model.config import FUSE, Hyperparameters
+from hpo.model.config import FUSE, TrialConfig
 
 # Bundles of earlier formats, read as if they had been written today.
 #
@@ -133,7 +133,7 @@ class Member(BaseModel):
     # Which of the description's backbones it looks through.
     inputs: tuple[NonNegativeInt, ...] = Field(min_length=1, max_length=_MOST_FUSED)
     averages_flips: bool  # over the poster and its mirror image
-    params: Hyperparameters
+    params: TrialConfig
 
 
 class Graph(BaseModel):
@@ -162,7 +162,7 @@ class Description(BaseModel):
     backbone: str  # a+b where there are two, fused or in one ensemble
     backbone_weights: tuple[str, ...]  # where those of each came from
     preprocessing: tuple[Preprocessing, ...]  # for each
-    params: Hyperparameters  # of an ensemble's heaviest member
+    params: TrialConfig  # of an ensemble's heaviest member
     members: tuple[Member, ...] = Field((), max_length=_MOST_MEMBERS)  # of an ensemble, heaviest first
     onnx: Graph | None = None  # where it was exported as one
     metrics: dict[str, Any]

@@ -43,16 +43,11 @@ def _licence(described: Description, at: int) -> tuple[str, str]:
     if name.startswith("hf-hub:"):
         return "other", f"see https://huggingface.co/{name.removeprefix('hf-hub:').partition('@')[0]}"
     if origin == "hub":
-        known = _timms_licence(name)
+        from hpo.model.backbones.architectures import licence_of_weights  # late: takes a second, and few cards need it
+
+        known = licence_of_weights(name)
         return (known, f"{known} by timm's word") if known else ("other", "see timm's page of this model on the hub")
     return "other", "whatever came with that file"
-
-
-def _timms_licence(name: str) -> str | None:
-    import timm  # late: takes a second, and few cards need it
-
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    return None if config is None else config.license
 
 
 # Words and tables in Markdown, for model cards and the notes of runs.
@@ -120,7 +115,7 @@ def _front_matter(described: Description) -> str:
         "library_name": "timm",
         "pipeline_tag": "image-classification",
         "tags": ["image-classification", "multi-label", "timm"],
-        "metrics": ["f1", "mean_ap"],
+        "metrics": list(dict.fromkeys(metric.kind for metric in METRICS.values())),
         "model-index": [{"name": f"Poster genres: {_title(described)}", "results": _hub_results(described)}],
     }
     return f"---\n{yaml.safe_dump(about, sort_keys=False, allow_unicode=True)}---"
@@ -129,14 +124,15 @@ def _front_matter(described: Description) -> str:
 def _hub_results(described: Description) -> list[dict[str, Any]]:
     """The most honest scores that there are, in the words of the hub's ``model-index``."""
     part = _judged_part(described)
-    kinds = {name: "f1" if name.startswith("f1") else name for name in METRICS}
     scores = described.metrics[part]
     return [
         {
             "task": {"type": "image-classification", "name": "multi-label classification"},
             "dataset": {"type": "posters", "name": f"posters ({part})", "split": part},
             "metrics": [
-                {"type": kind, "name": name, "value": round(float(scores[name]), 4)} for name, kind in kinds.items()
+                {"type": metric.kind, "name": name, "value": round(float(scores[name]), 4)}
+                for name, metric in METRICS.items()
+                if name in scores
             ],
         }
     ]
@@ -174,14 +170,15 @@ def _results(described: Description) -> str:
         if part in described.metrics:
             rows.append(_result_row(meaning, described.metrics[part]))
             rows += [
-                {"posters": f"constant: {name}, {part}", **_rounded(values)}
+                {"posters": f"constant: {name}, {part}", **rounded(values)}
                 for name, values in described.metrics["baselines"].get(part, {}).items()
             ]
     return markdown_table(rows) + "\n\n95 % intervals by bootstrap over titles, in brackets."
 
 
 def _result_row(name: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    cells = {m: f"{scores[m]:.3f} [{scores['ci95'][m][0]:.3f}, {scores['ci95'][m][1]:.3f}]" for m in METRICS}
+    intervals = {metric: f" [{low:.3f}, {high:.3f}]" for metric, (low, high) in scores["ci95"].items()}
+    cells = {metric: value + intervals.get(metric, "") for metric, value in rounded(scores).items()}
     return {"posters": f"{name}, n = {scores['n_posters']}", **cells}
 
 
@@ -325,11 +322,12 @@ def _usage(described: Description) -> str:
 
 def baseline_table(baselines: Mapping[str, Mapping[str, float]]) -> str:
     """Return the constant baselines (name → headline metrics) as a Markdown table."""
-    return markdown_table([{"prediction": name, **_rounded(values)} for name, values in baselines.items()])
+    return markdown_table([{"prediction": name, **rounded(values)} for name, values in baselines.items()])
 
 
-def _rounded(values: Mapping[str, float]) -> dict[str, str]:
-    return {metric: f"{values[metric]:.3f}" for metric in METRICS}
+def rounded(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return each of METRICS with three decimals, – for one that was added after these values were measured."""
+    return {metric: f"{values[metric]:.3f}" if metric in values else "–" for metric in METRICS}
 
 
 def _short(value: Any) -> str:

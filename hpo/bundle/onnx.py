@@ -21,7 +21,8 @@ from hpo.bundle.description import GRAPH_FILE, Description, Graph, Precision, fi
 from hpo.bundle.predictor import Predicted, Predictor
 from hpo.data.decoding import Source
 from hpo.errors import BundleError
-from hpo.evaluation.metrics import Bools, predict, score
+from hpo.evaluation.counts import Bools
+from hpo.evaluation.metrics import predict, score
 from hpo.model.backbones.inference import export
 
 LARGEST_DIFFERENCE = 1e-4  # of a probability, between an fp32 graph and PyTorch
@@ -77,8 +78,8 @@ def _checked(
 ) -> Graph:
     expected, answered = torch.predict(posters), Predictor(described, file).predict(posters)
     difference = float(np.abs(expected.probabilities - answered.probabilities).max(initial=0.0))
-    cuts = np.array(described.thresholds), described.min_labels
-    same = (predict(expected.probabilities, *cuts) == predict(answered.probabilities, *cuts)).all(axis=1)
+    decisions = np.array(described.thresholds), described.min_labels
+    same = (predict(expected.probabilities, *decisions) == predict(answered.probabilities, *decisions)).all(axis=1)
     graph = Graph(
         precision=precision,
         sha256=file_hash(file),
@@ -98,9 +99,9 @@ def _checked(
 
 def _cost(described: Description, expected: Predicted, answered: Predicted, targets: Bools) -> float:
     """How much lower the search's metric is by the graph, on posters that both could decode."""
-    metric, cuts = described.metrics["metric"], np.array(described.thresholds)
+    metric, thresholds = described.metrics["metric"], np.array(described.thresholds)
     by_torch, by_graph = (
-        score(each.probabilities, targets[list(each.rows)], cuts, min_labels=described.min_labels).value(metric)
+        score(each.probabilities, targets[list(each.rows)], thresholds, min_labels=described.min_labels).value(metric)
         for each in (expected, answered)
     )
     return by_torch - by_graph

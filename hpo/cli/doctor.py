@@ -44,8 +44,8 @@ def _explain(name: Path, n_samples: int, seed: int, as_json: bool) -> None:
     from rich.console import Console
 
     from hpo.report.space import print_samples, print_space, space_account
-    from hpo.space.counting import draw
     from hpo.space.load import load_space
+    from hpo.study.samplers import draw
 
     loaded = load_space(name)
     samples = draw(loaded, n_samples, seed) if n_samples else []

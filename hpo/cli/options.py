@@ -7,12 +7,33 @@ from typing import Annotated, Literal
 
 import typer
 
+from hpo.errors import UsageError, did_you_mean
+from hpo.escaping import shortened
+
 MOST_SEED = 2**31 - 1  # fresh seeds lie above it, and NumPy takes 32 bits
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, the sampler and the training.")]
-Metric = Literal["f1_macro", "f1_micro", "f1_samples", "mean_ap"]  # as hpo.evaluation and hpo.search know them, which
-Thresholds = Literal["fixed", "global", "per_label", "calibrated"]  # take seconds to
-Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]  # import: a test compares
+Thresholds = Literal["fixed", "global", "per_label", "calibrated"]  # as hpo.evaluation and hpo.study know them, which
+Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]  # take seconds to import
 Pruner = Literal["halving", "hyperband", "median", "none"]
+
+
+def _known_metric(name: str) -> str:
+    from hpo.evaluation.metrics import METRICS
+
+    if name not in METRICS:
+        hint = did_you_mean(name, METRICS)
+        raise UsageError(f"--metric expects one of {', '.join(METRICS)}, got {shortened(name)!r}{hint}.")
+    return name
+
+
+Metric = Annotated[
+    str,
+    typer.Option(
+        help="What to maximise: f1_macro, f1_micro, f1_samples, mean_ap, or a metric that was added to these.",
+        metavar="METRIC",
+        callback=_known_metric,
+    ),
+]
 Folds = Annotated[
     int | None,
     typer.Option(

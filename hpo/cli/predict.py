@@ -130,10 +130,10 @@ class _Lines(_Printer):
 
     def __init__(self, predictor: Predictor) -> None:
         described = predictor.description
-        self.cuts = dict(zip(described.label_names, described.thresholds, strict=True))
+        self.thresholds = dict(zip(described.label_names, described.thresholds, strict=True))
 
     def as_dict(self, name: str, answer: Answer) -> dict[str, Any]:
-        sure = {label: round(value, 4) for label, value in answer.sure(self.cuts).items()}
+        sure = {label: round(value, 4) for label, value in answer.sure(self.thresholds).items()}
         return {"image": name, "labels": list(answer.labels), "probabilities": answer.probabilities, "sure": sure}
 
     def add(self, name: str, answer: Answer) -> None:
@@ -152,7 +152,7 @@ class _Json(_Lines):
 
     def __exit__(self, *error: object) -> None:
         opening = self._between if self._between != ", " else ""
-        print(f'{opening}], "thresholds": {to_json(self.cuts)}}}')  # noqa: T201
+        print(f'{opening}], "thresholds": {to_json(self.thresholds)}}}')  # noqa: T201
 
 
 class _Csv(_Printer):
@@ -176,7 +176,7 @@ class _Table(_Printer):
 
     def __init__(self, predictor: Predictor) -> None:
         described = predictor.description
-        self._cuts = dict(zip(described.label_names, described.thresholds, strict=True))
+        self._thresholds = dict(zip(described.label_names, described.thresholds, strict=True))
         self._answers: list[tuple[str, Answer]] = []
         self._n_more = 0
 
@@ -192,7 +192,7 @@ class _Table(_Printer):
         from hpo.report.tables import prediction_table
         from hpo.runtime.terminal import Plain
 
-        Plain().print(prediction_table(self._answers, self._cuts))
+        Plain().print(prediction_table(self._answers, self._thresholds))
         if self._n_more:
             typer.echo(f"{self._n_more:,} more posters are not shown: --csv or --jsonl print them all.")
 

@@ -23,12 +23,11 @@ from hpo.escaping import shortened
 from hpo.runtime.terminal import Plain
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from hpo.data.dataset import PreparedData
-    from hpo.model.config import Hyperparameters
+    from hpo.model.config import TrialConfig
     from hpo.runtime.progress import Progress as Advance
     from hpo.study.trial_queue import TrialCounts
+    from hpo.study.trial_record import TrialRecord
     from hpo.trial.trial import EpochReport
 
 _MOST_CHARACTERS = 300  # of an error
@@ -94,9 +93,9 @@ class RichWatch:
         self._progress.console.print(split_table(data))
         self._trials = self._progress.add_task("trials", total=budget, completed=finished, note="")
 
-    def trial_started(self, number: int, chosen: Hyperparameters) -> None:
+    def trial_started(self, number: int, config: TrialConfig) -> None:
         """Name the trial in hand."""
-        self._current = f"#{number} {chosen.backbone}"
+        self._current = f"#{number} {config.backbone}"
         self._show(self._current)
 
     def epoch(self, report: EpochReport) -> None:
@@ -104,12 +103,12 @@ class RichWatch:
         phase = "fine-tuning, " if report.phase == "finetune" else ""
         self._show(f"{self._current} {phase}epoch {report.epoch}: {report.value:.3f}")
 
-    def trial_ended(self, trial: FrozenTrial, counts: TrialCounts, best: FrozenTrial | None) -> None:
+    def trial_ended(self, trial: TrialRecord, counts: TrialCounts, best: TrialRecord | None) -> None:
         """Count a trial, and keep the best value in sight."""
         if best is not None and best.value is not None:
             self._note = f"best {self.metric} {best.value:.3f}"
-        if trial.state.name == "FAIL":
-            self.notice(f"Trial {trial.number} failed: {_last_line(str(trial.user_attrs.get('error', '')))}")
+        if trial.state == "failed":
+            self.notice(f"Trial {trial.number} failed: {_last_line(trial.error or '')}")
         if self._trials is not None:
             self._progress.update(self._trials, completed=counts.finished)
         self._show("")

@@ -70,9 +70,7 @@ def search(
         str | None,
         typer.Option(help="A name to resume by. Default: made of the CSV's and the space's names.", metavar="NAME"),
     ] = None,
-    metric: Annotated[
-        Metric, typer.Option(help="What to maximise: f1_macro, f1_micro, f1_samples or mean_ap.")
-    ] = "f1_macro",
+    metric: Metric = "f1_macro",
     objective: Annotated[
         Literal["calibrated", "cross_fitted"],
         typer.Option(

@@ -24,7 +24,8 @@ from hpo.errors import HpoError, StudyError
 
 if TYPE_CHECKING:
     from hpo.settings import Places
-    from hpo.study.study import ChampionRef, Study
+    from hpo.study.attributes import ChampionRef
+    from hpo.study.study import Study
 
 
 def status(
@@ -91,7 +92,7 @@ def leaderboard(
     shown = best_by_backbone(trials) if by == "backbone" else trials
     leader = opened.leader()
     champion = None if leader is None else leader.number
-    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes), champion))
+    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes.folds), champion))
 
 
 def export_best(

@@ -5,16 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
-import mlflow.store.db_migrations
-import optuna
 import sqlalchemy
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from hpo.doctor.mlflow_server import ask, is_server
 from hpo.doctor.result import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.runtime.commands import quoted
 from hpo.runtime.database import (
@@ -29,8 +25,11 @@ from hpo.runtime.database import (
     url_of_server,
 )
 from hpo.runtime.masking import masked
-from hpo.study.storage import SUPPORTED
+from hpo.study.storage import MIGRATIONS as OPTUNA_MIGRATIONS
+from hpo.study.storage import SUPPORTED, TRIAL_STATES
 from hpo.tracking.moved_store import moved_from
+from hpo.tracking.server import MIGRATIONS as MLFLOW_MIGRATIONS
+from hpo.tracking.server import ask, is_server
 
 # Clocks: a server's against this machine's. Heartbeats and durations of several machines are compared by them.
 #
@@ -127,7 +126,7 @@ def _examine(url: sqlalchemy.URL, option: str, table: str, program: str) -> str:
     with opened(url, option) as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
         if file is not None:
-            check_sound(connection, file, option)
+            check_sound(connection, file, option, TRIAL_STATES)
         check_writable(connection, table if table in tables else None, option)
         if table not in tables:
             _check_free(tables, option, program)
@@ -169,8 +168,8 @@ def _check_schema(connection: Connection, url: sqlalchemy.URL, program: str) -> 
 
 
 _MIGRATIONS = {  # where a program keeps the steps from schema to schema, and how it takes them
-    "Optuna": (Path(optuna.storages.__file__).parent / "_rdb" / "alembic", "optuna storage upgrade --storage"),
-    "MLflow": (Path(mlflow.store.db_migrations.__file__).parent, "mlflow db upgrade"),
+    "Optuna": (OPTUNA_MIGRATIONS, "optuna storage upgrade --storage"),
+    "MLflow": (MLFLOW_MIGRATIONS, "mlflow db upgrade"),
 }
 
 

@@ -1,45 +1,18 @@
 """Check an MLflow server: it answers, has this version, admits this host and takes artifacts.
 
-It is asked through MLflow's own HTTP client, so that tokens, certificates and proxies are those of a search; but once,
-and for seconds, where a search has all of MLflow's patience. ``/version`` is answered to anybody, whatever name the
-server was called by, so the interface itself is asked as well.
+``/version`` is answered to anybody, whatever name the server was called by, so the interface itself is asked as well.
 """
 
 from __future__ import annotations
 
-import hpo.tracking.environment  # noqa: F401 - before mlflow
-
-# isort: split
-
 from typing import Any
-
-import mlflow
-from mlflow.exceptions import MlflowException
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 from hpo.doctor.result import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.runtime.database import Refused
 from hpo.runtime.masking import masked
+from hpo.tracking.server import MLFLOW_VERSION, ask, is_server
 
-_TIMEOUT_SECONDS = 4
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
-_NO_ANSWER = "start that server, or leave --tracking-uri and MLFLOW_TRACKING_URI out to use ./mlruns"
-
-
-def is_server(uri: str) -> bool:
-    """Tell whether a tracking URI is one of a server."""
-    return uri.startswith(("http://", "https://"))
-
-
-def ask(uri: str, endpoint: str) -> Any:
-    """Return the server's response (requests.Response), whatever its status. Raises Refused where there is none."""
-    try:
-        return http_request(
-            get_default_host_creds(uri), endpoint, "GET", max_retries=0, timeout=_TIMEOUT_SECONDS, raise_on_status=False
-        )
-    except MlflowException:  # whose text repeats the URI
-        raise Refused("no answer", _NO_ANSWER) from None
 
 
 def check_tracking_server(plan: PlannedSearch) -> CheckResult | None:
@@ -53,9 +26,9 @@ def check_tracking_server(plan: PlannedSearch) -> CheckResult | None:
         _check_artifacts(uri)
     except Refused as refused:
         return problem("tracking", f"{shown}: {refused.reason}", refused.fix)
-    if _minor(version) != _minor(mlflow.__version__):
-        message = f"{shown}: the server is MLflow {version}, this machine has {mlflow.__version__}"
-        return warning("tracking", message, f"pip install mlflow=={version}, or upgrade the server")
+    if _minor(version) != _minor(MLFLOW_VERSION):
+        words = f"{shown}: the server is MLflow {version}, this machine has {MLFLOW_VERSION}"
+        return warning("tracking", words, f"pip install mlflow=={version}, or upgrade the server")
     return ok("tracking", f"{shown}: MLflow {version}, takes artifacts")
 
 

@@ -22,7 +22,7 @@ from hpo.data.dataset import Part
 from hpo.data.images import read_posters
 from hpo.data.sample.sample import write_sample
 from hpo.data.sample.shows import invent_shows
-from hpo.model.config import FUSE, Hyperparameters
+from hpo.model.config import FUSE, TrialConfig
 from hpo.space.schema import Scalar
 from hpo.trial.features import FeatureSource
 
@@ -77,16 +77,16 @@ class ProxyNetworks:
         singles = dict.fromkeys(name for choice in tried["backbone"] for name in str(choice).split(FUSE))
         self._networks = {name: NETWORKS[at % len(NETWORKS)] for at, name in enumerate(singles)}
 
-    def shrink(self, chosen: Hyperparameters, examined: str) -> Hyperparameters:
-        """Return ``chosen`` at the proxy task's size, ready to show the effect of the parameter ``examined``.
+    def shrink(self, config: TrialConfig, examined: str) -> TrialConfig:
+        """Return ``config`` at the proxy task's size, ready to show the effect of the parameter ``examined``.
 
         Limits hold only where they are examined: a trial that ends before an effect shows would hide it.
         """
-        smaller = {name: self._sized(name, getattr(chosen, name)) for name in _SIZES}
+        smaller = {name: self._sized(name, getattr(config, name)) for name in _SIZES}
         smaller |= {limit: unlimited for limit, unlimited in _UNLIMITED.items() if limit != examined}
         if examined in _NEED_MANY_EPOCHS:
             smaller["epochs"] = 12 * len(self._tried[examined])
-        return chosen.model_copy(update={**smaller, "backbone": self._network(chosen.backbone), "compile": False})
+        return config.model_copy(update={**smaller, "backbone": self._network(config.backbone), "compile": False})
 
     def _network(self, backbone: str) -> str:
         return FUSE.join(dict.fromkeys(self._networks[name] for name in backbone.split(FUSE)))

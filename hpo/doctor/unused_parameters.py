@@ -19,14 +19,14 @@ import numpy as np
 
 from hpo.doctor.proxy_task import ProxyNetworks, ProxyTask, Tried
 from hpo.errors import HpoError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime.atomic import Array
-from hpo.space.counting import draw
 from hpo.space.parameters import Categorical, Parameter
 from hpo.space.schema import Scalar, value_mistake
 from hpo.space.space import SearchSpace
+from hpo.study.samplers import draw
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, run_trial
+from hpo.trial.trial import EpochReport, TrialInputs, run_trial
 
 Verdict: TypeAlias = Literal["changes", "no effect", "speed only", "cannot apply"]
 Pair: TypeAlias = tuple[Scalar, Scalar]  # of values
@@ -88,16 +88,16 @@ class _Evidence:
     """The configurations tried so far for one parameter."""
 
     alike: list[Pair]  # not distinguished yet
-    active: list[Hyperparameters] = field(default_factory=list)
-    idle: list[Hyperparameters] = field(default_factory=list)
+    active: list[TrialConfig] = field(default_factory=list)
+    idle: list[TrialConfig] = field(default_factory=list)
     reason: str = "no configuration has it"
 
-    def add(self, chosen: Hyperparameters, distinguished: set[Pair] | str) -> None:
+    def add(self, config: TrialConfig, distinguished: set[Pair] | str) -> None:
         if isinstance(distinguished, str):
             self.reason = distinguished
             return
         self.alike = [pair for pair in self.alike if pair not in distinguished]
-        (self.active if distinguished else self.idle).append(chosen)
+        (self.active if distinguished else self.idle).append(config)
 
 
 def examine(
@@ -129,8 +129,8 @@ class _Examination:
         self._networks = ProxyNetworks(self._tried)
         coarse = _coarse(space, self._tried)
         drawn = [(params, coarse.rebuild(params)) for params in draw(coarse, _DRAWN, seed)]
-        self._drawn = [drawn[at] for at in _diverse([chosen for _, chosen in drawn])]
-        self._trained: dict[Hyperparameters, _Trained | str] = {}
+        self._drawn = [drawn[at] for at in _diverse([config for _, config in drawn])]
+        self._trained: dict[TrialConfig, _Trained | str] = {}
 
     def finding(self, name: str) -> ParameterEffect:
         """Return the effect of one parameter."""
@@ -155,38 +155,38 @@ class _Examination:
     def _evidence(self, name: str) -> _Evidence:
         """Try one parameter in one configuration after another, until all of its values are distinguished."""
         seen = _Evidence(list(combinations(self._tried[name], 2)))
-        for chosen in self._configurations(name):
+        for config in self._configurations(name):
             if len(seen.active) + len(seen.idle) >= self._n_configurations and not seen.alike:
                 break
-            seen.add(chosen, self._distinguished(name, chosen))
+            seen.add(config, self._distinguished(name, config))
         return seen
 
-    def _configurations(self, name: str) -> Iterator[Hyperparameters]:
+    def _configurations(self, name: str) -> Iterator[TrialConfig]:
         """The drawn configurations that have the parameter, as many as are tried at most."""
-        having = (chosen for params, chosen in self._drawn if name in params or name in self._space.fixed)
+        having = (config for params, config in self._drawn if name in params or name in self._space.fixed)
         return islice(having, max(_MOST_CONFIGURATIONS, self._n_configurations))
 
-    def _distinguished(self, name: str, chosen: Hyperparameters) -> set[Pair] | str:
+    def _distinguished(self, name: str, config: TrialConfig) -> set[Pair] | str:
         """Return the pairs of values that train differently, everything else equal; or why fewer than two can."""
-        trained = {value: self._train(chosen.model_copy(update={name: value}), name) for value in self._tried[name]}
+        trained = {value: self._train(config.model_copy(update={name: value}), name) for value in self._tried[name]}
         possible = {value: result for value, result in trained.items() if isinstance(result, _Trained)}
         if len(possible) < 2:
             return next((result for result in trained.values() if isinstance(result, str)), "it has one value only")
         return {(a, b) for a, b in combinations(possible, 2) if possible[a].differs(possible[b])}
 
-    def _train(self, chosen: Hyperparameters, examined: str) -> _Trained | str:
+    def _train(self, config: TrialConfig, examined: str) -> _Trained | str:
         """Run the trial, or return why it is impossible."""
-        small = self._networks.shrink(chosen, examined)
+        small = self._networks.shrink(config, examined)
         if small not in self._trained:
             self._trained[small] = self._run(small)
         return self._trained[small]
 
-    def _run(self, small: Hyperparameters) -> _Trained | str:
+    def _run(self, small: TrialConfig) -> _Trained | str:
         reports: list[EpochReport] = []
         task = self._task
         try:
             result = run_trial(
-                small, task.train, task.val, task.source, Objective("mean_ap"), self._seed, reports.append
+                small, TrialInputs(task.train, task.val, task.source, Objective("mean_ap"), self._seed, reports.append)
             )
         except HpoError as error:
             return str(error)
@@ -199,7 +199,7 @@ class _Examination:
         Where ``name`` has an effect in another configuration, only the values of that one are tried.
         """
         idle = seen.idle[0]
-        for other in sorted(Hyperparameters.model_fields.keys() - {name}, key=self._rank):
+        for other in sorted(TrialConfig.model_fields.keys() - {name}, key=self._rank):
             now = getattr(idle, other)
             values = [getattr(seen.active[0], other)] if seen.active else self._tried[other]
             for value in (value for value in values if value != now):
@@ -211,7 +211,7 @@ class _Examination:
     def _rank(self, name: str) -> int:
         """What the space lets vary comes first, then what it fixes, then what it does not mention."""
         known = [*self._space.searched, *self._space.fixed]
-        return known.index(name) if name in known else len(known) + list(Hyperparameters.model_fields).index(name)
+        return known.index(name) if name in known else len(known) + list(TrialConfig.model_fields).index(name)
 
 
 def tried_values(space: SearchSpace) -> Tried:
@@ -221,7 +221,7 @@ def tried_values(space: SearchSpace) -> Tried:
     something else.
     """
     tried = {name: _spread(name, parameter, space) for name, parameter in space.searched.items()}
-    for name, declared in Hyperparameters.model_fields.items():
+    for name, declared in TrialConfig.model_fields.items():
         if name not in tried:
             value = space.fixed.get(name, declared.default)
             tried[name] = [value, *alternatives(name, value)[:1]]
@@ -243,7 +243,7 @@ def alternatives(name: str, value: Scalar) -> list[Scalar]:
     """Return other values that hyperparameter ``name`` may have, far enough from ``value`` to make a difference."""
     if name == "backbone":
         return ["another"]
-    schema: dict[str, Any] = Hyperparameters.model_json_schema()["properties"][name]
+    schema: dict[str, Any] = TrialConfig.model_json_schema()["properties"][name]
     candidates = [other for option in schema.get("anyOf", [schema]) for other in _candidates(option, value)]
     return [other for other in candidates if other != value and value_mistake(name, other) is None]
 
@@ -271,9 +271,9 @@ def _coarse(space: SearchSpace, tried: Tried) -> SearchSpace:
     return replace(space, searched=searched)
 
 
-def _diverse(configurations: Sequence[Hyperparameters]) -> list[int]:
+def _diverse(configurations: Sequence[TrialConfig]) -> list[int]:
     """Order configurations so that the first few have had every value of every parameter between them."""
-    values = [set(chosen.model_dump().items()) for chosen in configurations]
+    values = [set(config.model_dump().items()) for config in configurations]
     seen: set[tuple[str, Any]] = set()
     order: list[int] = []
     remaining = list(range(len(values)))

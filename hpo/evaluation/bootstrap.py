@@ -1,9 +1,9 @@
-"""Bootstrap intervals of scores and of paired differences between two models.
+"""Bootstrap intervals of scores, and of paired differences between two models.
 
-The posters are drawn again with replacement; the decisions stay as they are. So an interval says what these decisions
-would score on other posters of the same kind, and does not cover the luck of thresholds that were fitted on these very
-posters. Where posters belong together (one title, one franchise), whole groups are drawn, since their scores are not
-independent; that gives wider and truer intervals.
+The posters are drawn again with replacement; the predictions stay as they are. So an interval says what these
+predictions would score on other posters of the same kind; it does not cover the optimism of thresholds that were fitted
+on these very posters. Where posters belong together (one title, one franchise), whole groups are drawn, since their
+scores are not independent; that gives wider and truer intervals.
 
 Sources:
     Efron & Tibshirani 1993, An Introduction to the Bootstrap: percentile intervals.
@@ -21,19 +21,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpo.errors import DataError
-from hpo.evaluation.metrics import METRICS, Bools, Floats, Tally, checked, f1, predict, tally
+from hpo.evaluation.counts import F1, Bools, Floats
+from hpo.evaluation.metrics import METRICS, Tally, checked, metric_named, predict
 
 _CHUNK_ENTRIES = 1 << 23  # of an (N, B) weighting: 32 MB in float32
 _PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True, eq=False)
-class Decided:
-    """Probabilities (N, L) with the thresholds (L,) or (N, L) that decide them."""
+class ThresholdedPredictions:
+    """Probabilities with the thresholds that turn them into predictions: what `metrics.predict` takes."""
 
-    probabilities: ArrayLike
-    thresholds: ArrayLike
-    min_labels: int = 0
+    probabilities: ArrayLike  # (N, L) in 0..1
+    thresholds: ArrayLike  # (L,), or (N, L) where each poster has its own
+    min_labels: int = 0  # that a poster gets at least
 
 
 @dataclass(frozen=True)
@@ -54,46 +55,49 @@ def bootstrap_ci95(
     seed: int = 0,
     groups: ArrayLike | None = None,
     min_labels: int = 0,
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Return {metric: (low, high)}: 95 % percentile intervals over posters, or over whole groups (N,).
 
-    ``mean_ap`` takes most of the time: ``metrics`` that do without it are resampled in a third of it.
+    ``metrics`` are names of METRICS, None for all. ``mean_ap`` takes most of the time: without it, a third is enough.
 
     Raises:
         DataError: see `checked` and `predict`.
     """
-    table = _Table.of(Decided(probabilities, thresholds, min_labels), targets)
-    [resampled] = _resampled([table], groups, n_resamples, seed, partial(_averages, metrics=metrics))
-    return {metric: _interval(values) for metric, values in zip(metrics, resampled, strict=True)}
+    table = _Table.of(ThresholdedPredictions(probabilities, thresholds, min_labels), targets)
+    names = list(METRICS) if metrics is None else metrics
+    [resampled] = _resampled([table], groups, n_resamples, seed, partial(_averages, names))
+    return {name: _interval(values) for name, values in zip(names, resampled, strict=True)}
 
 
 def paired_differences(
-    first: Decided,
-    second: Decided,
+    first: ThresholdedPredictions,
+    second: ThresholdedPredictions,
     targets: ArrayLike,
     groups: ArrayLike | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Difference]:
-    """Return {metric: second minus first}, both on the same resamples, so that hard posters cancel out.
+    """Return {metric: second minus first} for each of METRICS, with its interval over posters or whole groups (N,).
+
+    Both are scored on the same resamples, so that hard posters cancel out. Targets are (N, L) of 0 and 1.
 
     Raises:
         DataError: see `checked` and `predict`.
     """
-    differences = _differences(first, second, targets, groups, n_resamples, seed, _averages)
+    differences = _differences(first, second, targets, groups, n_resamples, seed, partial(_averages, list(METRICS)))
     return dict(zip(METRICS, differences, strict=True))
 
 
 def paired_label_differences(
-    first: Decided,
-    second: Decided,
+    first: ThresholdedPredictions,
+    second: ThresholdedPredictions,
     targets: ArrayLike,
     groups: ArrayLike | None = None,
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> list[Difference]:
-    """Return the same for the F1 of each of L labels.
+    """Return the same as `paired_differences` for the F1 of each of L labels.
 
     Raises:
         DataError: see `checked` and `predict`.
@@ -104,17 +108,17 @@ def paired_label_differences(
 Measure: TypeAlias = Callable[[Tally], Floats]  # → (M, B): M figures under B weightings
 
 
-def _averages(counted: Tally, metrics: Sequence[str] = METRICS) -> Floats:
-    return np.stack([counted.value(metric) for metric in metrics])
+def _averages(metrics: Sequence[str], counted: Tally) -> Floats:
+    return np.stack([metric_named(name).value(counted) for name in metrics])
 
 
 def _f1_by_label(counted: Tally) -> Floats:
-    return f1(counted.hits, counted.predicted, counted.actual)
+    return counted.by_label(F1)
 
 
 def _differences(
-    first: Decided,
-    second: Decided,
+    first: ThresholdedPredictions,
+    second: ThresholdedPredictions,
     targets: ArrayLike,
     groups: ArrayLike | None,
     n_resamples: int,
@@ -148,13 +152,13 @@ class _Table:
     predictions: Bools  # (N, L)
 
     @classmethod
-    def of(cls, decided: Decided, targets: ArrayLike) -> _Table:
+    def of(cls, decided: ThresholdedPredictions, targets: ArrayLike) -> _Table:
         probabilities, actual = checked(decided.probabilities, targets)
         return cls(probabilities, actual, predict(probabilities, decided.thresholds, decided.min_labels))
 
     def tally(self, weights: Floats) -> Tally:
         """Count under weights (N, B)."""
-        return tally(self.probabilities, self.targets, self.predictions, weights)
+        return Tally.of(self.probabilities, self.targets, self.predictions, weights)
 
 
 def _resampled(tables: list[_Table], groups: ArrayLike | None, n_resamples: int, seed: int, measure: Measure) -> Floats:

@@ -1,15 +1,13 @@
-"""Calibrated probabilities, and the threshold on them with the best expected F1.
+"""Calibrated probabilities: Platt scaling of each label, with a prior that all labels share.
 
-Two smooth numbers a label are learned instead of one lucky gap between two posters: a little less on the
-posters seen, more on new ones. They are drawn towards the two numbers that all labels share, since one network made
-all of the probabilities: as if `PRIOR_POSTERS` posters had spoken for the common map. On 90 posters that is worth
-0.005 f1_macro on new ones and takes away two thirds of the flattery; on 600 it costs nothing (`benchmarks/LOG.md`).
-The map is a sigmoid, so that a score of another shape stays miscalibrated.
+A label's map has two parameters, a slope and an intercept. A Gaussian prior draws them towards those of one map that
+all labels share, since one network made all of the probabilities; it weighs as much as `PRIOR_POSTERS` posters. On 90
+posters that gains 0.005 f1_macro on new ones and removes two thirds of the optimism; on 600 it costs nothing
+(`benchmarks/LOG.md`). The map is a sigmoid, so that a score of another shape stays miscalibrated.
 
 Sources:
     Platt 1999, Probabilistic outputs for support vector machines: smoothed targets, sigmoid on scores.
     Lin, Lin & Weng 2007, A note on Platt's probabilistic outputs: Newton's method with a line search.
-    Lipton, Elkan & Narayanaswamy 2014, Optimal thresholding of classifiers to maximize F1: cut at F*/2.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hpo.evaluation.metrics import Bools, Floats
+from hpo.evaluation.counts import Bools, Floats
 
 # Half of float32's step below 1: a sigmoid that saturated to exactly 1 (or 0) is known no better than that.
 _LOGIT_MARGIN = 2.0**-25
@@ -35,29 +33,32 @@ _HALVINGS = 0.5 ** np.arange(40)
 class Calibration:
     """Platt's map of each label: calibrated = sigmoid(slope * logit(probability) + intercept).
 
-    A slope of 0 is a label whose probabilities say nothing of its targets: its map is its base rate.
+    A slope of 0 is a label whose targets do not rise with its probabilities: its map is its base rate.
     """
 
     slopes: Floats  # (L,) >= 0
     intercepts: Floats  # (L,)
 
     def apply(self, probabilities: Floats) -> Floats:
-        """Return calibrated probabilities (N, L) in float64 for raw ones (N, L)."""
+        """Return calibrated probabilities (N, L) in 0..1, float64, for raw ones (N, L) in 0..1."""
         return sigmoid(self.slopes * logit(probabilities) + self.intercepts)
 
-    def raw(self, cuts: Floats) -> Floats:
-        """Return the cuts (L,) on raw probabilities that decide as `cuts` do on calibrated ones.
+    def raw(self, thresholds: Floats) -> Floats:
+        """Return the thresholds (L,) on raw probabilities that decide as `thresholds` (L,) do on calibrated ones.
 
-        They are float32 numbers, so that every runtime compares alike; NaN where the slope is 0.
+        They are float32 numbers in (0, 1], so that every runtime compares alike; NaN where the slope is 0.
         """
         slopes = np.where(self.slopes > 0, self.slopes, np.nan)
         tiny = np.finfo(np.float32).tiny
-        logits = (logit(cuts) - self.intercepts) / slopes
+        logits = (logit(thresholds) - self.intercepts) / slopes
         return np.clip(sigmoid(logits).astype(np.float32), tiny, 1.0).astype(np.float64)
 
 
 def fit_calibration(probabilities: Floats, targets: Bools) -> Calibration:
-    """Fit Platt's map for each label; where the targets do not rise with it, slope 0 at the base rate."""
+    """Fit Platt's map of each label on probabilities (N, L) in 0..1 and targets (N, L).
+
+    A label gets slope 0 at its base rate where all posters have it, or none, or where its targets do not rise with it.
+    """
     logits, smoothed = logit(probabilities), _smoothed(targets)  # (N, L)
     centre, spread = float(logits.mean()), float(logits.std()) or 1.0
     inputs = np.stack([(logits - centre) / spread, np.ones_like(logits)])  # (2, N, L)
@@ -72,17 +73,6 @@ def fit_calibration(probabilities: Floats, targets: Bools) -> Calibration:
     rises = can_be_fitted & (slopes > _LEAST_SLOPE)
     slopes = np.where(rises, slopes / spread, 0.0)
     return Calibration(slopes, np.where(rises, offsets - slopes * centre, logit(smoothed.mean(axis=0))))
-
-
-def expected_f1_cut(calibrated: Floats) -> float:
-    """Return F*/2 for calibrated probabilities (M,): the cut with the best expected F1.
-
-    Taking the k likeliest has the expected F1 2 * sum_{i<=k} p_i / (k + sum_i p_i), to first order. F* is the
-    best over k, and the best decision takes exactly those with p >= F*/2 (Lipton et al. 2014).
-    """
-    likeliest_first = np.sort(calibrated)[::-1]
-    k = np.arange(1, len(calibrated) + 1)
-    return float(np.max(2 * np.cumsum(likeliest_first) / (k + calibrated.sum())) / 2)
 
 
 def _smoothed(targets: Bools) -> Floats:
@@ -129,12 +119,12 @@ def _cross_entropy(inputs: Floats, targets: Floats, weights: Floats) -> tuple[fl
 
 
 def logit(probabilities: ArrayLike) -> Floats:
-    """Return log(p / (1 - p)), finite for probabilities of 0 and 1 too."""
+    """Return log(p / (1 - p)) in float64, of any shape, finite for probabilities of 0 and 1 too."""
     inside = np.clip(np.asarray(probabilities, dtype=np.float64), _LOGIT_MARGIN, 1 - _LOGIT_MARGIN)
     return np.log(inside) - np.log1p(-inside)
 
 
 def sigmoid(logits: Floats) -> Floats:
-    """Return 1 / (1 + exp(-logits))."""
+    """Return 1 / (1 + exp(-logits)), of any shape."""
     with np.errstate(over="ignore"):  # exp(710) is inf, and 1 / inf the right answer
         return 1 / (1 + np.exp(-logits))

@@ -1,12 +1,11 @@
 """Greedy ensemble selection with replacement over stored predictions.
 
-The trial whose addition makes the average best is added, again and again; a trial that is added twice weighs twice.
-Left alone, greedy selection fits the posters it selects on: on 112 posters it was worse than the best trial alone
-(`benchmarks/LOG.md`). So it begins with the best trials (sorted initialisation), may add only such as are among the
-best, and is run on several random halves of these, whose selections are added up (bagging). A search ends with many
-trials of one backbone, which err alike; so the best are taken from each kind in turn. What is maximised is the
-mean average precision for every F1: it needs no thresholds, which are fitted on the average afterwards, and so has one
-source of flattery less.
+The trial whose addition makes the average best is added, repeatedly; a trial that is added twice weighs twice.
+Unrestricted greedy selection overfits the posters it selects on: on 112 posters it was worse than the best trial alone
+(`benchmarks/LOG.md`). So it begins with the best trials (sorted initialisation), adds only such as are among the best,
+and is run on several random halves of these, whose selections are added up (bagging). A search ends with many trials of
+one backbone, whose errors are correlated; so the best are taken from each kind in turn. What is maximised is the mean
+average precision, whatever the study's metric: it needs no thresholds, which are fitted on the average afterwards.
 
 Sources:
     Caruana, Niculescu-Mizil, Crew & Ksikes 2004, Ensemble selection from libraries of models.
@@ -25,7 +24,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hpo.errors import DataError
-from hpo.evaluation.metrics import Bools, Floats, Scores, checked, score
+from hpo.evaluation.counts import Bools, Floats
+from hpo.evaluation.metrics import Scores, checked, score
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY, fit, stratified_folds
 
 MAX_MEMBERS = 12
@@ -41,23 +41,22 @@ _ADDITIONS = 5  # to these
 class Limits:
     """How large an ensemble may be.
 
-    ``costs`` says of each candidate what its parts cost, by name, in any unit; a part that several members share, such
-    as a frozen backbone, is paid once. Without it, cost is no matter.
+    A part that several members share, such as a frozen backbone, costs once.
     """
 
     max_members: int = MAX_MEMBERS
-    max_cost: float = math.inf
-    costs: tuple[Mapping[str, float], ...] = ()
+    max_cost: float = math.inf  # in the unit of ``costs``
+    costs: tuple[Mapping[str, float], ...] = ()  # of each candidate's parts, by name; empty where cost does not matter
 
     def cost(self, candidates: Collection[int]) -> float:
-        """Return what candidates cost together."""
+        """Return what candidates cost together; 0 where costs do not matter."""
         paid: dict[str, float] = {}
         for candidate in candidates if self.costs else ():
             paid.update(self.costs[candidate])
         return sum(paid.values())
 
     def kind(self, candidate: int) -> Hashable:
-        """Return what a candidate shares with those of its kind: the parts that it is made of."""
+        """Return the parts that a candidate is made of, which those of its kind share."""
         return frozenset(self.costs[candidate]) if self.costs else None
 
     def affords(self, candidates: Collection[int]) -> bool:
@@ -70,19 +69,19 @@ UNLIMITED = Limits()
 
 @dataclass(frozen=True)
 class SelectedMember:
-    """One of the candidates, and its part in the average."""
+    """One of the candidates, and its weight in the average."""
 
-    candidate: int
+    candidate: int  # index from 0
     weight: float  # all of them sum to 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """What adding a member did, heaviest first: the metric at thresholds fitted on the average so far."""
+    """What adding a member did: the metric, in 0..1, at thresholds fitted on the average so far."""
 
     candidate: int
     value: float
-    gain: float
+    gain: float  # over the step before
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,22 +89,22 @@ class SelectedEnsemble:
     """Weighted members, heaviest first."""
 
     members: tuple[SelectedMember, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[Step, ...]  # in the order of the members
 
     def probabilities(self, candidates: ArrayLike) -> Floats:
-        """Return the average (N, L) of candidates (K, N, L)."""
+        """Return the weighted average (N, L) in 0..1 of candidates (K, N, L)."""
         return _average(np.asarray(candidates), self.members)
 
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """What the posters got from ensembles and thresholds (N, L) that were chosen without them."""
+    """Probabilities and thresholds of posters, from ensembles and thresholds that were chosen without them."""
 
     probabilities: Floats  # (N, L)
     thresholds: Floats  # (N, L)
 
     def scores(self, targets: ArrayLike) -> Scores:
-        """Return what that is worth."""
+        """Score them against targets (N, L). Raises DataError: see `metrics.score`."""
         return score(self.probabilities, targets, self.thresholds)
 
 
@@ -119,7 +118,9 @@ def select(
     n_bags: int = N_BAGS,
     seed: int = 0,
 ) -> SelectedEnsemble:
-    """Choose some of K candidates (K, N, L) for targets (N, L), within `limits`.
+    """Choose some of K candidates' probabilities (K, N, L) in 0..1 for targets (N, L), within `limits`.
+
+    `metric` and `strategy` (see `thresholds.fit`) are for the values of the steps alone.
 
     Raises:
         DataError: no candidates, none that can be afforded, shapes that differ, or probabilities outside 0..1.
@@ -129,7 +130,7 @@ def select(
     return SelectedEnsemble(members, _steps(tables, actual, members, metric, strategy))
 
 
-def claimed(
+def cross_fit(
     candidates: ArrayLike,
     targets: ArrayLike,
     metric: str = "f1_macro",
@@ -140,7 +141,9 @@ def claimed(
     n_folds: int = 5,
     seed: int = 0,
 ) -> CrossFitted:
-    """Decide each poster by members and thresholds that were chosen on the folds that it is not in.
+    """Give each poster the probabilities and thresholds of an ensemble that was chosen on the folds it is not in.
+
+    Arguments are those of `select`; folds are `thresholds.stratified_folds`.
 
     Raises:
         DataError: as `select`, or fewer posters than 2.
@@ -204,7 +207,7 @@ def _members(tables: Floats, targets: Bools, limits: Limits, n_bags: int, seed: 
 
 
 def _best_of_each_kind(best_first: list[int], limits: Limits) -> list[int]:
-    """Return the best of each kind, then the second best of each, and so on: what errs alike averages out nothing."""
+    """Return the best of each kind, then the second best of each, and so on: correlated errors do not average out."""
     by_kind: dict[Hashable, list[int]] = {}
     for candidate in best_first:
         by_kind.setdefault(limits.kind(candidate), []).append(candidate)
@@ -234,7 +237,7 @@ def _greedy(tables: Floats, targets: Bools, bag: list[int], limits: Limits) -> l
 
 
 def mean_average_precision(scores: Floats, targets: Bools) -> float:
-    """Return the mean over labels with a positive of the average precision of scores (N, L).
+    """Return the mean over labels with a positive of the average precision of scores (N, L), 0 where there is none.
 
     Equal scores are taken in their order, not together as in `metrics.score`: averages of floats are hardly ever equal,
     and this is the inner loop of selection.

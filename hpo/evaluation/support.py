@@ -11,25 +11,35 @@ from typing import TypeVar
 
 import numpy as np
 
-from hpo.evaluation.bootstrap import Decided
-from hpo.evaluation.metrics import Bools, predict
+from hpo.evaluation.bootstrap import ThresholdedPredictions
+from hpo.evaluation.counts import Bools
+from hpo.evaluation.metrics import METRICS, predict
 
 T = TypeVar("T")
 
+MACRO = "_macro"  # ends the name of a mean over all labels, in which one without a positive counts as 0
 _NEVER = 2.0  # a threshold that no probability reaches
 
 
-def over_supported(decided: Decided, targets: Bools) -> tuple[Decided, Bools]:
-    """Return the labels (N, L') that some poster has, with the decisions that were made among all L labels."""
+def over_supported(decided: ThresholdedPredictions, targets: Bools) -> tuple[ThresholdedPredictions, Bools]:
+    """Return what is decided of, and the targets (N, L') of, the labels that some poster of targets (N, L) has.
+
+    Their predictions are those that were made among all L labels. Raises DataError: see `metrics.predict`.
+    """
     has = targets.any(axis=0)
     chosen = predict(decided.probabilities, decided.thresholds, decided.min_labels)
-    cuts = np.where(chosen, 0.0, _NEVER)
-    return Decided(np.asarray(decided.probabilities)[:, has], cuts[:, has]), targets[:, has]
+    thresholds = np.where(chosen, 0.0, _NEVER)
+    return ThresholdedPredictions(np.asarray(decided.probabilities)[:, has], thresholds[:, has]), targets[:, has]
+
+
+def is_over_labels(average: str) -> bool:
+    """Say whether an average, of METRICS or of `metrics.averages`, is a mean over labels."""
+    return METRICS[average].over_labels if average in METRICS else average.endswith(MACRO)
 
 
 def with_macros(averages: Mapping[str, T], supported: Mapping[str, T]) -> dict[str, T]:
-    """Return ``averages`` with the macro averages of ``supported``; the area under the ROC curve leaves out its own."""
+    """Return ``averages`` with the macro averages of ``supported``, both by name."""
     return {
-        name: supported[name] if name.endswith("_macro") and name in supported else value
+        name: supported[name] if name.endswith(MACRO) and name in supported else value
         for name, value in averages.items()
     }

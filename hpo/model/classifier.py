@@ -11,24 +11,24 @@ from torch import Tensor, nn
 
 from hpo.data.decoding import Fit
 from hpo.model.backbones.backbone import Backbone, choose_columns
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 
 
 class Classifier(nn.Module):
     """One backbone, or several fused, and the head on some of their features."""
 
-    def __init__(self, backbones: Sequence[Backbone], head: Head, chosen: Hyperparameters) -> None:
+    def __init__(self, backbones: Sequence[Backbone], head: Head, config: TrialConfig) -> None:
         super().__init__()
-        self.backbones, self.head, self.chosen = nn.ModuleList(backbones), head, chosen
-        self.averages_flips = chosen.flip == "average"
-        self._columns = [torch.from_numpy(choose_columns(backbone, chosen)) for backbone in backbones]
+        self.backbones, self.head, self.config = nn.ModuleList(backbones), head, config
+        self.averages_flips = config.flip == "average"
+        self._columns = [torch.from_numpy(choose_columns(backbone, config)) for backbone in backbones]
         self.eval()
 
     @classmethod
-    def untrained(cls, backbones: Sequence[Backbone], n_labels: int, chosen: Hyperparameters) -> Classifier:
-        """Build the architecture that ``chosen`` describes on ``backbones``, to receive weights."""
-        return cls(backbones, build_head(backbones, n_labels, chosen), chosen)
+    def untrained(cls, backbones: Sequence[Backbone], n_labels: int, config: TrialConfig) -> Classifier:
+        """Build the architecture that ``config`` describes on ``backbones``, to receive weights."""
+        return cls(backbones, build_head(backbones, n_labels, config), config)
 
     def forward(self, *images: Tensor) -> Tensor:
         """One uint8 (B, H, W, 3) for each backbone, at its own size → (B, L) logits.
@@ -51,10 +51,10 @@ class Classifier(nn.Module):
         return logits
 
 
-def build_head(backbones: Sequence[Backbone], n_labels: int, chosen: Hyperparameters) -> Head:
+def build_head(backbones: Sequence[Backbone], n_labels: int, config: TrialConfig) -> Head:
     """Return an untrained head of the width that the chosen features of ``backbones`` have together."""
-    n_features = sum(len(choose_columns(backbone, chosen)) for backbone in backbones)
-    return Head(n_features, n_labels, chosen, [backbone.layout.map_channels for backbone in backbones])
+    n_features = sum(len(choose_columns(backbone, config)) for backbone in backbones)
+    return Head(n_features, n_labels, config, [backbone.layout.map_channels for backbone in backbones])
 
 
 # Several classifiers as one network: poster pixels → the logit of their weighted mean probability.
@@ -72,7 +72,7 @@ class EnsemblePart:
     """What one member is, besides the weights of its head."""
 
     weight: float  # of its probabilities; all of them sum to 1
-    chosen: Hyperparameters
+    config: TrialConfig
     inputs: tuple[int, ...]  # which of the ensemble's backbones it looks through
     averages_flips: bool  # over the poster and its mirror image
 
@@ -84,7 +84,7 @@ class Ensemble(nn.Module):
         super().__init__()
         self.backbones, self.heads, self.parts = nn.ModuleList(backbones), nn.ModuleList(heads), tuple(parts)
         self._columns = [
-            [torch.from_numpy(choose_columns(backbones[at], part.chosen)) for at in part.inputs] for part in self.parts
+            [torch.from_numpy(choose_columns(backbones[at], part.config)) for at in part.inputs] for part in self.parts
         ]
         self.eval()
 
@@ -98,18 +98,18 @@ class Ensemble(nn.Module):
         parts = []
         total = sum(weight for _, weight in members)
         for classifier, weight in members:
-            keys = [(backbone.fingerprint(), classifier.chosen.fit) for backbone in _backbones_of(classifier)]
+            keys = [(backbone.fingerprint(), classifier.config.fit) for backbone in _backbones_of(classifier)]
             for key, backbone in zip(keys, _backbones_of(classifier), strict=True):
                 backbones.setdefault(key, backbone)
             inputs = tuple(list(backbones).index(key) for key in keys)
             flips = flip_average or classifier.averages_flips
-            parts.append(EnsemblePart(weight / total, classifier.chosen, inputs, flips))
+            parts.append(EnsemblePart(weight / total, classifier.config, inputs, flips))
         return cls(list(backbones.values()), [classifier.head for classifier, _ in members], parts)
 
     @classmethod
     def untrained(cls, backbones: Sequence[Backbone], n_labels: int, parts: Sequence[EnsemblePart]) -> Ensemble:
         """Build the architecture that ``parts`` describe on ``backbones``, to receive weights."""
-        heads = [build_head([backbones[at] for at in part.inputs], n_labels, part.chosen) for part in parts]
+        heads = [build_head([backbones[at] for at in part.inputs], n_labels, part.config) for part in parts]
         return cls(backbones, heads, parts)
 
     def members(self) -> list[tuple[Classifier, float]]:
@@ -117,7 +117,7 @@ class Ensemble(nn.Module):
         backbones: list[Any] = list(self.backbones)
         heads: list[Any] = list(self.heads)
         return [
-            (Classifier([backbones[at] for at in part.inputs], head, part.chosen), part.weight)
+            (Classifier([backbones[at] for at in part.inputs], head, part.config), part.weight)
             for part, head in zip(self.parts, heads, strict=True)
         ]
 
@@ -157,8 +157,8 @@ Network: TypeAlias = Classifier | Ensemble
 def inputs_of(network: Network) -> list[tuple[Backbone, Fit]]:
     """Return what a network looks at posters through: its backbones, and how a poster becomes the square of each."""
     if isinstance(network, Classifier):
-        return [(backbone, network.chosen.fit) for backbone in _backbones_of(network)]
-    fits = {at: part.chosen.fit for part in network.parts for at in part.inputs}
+        return [(backbone, network.config.fit) for backbone in _backbones_of(network)]
+    fits = {at: part.config.fit for part in network.parts for at in part.inputs}
     backbones: list[Any] = list(network.backbones)
     return [(backbone, fits[at]) for at, backbone in enumerate(backbones)]
 

@@ -18,7 +18,7 @@ Unfreeze: TypeAlias = Literal["none", "last_stage", "last_two_stages", "last_thr
 FUSE = "+"  # between the names of backbones whose features are concatenated
 
 
-class Hyperparameters(BaseModel):
+class TrialConfig(BaseModel):
     """One point of a search space, ready to be trained. Pydantic raises ValidationError outside the ranges."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
-from optuna.trial import FrozenTrial
 from plotly.offline import get_plotlyjs
 
 from hpo.study.ranking import ranked
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.figures import learned, parameters_to_draw
-from hpo.tracking.trial_record import TrialRecord, state_name
+from hpo.tracking.trial_run import TrialRun
 
 BLUE, ORANGE, GREY = "#4c72b0", "#dd8452", "#8c8c94"
 _COLOURS = {"complete": BLUE, "pruned": GREY, "failed": ORANGE}
@@ -24,7 +24,7 @@ def plotly_code() -> str:
 
 
 def charts(
-    trials: Sequence[FrozenTrial], metric: str, importances: Mapping[str, float], baselines: Mapping[str, float]
+    trials: Sequence[TrialRecord], metric: str, importances: Mapping[str, float], baselines: Mapping[str, float]
 ) -> dict[str, str]:
     """Return HTML by title; what a study holds too little for is left out.
 
@@ -51,11 +51,11 @@ def _html(figure: go.Figure, at: int) -> str:
     return str(figure.to_html(full_html=False, include_plotlyjs=False, config=_QUIET, div_id=f"chart-{at}"))
 
 
-def _history(trials: Sequence[FrozenTrial], metric: str, baselines: Mapping[str, float]) -> go.Figure:
+def _history(trials: Sequence[TrialRecord], metric: str, baselines: Mapping[str, float]) -> go.Figure:
     figure = go.Figure(layout={"height": _HEIGHT_PX, "xaxis_title": "trial", "yaxis_title": metric})
     for state, mark in (("complete", "circle"), ("pruned", "x-thin-open")):
-        of_state = [trial for trial in trials if state_name(trial) == state and trial.value is not None]
-        names = [TrialRecord.of(trial).name for trial in of_state]
+        of_state = [trial for trial in trials if trial.state == state and trial.value is not None]
+        names = [TrialRun.of(trial).name for trial in of_state]
         figure.add_scatter(
             x=[trial.number for trial in of_state],
             y=[trial.value for trial in of_state],
@@ -84,7 +84,7 @@ def _importance(importances: Mapping[str, float]) -> go.Figure:
     return figure
 
 
-def _slices(complete: Sequence[FrozenTrial], metric: str, importances: Mapping[str, float]) -> go.Figure | None:
+def _slices(complete: Sequence[TrialRecord], metric: str, importances: Mapping[str, float]) -> go.Figure | None:
     """One parameter at a time, chosen from a list, so that it can be read on a phone as well."""
     names = parameters_to_draw(complete, importances)
     if not names:
@@ -99,7 +99,7 @@ def _slices(complete: Sequence[FrozenTrial], metric: str, importances: Mapping[s
             name=name,
             visible=at == 0,
             showlegend=False,
-            text=[TrialRecord.of(trial).name for trial in chosen],
+            text=[TrialRun.of(trial).name for trial in chosen],
             marker={"color": [trial.number for trial in chosen], "colorscale": "Blues", "size": 8, "cmin": 0},
         )
     buttons = [
@@ -120,35 +120,35 @@ def _slices(complete: Sequence[FrozenTrial], metric: str, importances: Mapping[s
     return figure
 
 
-def _axis(complete: Sequence[FrozenTrial], name: str) -> str:
-    distribution = next(trial.distributions[name] for trial in complete if name in trial.distributions)
-    if not hasattr(distribution, "low"):
+def _axis(complete: Sequence[TrialRecord], name: str) -> str:
+    searched = next(trial.ranges[name] for trial in complete if name in trial.ranges)
+    if searched.choices is not None:
         return "category"
-    return "log" if getattr(distribution, "log", False) else "linear"
+    return "log" if searched.log else "linear"
 
 
-def _learning(complete: Sequence[FrozenTrial], metric: str) -> go.Figure | None:
+def _learning(complete: Sequence[TrialRecord], metric: str) -> go.Figure | None:
     curves = learned(complete, metric)
     if not curves:
         return None
     figure = go.Figure(layout={"height": _HEIGHT_PX, "xaxis_title": "epoch", "yaxis_title": metric})
     for trial, epochs, values in curves:
-        figure.add_scatter(x=epochs, y=values, mode="lines", name=TrialRecord.of(trial).name)
+        figure.add_scatter(x=epochs, y=values, mode="lines", name=TrialRun.of(trial).name)
     return figure
 
 
-def _timeline(trials: Sequence[FrozenTrial]) -> go.Figure | None:
-    ended = [trial for trial in trials if trial.datetime_start and trial.datetime_complete and trial.duration]
+def _timeline(trials: Sequence[TrialRecord]) -> go.Figure | None:
+    ended = [trial for trial in trials if trial.started and trial.ended and trial.duration]
     if not ended:
         return None
-    workers = {str(trial.user_attrs.get("worker", "unknown")) for trial in ended}
+    workers = {trial.worker or "unknown" for trial in ended}
     figure = go.Figure(layout={"height": 120 + 40 * len(workers), "barmode": "overlay", "xaxis_type": "date"})
     for state, colour in _COLOURS.items():
-        mine = [trial for trial in ended if state_name(trial) == state]
+        mine = [trial for trial in ended if trial.state == state]
         figure.add_bar(
-            base=[trial.datetime_start for trial in mine],
+            base=[trial.started for trial in mine],
             x=[1000 * trial.duration.total_seconds() for trial in mine if trial.duration],
-            y=[str(trial.user_attrs.get("worker", "unknown")) for trial in mine],
+            y=[trial.worker or "unknown" for trial in mine],
             orientation="h",
             name=state,
             marker={"color": colour, "line": {"color": "white", "width": 1}},

@@ -20,14 +20,13 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from optuna.trial import FrozenTrial
-
 from hpo.errors import TrackingError
 from hpo.evaluation.metrics import METRICS
 from hpo.runtime.commands import command
 from hpo.runtime.masking import MASK, masked
 from hpo.settings import Places
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import STATE_TAG, Tracking, open_tracking
 
 _START_SECONDS = 90.0
@@ -141,7 +140,7 @@ def searched_params(study: Study) -> list[str]:
     return sorted(names, key=lambda name: -shares.get(name, 0.0))
 
 
-def comparable_params(params: list[str], trials: list[FrozenTrial]) -> list[str]:
+def comparable_params(params: list[str], trials: list[TrialRecord]) -> list[str]:
     """Return those of ``params`` in which ``trials`` can be drawn side by side.
 
     That is what all of them drew and not alike. Of a parameter that is a number here and a word there MLflow leaves

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.comparison import Sides, SpaceDifference
 from hpo.space.counting import count_combinations
 from hpo.space.parameters import Parameter
@@ -57,7 +57,7 @@ def _plain(value: Parameter | Scalar) -> Any:
 
 def _left_out(space: SearchSpace) -> dict[str, Scalar]:
     """The hyperparameters that a space does not mention, with the defaults that they have."""
-    fields = Hyperparameters.model_fields.items()
+    fields = TrialConfig.model_fields.items()
     return {name: field.default for name, field in fields if name not in {*space.searched, *space.fixed}}
 
 
@@ -140,7 +140,7 @@ def print_difference(difference: SpaceDifference, names: tuple[str, str], consol
 def _side(name: str, side: str, sides: Sides, in_words: Any) -> str:
     if side in sides:
         return escape(in_words(sides[side]))
-    field = Hyperparameters.model_fields.get(name)
+    field = TrialConfig.model_fields.get(name)
     return "" if field is None or field.is_required() else f"default: {escape(spelled(field.default))}"
 
 

@@ -10,13 +10,14 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hpo.study.attributes import ChampionRef
 from hpo.study.reproduction import command_of
-from hpo.study.study import ChampionRef, Study
+from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.study_report import reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
 
@@ -37,7 +38,7 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
     return {
         "study": study.name,
         "metric": study.metric,
-        "judged_on": judged_posters(study.attributes),
+        "judged_on": judged_posters(study.attributes.folds),
         "trials": {
             "complete": counts.complete,
             "pruned": counts.pruned,
@@ -51,20 +52,16 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
-        "reported": reported(study.attributes, leader, study.exported()),
+        "reported": reported(study.attributes.folds, leader, study.exported()),
         "champion": champion,
         "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": snapshot.fresh},
         "standing": best and leader and standing_sentence(study.metric, best, leader, snapshot.fresh),
     }
 
 
-def trials_an_hour(trials: list[FrozenTrial]) -> float | None:
+def trials_an_hour(trials: list[TrialRecord]) -> float | None:
     """Return the pace at which the latest trials finished; None where fewer than two have."""
-    ended = sorted(
-        t.datetime_complete
-        for t in trials
-        if t.state in (TrialState.COMPLETE, TrialState.PRUNED) and t.datetime_complete
-    )
+    ended = sorted(t.ended for t in trials if t.state in ("complete", "pruned") and t.ended)
     recent: list[datetime] = ended[-_RECENT:]
     if len(recent) < 2 or recent[-1] == recent[0]:
         return None

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from optuna.trial import FrozenTrial
 
+from hpo.bundle.model_card import rounded
 from hpo.data.dataset import Part, PreparedData
 from hpo.data.summary import kept_together, split_rows
 from hpo.errors import DataError, StudyError, TrackingError
-from hpo.evaluation.metrics import METRICS, predict
+from hpo.evaluation.metrics import predict
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import GalleryPicture, check_replaceable, thumbnail, whole_or_absent
 from hpo.runtime.atomic import Array
@@ -24,6 +24,7 @@ from hpo.settings import Places
 from hpo.study.ranking import fresh_values
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import (
     ReportRow,
@@ -36,7 +37,7 @@ from hpo.tracking.study_report import (
     states_sentence,
     threshold_rows,
 )
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import judged_posters
 
 _TOP, _EXAMPLES, _THUMBNAIL_PX = 20, 6, 150
@@ -47,9 +48,9 @@ class Example:
     """A poster that was judged, and what was said of it."""
 
     picture: GalleryPicture
-    hits: tuple[str, ...]
-    misses: tuple[str, ...]
-    alarms: tuple[str, ...]
+    true_positives: tuple[str, ...]
+    false_negatives: tuple[str, ...]
+    false_positives: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def write_report(
     judged = _judged(study, leader, tracking, places, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
-    figure = reported(study.attributes, leader, study.exported())
+    figure = reported(study.attributes.folds, leader, study.exported())
     environment = Environment(
         loader=PackageLoader("hpo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -88,15 +89,15 @@ def write_report(
     page = environment.get_template("report.html.j2").generate(
         study=study,
         metric=metric,
-        posters=judged_posters(study.attributes),
-        leader=TrialRecord.of(leader).name,
+        posters=judged_posters(study.attributes.folds),
+        leader=TrialRun.of(leader).name,
         value=leader.value,
         standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
         reported=None if figure is None else reported_sentence(metric, figure),
         champion=study.champion(),
         states=states_sentence(trials, study.budget),
         cost=cost_sentence(trials),
-        time_spent=study.attributes.get("time_spent"),
+        time_spent=study.attributes.time_spent,
         asked=_asked(study),
         backbones=_shown(backbone_rows(trials)),
         leaderboard=_shown(leaderboard_rows(trials, _TOP, leader.number)),
@@ -111,7 +112,7 @@ def write_report(
         why_not=judged.why_not,
         charts=charts(trials, metric, study.importances(), constant),
         command=command_of(study),
-        made_with=leader.user_attrs.get("made_with", {}),
+        made_with=leader.made_with,
         plotly=plotly_code(),
     )
     with whole_or_absent(out, "--out") as file:
@@ -120,8 +121,15 @@ def write_report(
 
 def _asked(study: Study) -> list[ReportRow]:
     known = study.attributes
-    names = ("metric", "objective", "thresholds", "folds", "space", "seed")
-    rows = [{"asked for": name, "value": known[name]} for name in names if name in known]
+    asked = {
+        "metric": known.metric,
+        "objective": known.objective,
+        "thresholds": known.thresholds,
+        "folds": known.folds,
+        "space": known.space,
+        "seed": known.seed,
+    }
+    rows = [{"asked for": name, "value": value} for name, value in asked.items() if value is not None]
     return [*rows, {"asked for": "trials", "value": study.budget}]
 
 
@@ -137,10 +145,7 @@ def _shown(rows: Sequence[ReportRow]) -> list[ReportRow]:
 
 
 def _baseline_rows(baselines: Mapping[str, Mapping[str, float]] | None) -> list[ReportRow]:
-    return [
-        {"prediction": name, **{metric: f"{values[metric]:.3f}" for metric in METRICS}}
-        for name, values in (baselines or {}).items()
-    ]
+    return [{"prediction": name, **rounded(values)} for name, values in (baselines or {}).items()]
 
 
 def _split_rows(data: PreparedData) -> list[ReportRow]:
@@ -156,13 +161,13 @@ def _ensemble_rows(selected: Selected | None) -> list[ReportRow]:
         return []
     rows = zip(selected.trials, selected.weights, selected.steps, strict=True)
     return [
-        {"trial": TrialRecord.of(trial).name, "weight": f"{weight:.3f}", "value": f"{step.value:.3f}",
+        {"trial": TrialRun.of(trial).name, "weight": f"{weight:.3f}", "value": f"{step.value:.3f}",
          "adds": f"{step.gain:+.4f}"}
         for trial, weight, step in rows
     ]  # fmt: skip
 
 
-def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
+def _judged(study: Study, leader: TrialRecord, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
     """What needs the posters themselves, or MLflow."""
     try:
         context = StudyContext.reopen(study, tracking, places, phase)

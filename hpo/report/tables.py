@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from hpo.bundle.annotation import Doubt, _counts_line, _doubtful_table, _odd_line
-from hpo.bundle.model_card import PARTS
+from hpo.bundle.model_card import PARTS, rounded
 from hpo.data.summary import cleaning_lines, group_rows, kept_together
 from hpo.data.table.cleaning import MERGED
 from hpo.evaluation.baselines import constant_baselines
 from hpo.evaluation.metrics import METRICS
+from hpo.evaluation.support import is_over_labels
 from hpo.runtime.commands import command
 from hpo.runtime.terminal import Plain
 from hpo.selection.ensemble import Selected
@@ -63,7 +64,7 @@ def ensemble_account(study: Study, selected: Selected) -> dict[str, Any]:
         "members": [
             {
                 "trial": trial.number,
-                "backbone": trial.user_attrs["chosen"]["backbone"],
+                "backbone": trial.configuration["backbone"],
                 "weight": weight,
                 "value": step.value,
                 "gain": step.gain,
@@ -185,7 +186,8 @@ def print_comparison(account: dict[str, Any]) -> None:
     console.print(_table("Averages", account["metrics"], "average"))
     n_averaged, n_labels = account["n_labels_averaged"], len(account["per_label"])
     if n_averaged < n_labels:
-        console.print(f"  f1_macro and mean_ap are over the {n_averaged} of {n_labels} labels that some poster has.")
+        partial = " and ".join(name for name, metric in METRICS.items() if metric.over_labels)
+        console.print(f"  {partial} are over the {n_averaged} of {n_labels} labels that some poster has.")
     if account.get("not_trained_on"):
         others = account["not_trained_on"]
         title = f"Averages of the {others['n_posters']:,} posters that neither was trained on"
@@ -235,14 +237,13 @@ def _poster_table(rows: list[dict[str, Any]]) -> Table:
 
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
     from hpo.bundle.description import Description
     from hpo.bundle.predictor import Answer
     from hpo.data.dataset import PreparedData
     from hpo.search.search import Outcome
     from hpo.selection.export import Exported
     from hpo.study.study import Study
+    from hpo.study.trial_record import TrialRecord
 
 _TOP = 10
 
@@ -262,7 +263,7 @@ def split_table(data: PreparedData) -> Table:
     return table
 
 
-def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion: int | None = None) -> Table:
+def trial_table(trials: list[TrialRecord], metric: str, judged_on: str, champion: int | None = None) -> Table:
     """The given complete trials, one a row, with all averages at the calibrated thresholds; the champion is marked."""
     table = Table(
         title=f"Best trials by {metric} on {judged_on}",
@@ -273,16 +274,15 @@ def trial_table(trials: list[FrozenTrial], metric: str, judged_on: str, champion
     )
     for name in ("trial", *METRICS):
         table.add_column(name, justify="right", no_wrap=True)
-    has_intervals = any("reported" in trial.user_attrs for trial in trials)  # trials of an older hpo have none
+    has_intervals = any(trial.reported is not None for trial in trials)  # trials of an older hpo have none
     if has_intervals:
         table.add_column("±", justify="right", no_wrap=True)
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
-        scores = trial.user_attrs["scores"]["calibrated"]
-        averages = (f"{scores[name]:.3f}" for name in METRICS)
+        averages = rounded(trial.scores["calibrated"]).values()
         marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
-        interval = [_half_width(trial.user_attrs.get("reported"))] if has_intervals else []
-        table.add_row(marked, *averages, *interval, _in_words(trial.user_attrs["chosen"]))
+        interval = [_half_width(trial.reported)] if has_intervals else []
+        table.add_row(marked, *averages, *interval, _in_words(trial.configuration))
     notes = [f"{CHAMPION} champion"] if champion in [trial.number for trial in trials] else []
     if has_intervals:
         notes.append(f"± half the 95 % interval of {metric}, at thresholds that did not see the poster")
@@ -297,18 +297,18 @@ def _half_width(figure: Mapping[str, Any] | None) -> str:
     return f"{(high - low) / 2:.3f}"
 
 
-def _in_words(chosen: dict[str, Any]) -> str:
-    head = "label queries" if chosen.get("head") == "label_query" else "linear"
-    if chosen["hidden_layers"]:
-        head = f"{chosen['hidden_layers']} × {chosen['width']} {chosen['activation']}"
-    depth = str(chosen["features"]).replace("_", " ")
-    pooled = "" if chosen["features"] == "final" else f" {chosen['pooling']}"
-    unfrozen = chosen.get("unfreeze", "none")  # studies of before have no such choice
+def _in_words(config: Mapping[str, Any]) -> str:
+    head = "label queries" if config.get("head") == "label_query" else "linear"
+    if config["hidden_layers"]:
+        head = f"{config['hidden_layers']} × {config['width']} {config['activation']}"
+    depth = str(config["features"]).replace("_", " ")
+    pooled = "" if config["features"] == "final" else f" {config['pooling']}"
+    unfrozen = config.get("unfreeze", "none")  # studies of before have no such choice
     trained = "" if unfrozen == "none" else f", {unfrozen.replace('_', ' ')} trained"
-    return f"{chosen['backbone']}, {depth}{pooled}, {head}{trained}"
+    return f"{config['backbone']}, {depth}{pooled}, {head}{trained}"
 
 
-def complete_trials(study: Study) -> list[FrozenTrial]:
+def complete_trials(study: Study) -> list[TrialRecord]:
     """Return the complete trials, best first."""
     return study.top(None)
 
@@ -320,11 +320,11 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     if trials:
         snapshot = study.snapshot()
         champion = None if snapshot.leader is None else snapshot.leader.number
-        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes), champion))
+        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes.folds), champion))
         if snapshot.best is not None and snapshot.leader is not None:
             sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh)
             console.print(sentence, highlight=False)
-        figure = reported(study.attributes, snapshot.leader, study.exported())
+        figure = reported(study.attributes.folds, snapshot.leader, study.exported())
         if figure is not None:
             console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)
@@ -348,18 +348,18 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
 
 
 def _print_baselines(outcome: Outcome, console: Console) -> None:
-    metric, in_folds = outcome.study.metric, outcome.study.attributes.get("folds", 1) > 1
+    metric, in_folds = outcome.study.metric, outcome.study.attributes.folds > 1
     train, val = outcome.data.part("train"), outcome.data.part("val")
     baselines = constant_baselines(train.targets, (train + val if in_folds else val).targets)
     named = ", ".join(f"{name} {values[metric]:.3f}" for name, values in baselines.items())
     console.print(f"Constant baselines, {metric} on the same posters: {named}", highlight=False)
 
 
-def best_by_backbone(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+def best_by_backbone(trials: list[TrialRecord]) -> list[TrialRecord]:
     """Return the best trial of each backbone; ``trials`` come best first."""
-    first: dict[str, FrozenTrial] = {}
+    first: dict[str, TrialRecord] = {}
     for trial in trials:
-        first.setdefault(trial.user_attrs["chosen"]["backbone"], trial)
+        first.setdefault(trial.configuration["backbone"], trial)
     return list(first.values())
 
 
@@ -435,11 +435,11 @@ def _averages_table(found: dict[str, Any], baselines: dict[str, dict[str, float]
     others = [metric for metric in found["averages"] if metric not in METRICS]
     n_averaged, n_labels = found.get("n_labels_averaged"), len(found["per_label"])
     is_partial = n_averaged is not None and n_averaged < n_labels
-    for metric in (*METRICS, *others):
+    for metric in (*(name for name in METRICS if name in found["averages"]), *others):
         low, high = found["ci95"].get(metric, (None, None))
         interval = "" if low is None else f"{low:.3f} to {high:.3f}"
         constants = (f"{values[metric]:.3f}" if metric in values else "" for values in baselines.values())
-        mark = " *" if is_partial and (metric.endswith("_macro") or metric == "mean_ap") else ""
+        mark = " *" if is_partial and is_over_labels(metric) else ""
         table.add_row(metric + mark, f"{found['averages'][metric]:.3f}", interval, *constants)
     if is_partial:
         table.caption = f"* over the {n_averaged} of {n_labels} labels that some poster has"

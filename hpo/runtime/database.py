@@ -8,12 +8,11 @@ its password.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy
-from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -85,15 +84,18 @@ def opened(url: sqlalchemy.URL, option: str) -> Iterator[Connection]:
         raise Refused(reason, fix) from error
 
 
-def check_sound(connection: Connection, file: Path, option: str) -> None:
-    """Raise Refused where a file of sqlite is damaged: a page, or a text that should be JSON."""
+def check_sound(connection: Connection, file: Path, option: str, states: Collection[str]) -> None:
+    """Raise Refused where a file of sqlite is damaged: a page, a trial's state that is none, or a text that is no JSON.
+
+    ``states`` are those that a trial can have, as its database spells them.
+    """
     found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
         raise Refused(f"the database is damaged ({'; '.join(found)[:200]})", rescue(file, option))
     tables = sqlalchemy.inspect(connection).get_table_names()
-    states = ", ".join(f"'{state.name}'" for state in TrialState)
+    known = ", ".join(f"'{state}'" for state in states)
     if "trial_values" in tables:
-        odd = connection.exec_driver_sql(f"SELECT number FROM trials WHERE state NOT IN ({states})").scalars().first()
+        odd = connection.exec_driver_sql(f"SELECT number FROM trials WHERE state NOT IN ({known})").scalars().first()
         if odd is not None:
             raise Refused(f"the database is damaged: trial {odd} has a state that is none", rescue(file, option))
     for table, column in _JSON.items():

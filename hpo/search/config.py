@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hpo.data.dataset import DataOptions, PreparedData, SavedSplit
 from hpo.settings import Places
@@ -12,6 +11,7 @@ from hpo.space.load import SearchSpace
 from hpo.study.pruners import BY_EPOCH
 from hpo.trial.cross_validation import FoldModel
 from hpo.trial.objective import Objective
+from hpo.trial.setup import StudySetup
 
 MANY_POSTERS = 20_000  # of train and val, from which a validation part is enough to choose by
 
@@ -82,28 +82,28 @@ def identity(options: SearchOptions, data: PreparedData) -> dict[str, str]:
     }
 
 
-def memory(options: SearchOptions, data: PreparedData, saved: SavedSplit) -> dict[str, Any]:
-    """Return what later commands (export, leaderboard) need to know of a study, in JSON.
+def study_setup(options: SearchOptions, data: PreparedData, saved: SavedSplit) -> StudySetup:
+    """Return what a study is begun with, which later commands (export, leaderboard) need to know.
 
     A split that was given is remembered by its copy, since the user's own file may change.
     """
     given = options.data.split_file is not None
     posters = options.data.model_copy(update={"split_file": saved.file}) if given else options.data
-    return {
-        "metric": options.metric,
-        "objective": options.objective.kind,
-        "thresholds": options.objective.strategy,
-        "folds": options.n_folds,
-        "fold_model": options.fold_model,
-        "confirm": options.confirm,
-        "sampler": options.sampler,
-        "pruner": options.pruner,
-        "space": options.space.name,
-        "space_file": None if options.space_file is None else str(options.space_file),
-        "weights": dict(options.space.weights),
-        "data": posters.model_dump(mode="json"),
-        "seed": options.seed,
-        "synthetic": options.synthetic,
-        "backbones": list(options.space.backbones),
-        "fingerprints": data.fingerprints,
-    }
+    return StudySetup(
+        metric=options.metric,
+        objective=options.objective.kind,
+        thresholds=options.objective.strategy,
+        folds=options.n_folds or 1,  # a search has decided by now
+        fold_model=options.fold_model,
+        confirm=options.confirm,
+        sampler=options.sampler,
+        pruner=options.pruner,
+        space=options.space.name,
+        space_file=None if options.space_file is None else str(options.space_file),
+        weights=dict(options.space.weights),
+        data=posters,
+        seed=options.seed,
+        synthetic=options.synthetic,
+        backbones=options.space.backbones,
+        fingerprints=data.fingerprints,
+    )

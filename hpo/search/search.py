@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from optuna.trial import FrozenTrial
-
 from hpo.data.dataset import PreparedData, prepare_data, save_split
 from hpo.errors import BackboneError, StudyError, TrackingError
 from hpo.model.backbones.backbone import check_image_size, check_weights
@@ -23,7 +21,7 @@ from hpo.runtime import profiling as timeline
 from hpo.runtime.interrupt import Interruptible
 from hpo.runtime.masking import masked
 from hpo.runtime.progress import Progress
-from hpo.search.config import SearchOptions, default_folds, identity, memory
+from hpo.search.config import SearchOptions, default_folds, identity, study_setup
 from hpo.search.worker import Runner, TrialWatch
 from hpo.search.worker_pool import WorkerPool
 from hpo.selection.champion import ChampionSelector
@@ -32,9 +30,11 @@ from hpo.selection.garbage_collection import free_after_search
 from hpo.selection.study_run import ParentRun
 from hpo.space.space import SearchSpace
 from hpo.study import migration as versions
+from hpo.study.attributes import SPACE
 from hpo.study.running_trial import OutOfTime
 from hpo.study.study import Study, open_study
 from hpo.study.trial_queue import TrialCounts
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.runs import open_tracking
 from hpo.trial.provenance import code_version
@@ -47,7 +47,7 @@ class Watch(TrialWatch, Protocol):
     def notice(self, text: str, /) -> None: ...  # noqa: D102
     def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
     def prepared(self, data: PreparedData, finished: int, budget: int) -> None: ...  # noqa: D102
-    def trial_ended(self, trial: FrozenTrial, counts: TrialCounts, best: FrozenTrial | None) -> None: ...  # noqa: D102
+    def trial_ended(self, trial: TrialRecord, counts: TrialCounts, best: TrialRecord | None) -> None: ...  # noqa: D102
     def workers(self, alive: int, counts: TrialCounts) -> None: ...  # noqa: D102
 
 
@@ -133,10 +133,10 @@ class _Searching:
             self.data = prepare_data(options.data, options.places.cache_dir, phase)
             self.saved = save_split(self.data, options.places.splits)
         self.options = options = replace(options, n_folds=self._folds())
-        self.memory = memory(options, self.data, self.saved)
+        self.setup = study_setup(options, self.data, self.saved)
         self.study = _open_study(options)
         self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
-        self.trainer = Trainer.of(self.memory, self.data, options.places.cache_dir, phase)
+        self.trainer = Trainer.of(self.setup, self.data, options.places.cache_dir, phase)
         self.context = StudyContext(self.study, self.tracking, self.data, self.trainer)
         self.parent_run = ParentRun(self.context)
         self.champion_selector = ChampionSelector(self.context)
@@ -145,17 +145,17 @@ class _Searching:
         """What was asked for, or what the study was begun with, or what suits the posters and the space."""
         if self.options.n_folds is not None:
             return self.options.n_folds
-        begun = _open_study(self.options).attributes
-        if begun:
-            return int(begun.get("folds", 1))
+        begun = _open_study(self.options)
+        if begun.memory:
+            return begun.attributes.folds
         n_posters = len(self.data.split.train) + len(self.data.split.val)
         finetunes = self.options.space.values_of("unfreeze") not in ([], ["none"])
         return default_folds(n_posters, finetunes, self.options.pruner)
 
     def begin(self) -> None:
         """Bind the study to what it is about, queue what comes first, and head its MLflow run."""
-        written = {versions.SPACE: versions.write_space(self.options.space)}
-        grown = self.study.bind(identity(self.options, self.data), {**self.memory, **written})
+        written = {SPACE: versions.write_space(self.options.space)}
+        grown = self.study.bind(identity(self.options, self.data), {**self.setup.model_dump(mode="json"), **written})
         if grown is not None:
             self.watch.notice(grown)
         self.study.take_code(code_version(), self.watch.notice)
@@ -196,7 +196,7 @@ class _Searching:
     def run(self) -> Outcome:
         """Run trials until the budget has finished, here or in workers of this machine; then champion and draw."""
         mirror, interrupted = self.mirror(), False
-        finished_before = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
+        finished_before = {trial.number for trial in self.study.trials() if trial.is_finished}
         try:
             self._reconcile(mirror)
             self._run_trials(mirror)
@@ -227,7 +227,7 @@ class _Searching:
 
     def _supervise(self) -> None:
         """Let workers run the trials, and show how they get on."""
-        shown = {trial.number for trial in self.study.trials() if trial.state.is_finished()}
+        shown = {trial.number for trial in self.study.trials() if trial.is_finished}
         with WorkerPool(self.options, self.deadline, work_on) as pool:
             while self.study.counts().finished < self.study.budget and pool.supervise():
                 self.interruptible.check()
@@ -238,11 +238,11 @@ class _Searching:
 
     def _show_ended(self, shown: set[int]) -> None:
         for trial in self.study.trials():
-            if trial.state.is_finished() and trial.number not in shown:
+            if trial.is_finished and trial.number not in shown:
                 shown.add(trial.number)
                 self.watch.trial_ended(trial, self.study.counts(), self.study.best())
 
-    def work(self, mirror: MlflowMirror) -> Iterator[FrozenTrial]:
+    def work(self, mirror: MlflowMirror) -> Iterator[TrialRecord]:
         """Run trials in this process and yield each as it ends."""
         runner = Runner(
             self.context,

@@ -8,15 +8,15 @@ last, from the record, by any process (`mirror.py`).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from platform import python_version
 from typing import Protocol
 
 import torch
-from optuna.trial import TrialState
 
 from hpo.bundle.model_card import model_card
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.training.device import best_device
 from hpo.runtime import profiling as timeline
 from hpo.runtime.interrupt import Interruptible
@@ -25,18 +25,17 @@ from hpo.selection.context import StudyContext
 from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.predictions import BUNDLE, POOL, is_worth_keeping, save_probabilities
-from hpo.tracking.trial_record import CurveKeeper, rounded
+from hpo.tracking.trial_run import CurveKeeper, rounded
 from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
 from hpo.trial.description import reported_figure, save_trial, trial_metrics
 from hpo.trial.provenance import code_version
-from hpo.trial.trainer import THREADS
 from hpo.trial.trial import EpochReport, Pruned, TrialResult
 
 
 class TrialWatch(Protocol):
     """Who looks on while a trial runs."""
 
-    def trial_started(self, number: int, chosen: Hyperparameters) -> None: ...  # noqa: D102
+    def trial_started(self, number: int, config: TrialConfig) -> None: ...  # noqa: D102
     def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
 
 
@@ -56,7 +55,7 @@ class Runner:
         self._champion_selector, self._mirror = champion_selector, mirror
         self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
         self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
-        self._seed: int = self._study.attributes["seed"]
+        self._seed = self._study.seed
 
     def in_time(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
@@ -65,13 +64,13 @@ class Runner:
 
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
-        chosen = trial.choose()
-        trial.note(chosen=chosen.model_dump(), made_with=self._made_with(), **{THREADS: torch.get_num_threads()})
-        forecast_seconds = self._forecast(trial, chosen)
-        self._watch.trial_started(trial.number, chosen)
-        self._mirror.begin(trial, chosen.model_dump())
+        config = trial.choose()
+        trial.note(chosen=config.model_dump(), made_with=self._made_with(), threads=torch.get_num_threads())
+        forecast_seconds = self._forecast(trial, config)
+        self._watch.trial_started(trial.number, config)
+        self._mirror.begin(trial, config.model_dump())
         with self._mirror.watching(trial):
-            result = self._train(trial, chosen)
+            result = self._train(trial, config)
         self._record(trial, result, forecast_seconds)
         return result.value
 
@@ -81,32 +80,32 @@ class Runner:
         machine = {"device": best_device().device.type, "threads": f"{torch.get_num_threads()}"}
         return {"code": code_version(), "seed": f"{self._seed}", "python": python_version(), **versions, **machine}
 
-    def _forecast(self, trial: RunningTrial, chosen: Hyperparameters) -> float:
+    def _forecast(self, trial: RunningTrial, config: TrialConfig) -> float:
         """Return the seconds that a trial should take. Raises OutOfTime where that is more than is left.
 
         Without a finished trial the forecast is too rough to refuse the first one.
         """
-        work = self._work.count(chosen)
+        work = self._work.count(config)
         history = [
-            (Work.model_validate(past.user_attrs["work"]), _seconds_by_phase(past.user_attrs["seconds"]))
+            (Work.model_validate(past.work), _seconds_by_phase(past.seconds))
             for past in self._study.trials()
-            if past.state == TrialState.COMPLETE and "work" in past.user_attrs
+            if past.state == "complete" and past.work is not None
         ]
         seconds = predict_seconds(work, history)
         left = self._deadline - time.monotonic()
         if history and seconds > left:
             raise OutOfTime(
-                f"The next trial ({chosen.backbone}, unfreeze {chosen.unfreeze}) would take about {seconds:.0f} s and "
+                f"The next trial ({config.backbone}, unfreeze {config.unfreeze}) would take about {seconds:.0f} s and "
                 f"{max(0.0, left):.0f} s are left: it waits for the next search of this study."
             )
         trial.note(work=work.model_dump(mode="json"))
         return seconds
 
-    def _train(self, trial: RunningTrial, chosen: Hyperparameters) -> TrialResult:
+    def _train(self, trial: RunningTrial, config: TrialConfig) -> TrialResult:
         n_folds, metric, kept = self._trainer.n_folds, self._study.metric, CurveKeeper()
 
-        def report(fold: int, epoch: EpochReport) -> None:
-            under = "" if n_folds == 1 else f"fold_{fold + 1}/"
+        def report(epoch: EpochReport) -> None:
+            under = "" if n_folds == 1 else f"fold_{epoch.fold + 1}/"
             scores = epoch.scores.headline()
             shown = scores if n_folds == 1 else {metric: scores[metric]}  # of folds the rest would be a hundred curves
             val = {f"{under}val/{name}": value for name, value in shown.items()}
@@ -123,7 +122,7 @@ class Runner:
             trial.report(value, fold, f"fold {fold + 1}")
 
         try:
-            return self._trainer.run(chosen, self._seed, report, report_fold)
+            return self._trainer.run(config, self._seed, report, report_fold)
         except Pruned as pruned:
             trial.note(pruned_after=pruned.where, reason=str(pruned))
             raise
@@ -142,7 +141,7 @@ class Runner:
         )
         with timeline.stage("keeping"):
             self._keep(trial.number, result)
-        best, run_id = self._study.best(), trial.attributes.get("run_id")
+        best, run_id = self._study.best(), trial.record().run_id
         if run_id is not None and (best is None or result.value > (best.value or 0.0)):
             self._mirror.promote(lambda: self._champion_selector.lead(trial.number, run_id, result))
 
@@ -156,6 +155,6 @@ class Runner:
             save_trial(folder / BUNDLE, described, result, model_card(described), self._context.data)
 
 
-def _seconds_by_phase(seconds: dict[str, float]) -> dict[str, float]:
+def _seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
     """Both kinds of cached rows are one phase of a forecast: passes of frozen networks."""
     return {**seconds, "features": seconds["features"] + seconds.get("activations", 0.0)}

@@ -28,7 +28,7 @@ from hpo.runtime.progress import Progress, n_cores
 from hpo.search.config import SearchOptions
 
 if TYPE_CHECKING:
-    from hpo.model.config import Hyperparameters
+    from hpo.model.config import TrialConfig
     from hpo.trial.trial import EpochReport
 
 _SPAWN = multiprocessing.get_context("spawn")
@@ -213,7 +213,7 @@ class _Quiet:
     def prepared(self, *_: object) -> None:
         pass
 
-    def trial_started(self, number: int, chosen: Hyperparameters) -> None:
+    def trial_started(self, number: int, config: TrialConfig) -> None:
         pass
 
     def epoch(self, report: EpochReport) -> None:

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
 
-from optuna.trial import FrozenTrial
-
 from hpo.bundle.model_card import model_card
-from hpo.evaluation.bootstrap import Decided, paired_differences
+from hpo.evaluation.bootstrap import ThresholdedPredictions, paired_differences
 from hpo.runtime.atomic import Array
 from hpo.selection.context import StudyContext
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.registry import Version
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import in_fresh_seeds
@@ -101,7 +100,7 @@ class ChampionSelector:
         top = self._study.top(TOP_TRIALS)
         if len(top) < 2:
             return
-        seed = self._study.attributes["seed"]
+        seed = self._study.seed
         for fresh in range(seed + 1, seed + 1 + FRESH_SEEDS):
             todo = [trial for trial in top if not self._study.is_confirmed(trial, fresh)]
             seconds_left -= sum(map(_seconds, todo))
@@ -111,7 +110,7 @@ class ChampionSelector:
             for trial in todo:
                 check()
                 notice(f"Running trial {trial.number} again on seed {fresh}, before the champion is selected.")
-                self._study.confirm(trial, fresh, self._trainer.repeat(trial, fresh).value)
+                self._study.confirm(trial, fresh, self._context.train_again(trial, fresh).value)
         leader = self._study.leader()
         if leader is not None and self._is_decided_by_fresh_seeds(leader):
             notice(f"Champion: {self._lead_on_fresh_seeds()}.")
@@ -150,7 +149,7 @@ class ChampionSelector:
         compared = self._compared(result.val_probabilities, champion.run_id)
         return f"trial {number} is ahead of trial {champion.trial_number}, the champion before{compared}"
 
-    def _lead_over_others(self, leader: FrozenTrial) -> str:
+    def _lead_over_others(self, leader: TrialRecord) -> str:
         if self._is_decided_by_fresh_seeds(leader):
             return self._lead_on_fresh_seeds()
         others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
@@ -163,7 +162,7 @@ class ChampionSelector:
             f"{others[0].number}, the runner-up{compared}"
         )
 
-    def _is_decided_by_fresh_seeds(self, leader: FrozenTrial) -> bool:
+    def _is_decided_by_fresh_seeds(self, leader: TrialRecord) -> bool:
         """Say whether the leader was run again, and others too that it is compared with."""
         again = [trial.number for trial, _ in self._study.run_again()]
         return len(again) > 1 and leader.number in again
@@ -192,9 +191,9 @@ class ChampionSelector:
             f"better in {100 * lead.share_above_zero:.0f} % of resamples"
         )
 
-    def _decided(self, probabilities: Array) -> Decided:
+    def _decided(self, probabilities: Array) -> ThresholdedPredictions:
         _, judged = self._trainer.objective.judge(probabilities, self._trainer.judged_on.targets)
-        return Decided(probabilities, judged.thresholds.values)
+        return ThresholdedPredictions(probabilities, judged.thresholds.values)
 
 
 def _why_skipped(number: int, limited_by_share: bool) -> str:
@@ -210,7 +209,6 @@ def _why_skipped(number: int, limited_by_share: bool) -> str:
     return f"{which} skipped: running the top trials again is limited to {limit}; {again} time for it."
 
 
-def _seconds(trial: FrozenTrial) -> float:
+def _seconds(trial: TrialRecord) -> float:
     """What training a trial again costs: its features are cached."""
-    seconds: dict[str, float] = trial.user_attrs["seconds"]
-    return sum(taken for stage, taken in seconds.items() if stage not in ("features", "activations"))
+    return sum(taken for stage, taken in trial.seconds.items() if stage not in ("features", "activations"))

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from optuna.trial import FrozenTrial
 
 from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predictor
 from hpo.bundle.trained_on import Digests, read_digests, trained_on
 from hpo.data.splits.stratify import Rows
 from hpo.errors import BundleError, DataError, StudyError
-from hpo.evaluation.bootstrap import Decided, Difference, paired_differences, paired_label_differences
-from hpo.evaluation.metrics import Bools, averages, predict, score
+from hpo.evaluation.bootstrap import Difference, ThresholdedPredictions, paired_differences, paired_label_differences
+from hpo.evaluation.counts import Bools
+from hpo.evaluation.metrics import averages, predict, score
 from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
@@ -34,6 +34,7 @@ from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
 from hpo.settings import Places
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.predictions import download_network
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import digests_of
@@ -51,7 +52,7 @@ class Comparison:
     label_names: tuple[str, ...]
     targets: Bools  # (N, L)
     groups: Rows | None
-    decided: tuple[Decided, Decided]
+    decided: tuple[ThresholdedPredictions, ThresholdedPredictions]
     labelled: Labelled | None = None  # the table, where one was given
     trained_on: tuple[Bools | None, Bools | None] = (None, None)  # (N,) by each; None: its bundle does not say
 
@@ -101,7 +102,7 @@ class Comparison:
         """
         targets, groups = self.targets[rows], None if self.groups is None else self.groups[rows]
         models = [
-            Decided(np.asarray(one.probabilities)[rows], _of_rows(one.thresholds, rows), one.min_labels)
+            ThresholdedPredictions(np.asarray(one.probabilities)[rows], _of_rows(one.thresholds, rows), one.min_labels)
             for one in self.decided
         ]
         few = [over_supported(one, targets) for one in models]
@@ -141,8 +142,8 @@ class Comparison:
             for row in np.argsort(-distance, kind="stable")[:n_posters].tolist()
         ]
 
-    def _named(self, chosen: Bools) -> list[str]:
-        return [name for name, yes in zip(self.label_names, chosen, strict=True) if yes]
+    def _named(self, config: Bools) -> list[str]:
+        return [name for name, yes in zip(self.label_names, config, strict=True) if yes]
 
 
 def _of_rows(thresholds: ArrayLike, rows: Bools) -> Array:
@@ -206,7 +207,10 @@ class Contest:
             labels[0],
             catalogue.targets[rows],
             np.unique(np.array(catalogue.title_ids)[rows], return_inverse=True)[1],
-            (Decided(tables[0], thresholds[0], at_least[0]), Decided(tables[1], thresholds[1][order], at_least[1])),
+            (
+                ThresholdedPredictions(tables[0], thresholds[0], at_least[0]),
+                ThresholdedPredictions(tables[1], thresholds[1][order], at_least[1]),
+            ),
             labelled,
             (seen[0], seen[1]),
         )
@@ -218,7 +222,8 @@ class Contest:
         part, objective = context.trainer.judged_on, context.trainer.objective
         tables = [self._kept(context, name) for name in names]
         first, second = (
-            Decided(table, cross_fit(objective.strategy, table, part.targets, objective.metric)) for table in tables
+            ThresholdedPredictions(table, cross_fit(objective.strategy, table, part.targets, objective.metric))
+            for table in tables
         )
         return Comparison(
             names,
@@ -253,7 +258,7 @@ class Contest:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
         return probabilities
 
-    def _trial(self, study: Study, number: int) -> FrozenTrial:
+    def _trial(self, study: Study, number: int) -> TrialRecord:
         complete = {trial.number: trial for trial in study.top(None)}
         if number not in complete:
             raise StudyError(
@@ -279,7 +284,7 @@ class Contest:
             kept = None if run_id is None else download_network(self.tracking, run_id, Path(folder))
             return _loaded(kept) if kept is not None else self._trained_again(study, trial)
 
-    def _trained_again(self, study: Study, trial: FrozenTrial) -> tuple[Predictor, Digests]:
+    def _trained_again(self, study: Study, trial: TrialRecord) -> tuple[Predictor, Digests]:
         context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
         result = context.train_again(trial)
         return Predictor(context.describe(result), result.network), digests_of(context.data)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
-
 from hpo.bundle.description import Description
 from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.errors import StudyError
@@ -20,6 +18,7 @@ from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.settings import Places
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.predictions import load_probabilities
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import Baselines, describe
@@ -39,11 +38,11 @@ class StudyContext:
     @classmethod
     def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> StudyContext:
         """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
-        options = _found(DataOptions.model_validate(study.attributes["data"]), places.state_dir.parent)
+        options = _found(study.setup.data, places.state_dir.parent)
         data = prepare_data(options, places.cache_dir, phase)
-        if data.fingerprints != study.attributes["fingerprints"]:
+        if data.fingerprints != study.setup.fingerprints:
             raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
-        return cls(study, tracking, data, Trainer.of(study.attributes, data, places.cache_dir, phase))
+        return cls(study, tracking, data, Trainer.of(study.setup, data, places.cache_dir, phase))
 
     @cached_property
     def baselines(self) -> Baselines:
@@ -54,13 +53,14 @@ class StudyContext:
         """Return what the trial of a run kept: probabilities (N, L) of the posters that it was judged on, or None."""
         return load_probabilities(self.tracking, run_id, self.trainer.judged_on)
 
-    def train_again(self, trial: FrozenTrial) -> TrialResult:
+    def train_again(self, trial: TrialRecord, seed: int | None = None) -> TrialResult:
         """Train a trial with its own seed: it comes out the same."""
-        return self.trainer.repeat(trial, self.study.attributes["seed"])
+        seed = self.study.seed if seed is None else seed
+        return self.trainer.repeat(trial.hyperparameters, seed, trial.threads)
 
     def describe(self, result: TrialResult) -> Description:
         """Describe a trial's network as a bundle does."""
-        return describe(self.study.attributes, self.data, self.baselines, result)
+        return describe(self.study.setup, self.data, self.baselines, result)
 
 
 def _found(options: DataOptions, project: Path) -> DataOptions:

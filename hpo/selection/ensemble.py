@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
 from hpo.bundle.bundle import load_classifier
 from hpo.bundle.description import load_description
 from hpo.bundle.predictor import Predictor
 from hpo.errors import BundleError
-from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, claimed, select
+from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, cross_fit, select
 from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
-from hpo.model.config import Hyperparameters
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.predictions import Pool, download_network, load_pool
 from hpo.trial.cost_model import WorkCounter
 from hpo.trial.description import describe_network, measure
@@ -41,7 +40,7 @@ DEFAULT_MAX_MEMBERS = MAX_MEMBERS
 class Selected:
     """The trials that are averaged, heaviest first, and what their average is worth."""
 
-    trials: tuple[FrozenTrial, ...]
+    trials: tuple[TrialRecord, ...]
     weights: tuple[float, ...]  # sum to 1
     steps: tuple[Step, ...]  # the metric as each is added, thresholds fitted on the same posters
     costs_gflop: tuple[float, ...]  # of a poster's forward pass, as each is added
@@ -89,7 +88,7 @@ def select_members(
     )
 
 
-def member_trials(context: StudyContext) -> tuple[FrozenTrial, ...]:
+def member_trials(context: StudyContext) -> tuple[TrialRecord, ...]:
     """Return the trials that ``select_members`` chooses when left alone, without what their average may claim.
 
     Raises StudyError where no trial kept its probabilities, BackboneError where a backbone cannot be had any more.
@@ -111,25 +110,25 @@ def _choice(context: StudyContext, max_members: int, max_cost: float | None) -> 
 
 def _claim(candidates: Array, context: StudyContext, limits: Limits) -> dict[str, Any]:
     part, objective = context.trainer.judged_on, context.trainer.objective
-    found = claimed(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
+    found = cross_fit(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
     names = context.data.catalogue.label_names
     return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
 
 
-def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> Mapping[str, float]:
+def _parts_gflop(trial: TrialRecord, trainer: Trainer, counter: WorkCounter) -> Mapping[str, float]:
     """Return what a poster's forward pass through each backbone costs; heads are left out, a thousandth of it.
 
     Frozen backbones go by name, as trials share them; a fine-tuned one is its trial's own, and each fold's.
     """
-    chosen = Hyperparameters.model_validate(trial.user_attrs["chosen"])
+    config = trial.hyperparameters
     n_copies, owner = 1, ""
-    if trial.user_attrs["phase"] == "finetune":
+    if trial.phase == "finetune":
         n_copies = trainer.n_folds if trainer.fold_model == "average" else 1
         owner = f" of trial {trial.number}"
-    n_looks = len(predicted_views(chosen))
+    n_looks = len(predicted_views(config))
     return {
-        f"{backbone.name} {backbone.image_size} {chosen.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
-        for backbone in trainer.source.backbones(chosen)
+        f"{backbone.name} {backbone.image_size} {config.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
+        for backbone in trainer.source.backbones(config)
         for copy in range(n_copies)
         for look in range(n_looks)
     }
@@ -154,7 +153,7 @@ def assemble(selected: Selected, context: StudyContext, phase: Phase, flip_avera
     together = Ensemble.of(members, flip_average)
     fitted = _thresholds(mean, trainer)
     if flip_average and trainer.n_folds == 1:
-        described = describe_network(context.study.attributes, context.data, together, fitted, {})
+        described = describe_network(context.study.setup, context.data, together, fitted, {})
         paths = trainer.judged_on.posters.paths
         with phase("looking at both sides", len(paths)) as progress:
             fitted = _thresholds(Predictor(described, together).predict(paths, progress).probabilities, trainer)
@@ -166,7 +165,7 @@ def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
     return fit(objective.strategy, np.clip(probabilities, 0.0, 1.0), targets, objective.metric)
 
 
-def _trained(trial: FrozenTrial, context: StudyContext) -> tuple[Network, Array]:
+def _trained(trial: TrialRecord, context: StudyContext) -> tuple[Network, Array]:
     """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
     run_id = context.study.run_id(trial)
     probabilities = context.probabilities(run_id)

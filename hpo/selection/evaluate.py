@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from optuna.trial import FrozenTrial
 
 from hpo.bundle.description import Description
 from hpo.bundle.predictor import Predicted, Predictor
@@ -17,14 +16,16 @@ from hpo.data.splits.stratify import Rows
 from hpo.data.table.catalogue import Catalogue
 from hpo.errors import DataError
 from hpo.evaluation.baselines import constant_baselines
-from hpo.evaluation.bootstrap import Decided
-from hpo.evaluation.metrics import Bools, score
+from hpo.evaluation.bootstrap import ThresholdedPredictions
+from hpo.evaluation.counts import Bools
+from hpo.evaluation.metrics import METRICS, score
 from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.cross_validation import out_of_fold_probabilities
 from hpo.trial.description import Baselines, claim, measure
 from hpo.trial.trainer import Trainer
@@ -84,19 +85,23 @@ def _judged(predictor: Predictor, catalogue: Catalogue, predicted: Predicted, mi
     described, rows = predictor.description, list(predicted.rows)
     at_least = described.min_labels if min_labels is None else min_labels
     titles = np.unique(np.array(catalogue.title_ids)[rows], return_inverse=True)[1]
-    targets, names, cuts = catalogue.targets[rows], described.label_names, np.array(described.thresholds)
-    found = _over_supported(Decided(predicted.probabilities, cuts, at_least), targets, names, titles)
+    targets, names, thresholds = catalogue.targets[rows], described.label_names, np.array(described.thresholds)
+    found = _over_supported(
+        ThresholdedPredictions(predicted.probabilities, thresholds, at_least), targets, names, titles
+    )
     if at_least:
-        plain = Decided(predicted.probabilities, cuts)
+        plain = ThresholdedPredictions(predicted.probabilities, thresholds)
         few, kept = over_supported(plain, targets)
-        headline = score(plain.probabilities, targets, cuts).headline()
+        headline = score(plain.probabilities, targets, thresholds).headline()
         if kept.size:
             headline = with_macros(headline, score(few.probabilities, kept, few.thresholds).headline())
         found["without_min_labels"] = headline
     return found
 
 
-def _over_supported(decided: Decided, targets: Bools, names: tuple[str, ...], titles: Rows) -> dict[str, Any]:
+def _over_supported(
+    decided: ThresholdedPredictions, targets: Bools, names: tuple[str, ...], titles: Rows
+) -> dict[str, Any]:
     """Measure decisions; macro averages are over the labels that some poster has."""
     found = measure(
         np.asarray(decided.probabilities),
@@ -112,7 +117,7 @@ def _over_supported(decided: Decided, targets: Bools, names: tuple[str, ...], ti
         apart = measure(np.asarray(few.probabilities), kept, np.asarray(few.thresholds), ("",) * n_kept, groups=titles)
         for key in ("averages", "ci95"):
             found[key] = with_macros(found[key], apart[key])
-        found["f1_macro"] = apart["f1_macro"]
+        found |= with_macros({name: found[name] for name in METRICS}, apart)
     return found
 
 
@@ -149,7 +154,7 @@ def with_scores(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: 
     return described.model_copy(update={"metrics": metrics})
 
 
-def claims(described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase) -> ScoresByPart:
+def claims(described: Description, trial: TrialRecord, context: StudyContext, phase: Phase) -> ScoresByPart:
     """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
     trainer = context.trainer
     if trainer.n_folds > 1:
@@ -161,15 +166,13 @@ def claims(described: Description, trial: FrozenTrial, context: StudyContext, ph
 
 
 def _cross_validated(
-    described: Description, trial: FrozenTrial, context: StudyContext, phase: Phase
+    described: Description, trial: TrialRecord, context: StudyContext, phase: Phase
 ) -> tuple[dict[str, Any], Baselines]:
     """Score the trial's recipe on training posters, each by a network that was trained without it."""
     trainer, part = context.trainer, context.trainer.train
-    epochs, seed = int(trial.user_attrs["best_epoch"]), context.study.attributes["seed"]
+    epochs, seed = trial.best_epoch, context.study.seed
     with phase("cross-validating the champion", len(part)) as progress:
-        probabilities = out_of_fold_probabilities(
-            described.params, epochs, part, trainer.val, trainer.source, seed, progress
-        )
+        probabilities = out_of_fold_probabilities(described.params, epochs, trainer.inputs(seed), progress)
     scores = measure(
         probabilities,
         part.targets,

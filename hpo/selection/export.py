@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
-
 from hpo.bundle.bundle import save_bundle
 from hpo.bundle.description import (
     CARD_FILE,
@@ -28,9 +26,10 @@ from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.selection.evaluate import ScoresByPart, claims, with_scores
 from hpo.settings import Places
+from hpo.study.attributes import ExportedScores as Claimed
 from hpo.study.reproduction import command_of
-from hpo.study.study import ExportedScores as Claimed
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.registry import Version
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import describe_network, digests_of
@@ -143,7 +142,7 @@ def _registered(study: Study, tracking: Tracking) -> Version | None:
 
 
 def _train_leader(
-    staged: Path, leader: FrozenTrial, context: StudyContext, phase: Phase, min_labels: int, onnx: Precision | None
+    staged: Path, leader: TrialRecord, context: StudyContext, phase: Phase, min_labels: int, onnx: Precision | None
 ) -> None:
     """Train the study's leader again and write it to ``staged``."""
     result = context.train_again(leader)
@@ -172,7 +171,7 @@ def export_ensemble(
         selected = select_members(context, max_members, max_cost)
         assembled = assemble(selected, context, phase, flip_average)
         described = describe_network(
-            context.study.attributes,
+            context.study.setup,
             context.data,
             assembled.network,
             assembled.thresholds,

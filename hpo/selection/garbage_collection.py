@@ -14,16 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from optuna.exceptions import StorageInternalError
-from optuna.trial import TrialState
-from sqlalchemy.exc import SQLAlchemyError
-
 from hpo.errors import HpoError, StudyError, TrackingError
 from hpo.runtime.commands import command
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import member_trials
 from hpo.settings import Places
+from hpo.study.storage import DATABASE_ERRORS
 from hpo.study.study import Study
 from hpo.tracking.artifacts import ArtifactFiles, StoredModel, StoredRun, StoredVersion
 from hpo.tracking.predictions import BUNDLE, POOL, VERSION_BUNDLE
@@ -379,7 +376,7 @@ def _plan(facts: Facts, rules: Rules, members: Members) -> DeletionPlan:
     if not any(item.kind in ("version", "version files", "bundle") for item in (*without.items, *without.spared)):
         return without
     try:
-        chosen = frozenset(members())
+        config = frozenset(members())
     except TrackingError:
         raise
     except (
@@ -393,7 +390,7 @@ def _plan(facts: Facts, rules: Rules, members: Members) -> DeletionPlan:
         )
         note = f"{why} So it is unknown which trials the ensemble needs: versions and bundles are left alone."
         return replace(careful, notes=(*careful.notes, note))
-    return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | chosen))
+    return plan(facts, replace(rules, kept=(rules.kept or frozenset()) | config))
 
 
 def _gather(study: Study, files: ArtifactFiles, spool: Path, with_logged_models: bool) -> Facts:
@@ -412,8 +409,8 @@ def _gather(study: Study, files: ArtifactFiles, spool: Path, with_logged_models:
         tuple(files.versions(study.name)),
         {run.run_id: _sizes(run, files, run.deleted or run.run_id in waited_for) for run in runs},
         noted,
-        frozenset(trial.number for trial in trials if trial.state == TrialState.COMPLETE),
-        frozenset(trial.number for trial in trials if trial.state.is_finished()),
+        frozenset(trial.number for trial in trials if trial.state == "complete"),
+        frozenset(trial.number for trial in trials if trial.is_finished),
         study.counts().running,
         tuple((model, files.sizes(model.uri)) for model in models),
         spooled,
@@ -463,7 +460,7 @@ def _asking_the_study(study: Study) -> Iterator[None]:
     """Turn what the study's database or the disk refuses into one sentence."""
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, OSError) as error:
+    except (*DATABASE_ERRORS, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
             f"What study {study.name!r} could let go of cannot be told ({reason}): check --storage, then type "

@@ -16,8 +16,14 @@ from hpo.study.study import Study
 from hpo.tracking.client import LoggedTable
 from hpo.tracking.figures import decision_figures, progress_figure, study_figures
 from hpo.tracking.runs import Tracking
-from hpo.tracking.study_report import backbone_rows, leaderboard_rows, posters_note, study_note, threshold_rows
-from hpo.tracking.trial_record import state_name
+from hpo.tracking.study_report import (
+    backbone_rows,
+    leaderboard_rows,
+    posters_note,
+    posters_of,
+    study_note,
+    threshold_rows,
+)
 
 
 def open_parent_run(
@@ -27,10 +33,9 @@ def open_parent_run(
     files: Mapping[str, Sequence[Path]] | None = None,
 ) -> str:
     """Return the id of the study's run, which is created, with all that it says, by one process of those that ask."""
-    attributes = study.attributes
-    tags = {"hpo.metric": study.metric, "hpo.synthetic": str(attributes.get("synthetic", False)).lower()}
+    tags = {"hpo.metric": study.metric, "hpo.synthetic": str(study.attributes.synthetic).lower()}
     with study.locked("parent run"):
-        run_id = tracking.study_run(study.name, study.memory, tags, tables or {}, files or {}, attributes)
+        run_id = tracking.study_run(study.name, study.memory, tags, tables or {}, files or {}, posters_of(study))
         tracking.note(run_id, study_note(study, tracking.experiment_id))
     return run_id
 
@@ -61,14 +66,14 @@ class ParentRun:
         leader = self._study.leader()
         if leader is None:
             return
-        ended = [trial for trial in self._study.trials() if trial.state.is_finished()]
+        ended = [trial for trial in self._study.trials() if trial.is_finished]
         drawn_of = {"run_id": run_id, "n_trials": len(ended), "leader": leader.number}
         if self._study.is_drawn(drawn_of):
             return
         self._tracking.tabulate(run_id, self._tables())
         metric = self._study.metric
         constant = {name: values[metric] for name, values in self._context.baselines.items()}
-        progress = progress_figure([trial.value for trial in ended], [state_name(t) for t in ended], metric, constant)
+        progress = progress_figure([trial.value for trial in ended], [t.state for t in ended], metric, constant)
         figures = {"progress": progress, **study_figures(ended, metric, self._study.importances())}
         self._tracking.show(run_id, figures)
         self._draw_decisions(self._study.run_id(leader))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.parameters import Categorical, Parameter
 from hpo.space.schema import Scalar, listed, spelled
 from hpo.space.space import SearchSpace
@@ -40,7 +40,7 @@ def fit_into(space: SearchSpace, configuration: Mapping[str, Scalar]) -> SpaceFi
     return SpaceFit(params, tuple(misfits))
 
 
-def fit_exactly(space: SearchSpace, configuration: Hyperparameters) -> SpaceFit:
+def fit_exactly(space: SearchSpace, configuration: TrialConfig) -> SpaceFit:
     """Look for hyperparameters that ``space`` must give back unchanged, those that it does not mention included."""
     values = configuration.model_dump()
     fit = fit_into(space, values)

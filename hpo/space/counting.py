@@ -1,4 +1,4 @@
-"""Count the configurations of a space, and draw samples from it.
+"""Count the configurations of a space.
 
 Continuous parameters are counted apart. Of the others, a parameter on which no condition looks multiplies the count by
 the number of its values wherever it applies; one on which conditions look is split into the groups of values that the
@@ -12,25 +12,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-import optuna
-
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.parameters import Parameter
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
-
-# Configurations drawn from a space as the random trials of a study draw them.
-
-
-def draw(space: SearchSpace, n_samples: int, seed: int) -> list[dict[str, Scalar]]:
-    """Return the searched parameters that apply in each of ``n_samples`` random configurations, the same by seed."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    trials = [study.ask() for _ in range(n_samples)]
-    for trial in trials:
-        space.sample(trial)
-    return [dict(trial.params) for trial in trials]
-
 
 Chosen = Mapping[str, Scalar]
 
@@ -72,7 +57,7 @@ def meeting_values(space: SearchSpace, names: Collection[str]) -> Iterator[dict[
             yield from descend(rest, {**chosen, name: value})
 
     for chosen in descend(involved, space.fixed):
-        yield {name: chosen.get(name, Hyperparameters.model_fields[name].default) for name in names}
+        yield {name: chosen.get(name, TrialConfig.model_fields[name].default) for name in names}
 
 
 def _values(parameter: Parameter) -> Sequence[Scalar]:

@@ -1,6 +1,6 @@
 """Allowed values of each hyperparameter, in words and as a check.
 
-``Hyperparameters`` is the only place that knows the ranges; what is said of them is made from its JSON schema, so that
+``TrialConfig`` is the only place that knows the ranges; what is said of them is made from its JSON schema, so that
 an error, a table and the documentation cannot disagree with what is enforced. Values are checked strictly: a number in
 quotes is text, and ``true`` is no 1.
 """
@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 
 from hpo.errors import did_you_mean
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 Scalar: TypeAlias = bool | int | float | str | None
 _KINDS = {
@@ -33,7 +33,7 @@ def allowed(name: str) -> str:
 
 def purpose(name: str) -> str:
     """Return what hyperparameter ``name`` does."""
-    return Hyperparameters.model_fields[name].description or ""
+    return TrialConfig.model_fields[name].description or ""
 
 
 def value_mistake(name: str, value: Scalar) -> str | None:
@@ -60,7 +60,7 @@ def spelled(value: Scalar) -> str:
 
 @cache
 def _schema() -> dict[str, dict[str, Any]]:
-    properties: dict[str, dict[str, Any]] = Hyperparameters.model_json_schema()["properties"]
+    properties: dict[str, dict[str, Any]] = TrialConfig.model_json_schema()["properties"]
     return properties
 
 
@@ -86,7 +86,7 @@ def _bounds(option: dict[str, Any]) -> str:
 
 @cache
 def _validator(name: str) -> TypeAdapter[Any]:
-    field = Hyperparameters.model_fields[name]
+    field = TrialConfig.model_fields[name]
     kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     return TypeAdapter(kind)
 

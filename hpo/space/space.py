@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hpo.errors import SpaceError
-from hpo.model.config import FUSE, Hyperparameters
+from hpo.model.config import FUSE, TrialConfig
 from hpo.space.parameters import Categorical, Parameter, SuggestsValues
 from hpo.space.schema import Scalar
 
@@ -19,7 +19,7 @@ class SearchSpace:
     """The parameters that are searched, those that are fixed, and the recipes that are tried first.
 
     ``searched`` is in an order in which a parameter stands below those that its condition looks at. A hyperparameter
-    that is neither searched nor fixed, or whose condition does not hold, has the default of ``Hyperparameters``.
+    that is neither searched nor fixed, or whose condition does not hold, has the default of ``TrialConfig``.
     """
 
     name: str
@@ -28,17 +28,17 @@ class SearchSpace:
     recipes: Mapping[str, Mapping[str, Scalar]]
     weights: Mapping[str, str]  # single backbone → auto, hub, random or a file
 
-    def sample(self, trial: SuggestsValues) -> Hyperparameters:
+    def sample(self, trial: SuggestsValues) -> TrialConfig:
         """Let ``trial`` choose every parameter that applies."""
         chosen = dict(self.fixed)
         for name, parameter in self.searched.items():
             if parameter.applies(chosen):
                 chosen[name] = parameter.suggest(trial, name)
-        return Hyperparameters.model_validate(chosen)
+        return TrialConfig.model_validate(chosen)
 
-    def rebuild(self, params: Mapping[str, Scalar]) -> Hyperparameters:
+    def rebuild(self, params: Mapping[str, Scalar]) -> TrialConfig:
         """Return the hyperparameters of a finished trial from the ``params`` that Optuna kept of it."""
-        return Hyperparameters.model_validate({**self.fixed, **params})
+        return TrialConfig.model_validate({**self.fixed, **params})
 
     def recipe(self, name: str) -> dict[str, Scalar]:
         """Return what to enqueue for a recipe: its values, and defaults, of the searched parameters that apply to it.

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hpo.errors import BackboneError, did_you_mean
-from hpo.model.config import FUSE, Hyperparameters
+from hpo.model.config import FUSE, TrialConfig
 from hpo.space.counting import meeting_values
 from hpo.space.document import Document, Mistake
 from hpo.space.parameters import PARAMETER, TYPES, Float, Integer, Parameter
@@ -27,7 +27,7 @@ def read_parameters(document: Document) -> tuple[dict[str, Parameter], dict[str,
     """Return the searched parameters, each below those that its condition looks at, and the fixed ones."""
     searched: dict[str, Parameter] = {}
     fixed: dict[str, Scalar] = {}
-    known = Hyperparameters.model_fields
+    known = TrialConfig.model_fields
     for name, written in document.parameters.items():
         if name not in known:
             _note(document, name, f"there is no such parameter{did_you_mean(name, known)}")
@@ -128,7 +128,7 @@ CheckBackbone = Callable[[str], None]  # raises BackboneError for a name that is
 def condition_mistakes(space: SearchSpace, document: Document) -> Iterator[Mistake]:
     """Conditions on what is not there, or never takes the value."""
     for name, parameter in space.searched.items():
-        if parameter.when and Hyperparameters.model_fields[name].is_required():
+        if parameter.when and TrialConfig.model_fields[name].is_required():
             needed = f"every trial needs {name}, so it cannot depend on another parameter"
             yield document.mistake(needed, "parameters", name, "when")
         for other, values in parameter.when.items():
@@ -142,7 +142,7 @@ def _condition_mistake(
 ) -> str | None:
     if other not in document.parameters:
         return f"there is no such parameter in this space{did_you_mean(other, document.parameters)}"
-    if other not in Hyperparameters.model_fields:
+    if other not in TrialConfig.model_fields:
         return None  # which is a mistake of its own
     impossible = [wrong for value in values if (wrong := value_mistake(other, value))]
     if impossible:

@@ -22,11 +22,13 @@ from optuna.storages import BaseStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
 from hpo.errors import StudyError
-from hpo.model.config import FUSE, Hyperparameters
+from hpo.model.config import FUSE, TrialConfig
 from hpo.space.comparison import SpaceFit, fit_exactly, fit_into, in_words
 from hpo.space.parameters import PARAMETER
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
+from hpo.study.attributes import OF_THE_SPACE, SPACE, attributes_of, is_bound, write
+from hpo.study.trial_record import TrialRecord
 
 # Where a new study may begin: the best trials of another one that lie in its search space.
 #
@@ -36,13 +38,13 @@ from hpo.space.space import SearchSpace
 STARTS = 5
 
 
-def enqueue_warm_start(study: optuna.Study, source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> None:
+def enqueue_warm_start(study: optuna.Study, source: str, best_first: Sequence[TrialRecord], space: SearchSpace) -> None:
     """Queue the ``best_starts`` of study ``source`` that ``study`` has not tried or queued. Raises StudyError."""
     for number, params in best_starts(source, best_first, space).items():
         study.enqueue_trial(params, user_attrs={"warm_start": f"{source} #{number}"}, skip_if_exists=True)
 
 
-def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpace) -> dict[int, dict[str, Scalar]]:
+def best_starts(source: str, best_first: Sequence[TrialRecord], space: SearchSpace) -> dict[int, dict[str, Scalar]]:
     """Return the searched parameters of the best trials of study ``source`` that lie in ``space``, by their number.
 
     At most ``STARTS`` different ones, best first. Raises StudyError that names the parameter which fits least often
@@ -51,7 +53,7 @@ def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpa
     starts: dict[int, dict[str, Scalar]] = {}
     misfits: Counter[str] = Counter()
     for trial in best_first:
-        fit = fit_into(space, configuration(trial))
+        fit = fit_into(space, trial.configuration)
         misfits.update(fit.misfits)
         if not fit.misfits and fit.params not in starts.values():
             starts[trial.number] = fit.params
@@ -60,11 +62,6 @@ def best_starts(source: str, best_first: Sequence[FrozenTrial], space: SearchSpa
     if not starts:
         raise StudyError(_nothing_fits(source, len(best_first), misfits, space))
     return starts
-
-
-def configuration(trial: FrozenTrial) -> dict[str, Any]:
-    """Return all that a trial chose, was given or left at its default; its parameters where that was not noted."""
-    return dict(trial.user_attrs.get("chosen", trial.params))
 
 
 def _nothing_fits(source: str, n_trials: int, misfits: Counter[str], space: SearchSpace) -> str:
@@ -82,14 +79,6 @@ def _nothing_fits(source: str, n_trials: int, misfits: Counter[str], space: Sear
     )
 
 
-SPACE = "space_document"  # the attribute that holds the space itself
-_OF_THE_SPACE = (
-    "space",
-    "space_file",
-    "weights",
-    "backbones",
-    SPACE,
-)  # what a study remembers that changes with its space
 _LONGEST_NAME = 200  # report-NAME.html and what else is named after it must fit in the 255 bytes of a file's name
 _VERSIONED = re.compile(r"(.+)~(\d+)")
 
@@ -118,7 +107,7 @@ def latest_version(storage: BaseStorage, name: str) -> str:
     """Return under which name Optuna knows the study ``name`` today; ``name`` itself where there is none."""
     versions = [found for found in optuna.get_all_study_names(storage) if _VERSIONED.fullmatch(found)]
     for version in sorted((found for found in versions if base_name(found) == name), key=version_number, reverse=True):
-        if "identity" in storage.get_study_user_attrs(storage.get_study_id_from_name(version)):
+        if is_bound(storage.get_study_user_attrs(storage.get_study_id_from_name(version))):
             return version
     return name
 
@@ -163,7 +152,7 @@ def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str,
     version end. Raises StudyError where a trial does not lie in the new space, or is still running.
     """
     name, trials = base_name(study.study_name), study.get_trials(deepcopy=False)
-    old, new = read_space(study.user_attrs[SPACE]), read_space(more[SPACE])
+    old, new = read_space(attributes_of(name, study.user_attrs).space_document or {}), read_space(more[SPACE])
     if any(trial.state == TrialState.RUNNING for trial in trials):
         raise StudyError(
             f"Study {name!r} is being searched with another space than asked for now ({in_words(old, new)}): let its "
@@ -188,34 +177,33 @@ def _begin(study: optuna.Study, version: str) -> optuna.Study:
 
 
 def _remember(study: optuna.Study, version: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> None:
-    kept = {key: value for key, value in study.user_attrs.items() if key != "identity"}
-    changed = {key: value for key, value in more.items() if key in _OF_THE_SPACE}
-    attributes = {**kept, **changed, "version_of": base_name(study.study_name), "identity": dict(identity)}
-    study.set_user_attr("budget", 0)  # before there is a later version, so that no trial is begun beside it
-    for key, value in attributes.items():
-        version.set_user_attr(key, value)
+    kept = {key: value for key, value in study.user_attrs.items() if not is_bound({key: value})}
+    changed = {key: value for key, value in more.items() if key in OF_THE_SPACE}
+    write(study, budget=0)  # before there is a later version, so that no trial is begun beside it
+    new = {"version_of": base_name(study.study_name), "identity": dict(identity)}  # the identity last
+    write(version, **{**kept, **changed, **new})
 
 
 def _fit(trial: FrozenTrial, old: SearchSpace, new: SearchSpace) -> SpaceFit:
     """A trial that ended well must mean the same in the new space; of any other, what it has so far."""
     if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-        chosen = old.rebuild(trial.params)
-        fit = fit_exactly(new, chosen)
-        return SpaceFit(fit.params, (*fit.misfits, *_other_weights(chosen, old, new)))
+        config = old.rebuild(trial.params)
+        fit = fit_exactly(new, config)
+        return SpaceFit(fit.params, (*fit.misfits, *_other_weights(config, old, new)))
     known = {**_fixed(trial), **trial.params}
     misfits = tuple(key for key, value in known.items() if not _allows(new, key, value))
     return SpaceFit({key: value for key, value in trial.params.items() if key in new.searched}, misfits)
 
 
-def _other_weights(chosen: Hyperparameters, old: SearchSpace, new: SearchSpace) -> list[str]:
-    backbones = chosen.backbone.split(FUSE)
+def _other_weights(config: TrialConfig, old: SearchSpace, new: SearchSpace) -> list[str]:
+    backbones = config.backbone.split(FUSE)
     return [f"weights of {name}" for name in backbones if old.weights.get(name) != new.weights.get(name)]
 
 
 def _allows(space: SearchSpace, name: str, value: Scalar) -> bool:
     if name in space.searched:
         return space.searched[name].holds(value)
-    return bool(value == space.fixed.get(name, Hyperparameters.model_fields[name].default))
+    return bool(value == space.fixed.get(name, TrialConfig.model_fields[name].default))
 
 
 def _lies_in(inner: SearchSpace, outer: SearchSpace) -> bool:

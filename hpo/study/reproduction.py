@@ -4,44 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpo.data.dataset import DataOptions
 from hpo.data.table.rules import DEFAULT_RULES
 from hpo.runtime.commands import command
 from hpo.study.study import Study
+from hpo.trial.setup import StudySetup
 
 
 def command_of(study: Study) -> str:
     """Return the command line that begins this study again; options that have their defaults are left out."""
-    known = study.attributes
-    if "data" not in known:  # a study whose first search has not noted its options yet
+    if study.attributes.data is None:  # a study whose first search has not noted its options yet
         return command("search", study=study.name)
-    data = DataOptions.model_validate(known["data"])
-    posters = {} if known.get("synthetic") else {"data": data.csv, "images": data.images}
+    setup = study.setup
+    posters = {} if setup.synthetic else {"data": setup.data.csv, "images": setup.data.images}
     return command(
         "search",
         study=study.name,
-        space=known.get("space_file") or known["space"],
+        space=setup.space_file or setup.space,
         trials=study.budget or None,
         **posters,
-        seed=known["seed"],
-        folds=known.get("folds", 1),
-        metric=known["metric"],
-        val_size=data.val_size,
-        test_size=data.test_size,
-        **_chosen(known, data),
+        seed=setup.seed,
+        folds=setup.folds,
+        metric=setup.metric,
+        val_size=setup.data.val_size,
+        test_size=setup.data.test_size,
+        **_chosen(setup),
     )
 
 
-def _chosen(known: dict[str, Any], data: DataOptions) -> dict[str, Any]:
+def _chosen(setup: StudySetup) -> dict[str, Any]:
     """The options that differ from their defaults."""
-    rules = data.rules
+    data, rules = setup.data, setup.data.rules
     options = {
-        "objective": (known.get("objective"), "calibrated"),
-        "thresholds": (known.get("thresholds"), "calibrated"),
-        "fold_model": (known.get("fold_model"), "average"),
-        "confirm": (known.get("confirm"), True),
-        "sampler": (known.get("sampler"), "tpe"),
-        "pruner": (known.get("pruner"), None),
+        "objective": (setup.objective, "calibrated"),
+        "thresholds": (setup.thresholds, "calibrated"),
+        "fold_model": (setup.fold_model, "average"),
+        "confirm": (setup.confirm, True),
+        "sampler": (setup.sampler, "tpe"),
+        "pruner": (setup.pruner, None),
         "grouping": (data.grouping, "all"),
         "split": (data.split_file, None),
         "labels": (rules.top_labels, DEFAULT_RULES.top_labels),

@@ -6,9 +6,10 @@ from typing import Any
 
 import optuna
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime import profiling as timeline
 from hpo.space.space import SearchSpace
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.trial import Pruned
 
 
@@ -20,7 +21,7 @@ class RunningTrial:
         self.number = trial.number
         self.recipe: str | None = trial.user_attrs.get("recipe")
 
-    def choose(self) -> Hyperparameters:
+    def choose(self) -> TrialConfig:
         """Sample the space."""
         with timeline.stage("Optuna"):
             return self._space.sample(self._trial)
@@ -37,10 +38,9 @@ class RunningTrial:
         if is_behind:
             raise Pruned(where)
 
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Everything that was noted with the trial."""
-        return dict(self._trial.user_attrs)
+    def record(self) -> TrialRecord:
+        """Return the trial as it stands, with everything that was noted with it."""
+        return TrialRecord.of(self._trial.storage.get_trial(self._trial._trial_id))
 
     def note(self, **attributes: Any) -> None:
         """Keep JSON values with the trial."""

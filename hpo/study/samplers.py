@@ -25,6 +25,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError, did_you_mean
+from hpo.space.schema import Scalar
+from hpo.space.space import SearchSpace
 from hpo.study.migration import version_number
 
 # What samplers and pruners look at in a long study: its latest trials, and for samplers its best.
@@ -205,3 +207,13 @@ SAMPLERS: dict[str, Callable[[int, int], BaseSampler]] = {
     "qmc": _qmc,
     "random": _random,
 }
+
+
+def draw(space: SearchSpace, n_samples: int, seed: int) -> list[dict[str, Scalar]]:
+    """Return the searched parameters that apply in each of ``n_samples`` random configurations, the same by seed."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trials = [study.ask() for _ in range(n_samples)]
+    for trial in trials:
+        space.sample(trial)
+    return [dict(trial.params) for trial in trials]

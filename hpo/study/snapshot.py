@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Column, DateTime, Float, Integer, String
 
 from hpo.study.trial_queue import TrialCounts
+from hpo.study.trial_record import TrialRecord
 
 _NOTED = ("worker", "retry_of")  # of what was noted with a trial
 
@@ -45,10 +46,10 @@ _NOTES = sqlalchemy.Table(
 class StudySnapshot:
     """How a study stands."""
 
-    trials: list[FrozenTrial]  # in order of number, light: states, times, values and who runs them
+    trials: list[TrialRecord]  # in order of number, light: states, times, values and who runs them
     counts: TrialCounts
-    best: FrozenTrial | None  # of the highest value, whole
-    leader: FrozenTrial | None  # the trial that should be champion, whole
+    best: TrialRecord | None  # of the highest value, whole
+    leader: TrialRecord | None  # the trial that should be champion, whole
     fresh: list[float]  # values of the leader on fresh seeds
 
 

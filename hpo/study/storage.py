@@ -14,6 +14,7 @@ import sqlalchemy
 from alembic.util import CommandError
 from filelock import FileLock
 from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,7 +35,7 @@ from hpo.study.migration import base_name
 
 PATIENCE_SECONDS = 600.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
-_REFUSED = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+DATABASE_ERRORS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
 _GONE = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, sqlalchemy.exc.PendingRollbackError)
 _FIXES = {  # what a refusal says → what to do about it; the first that fits
     "is locked": "let the other process that writes to it finish",
@@ -46,6 +47,9 @@ _FIXES = {  # what a refusal says → what to do about it; the first that fits
     "not a database": "{doctor} says how to get the studies back",
 }
 _FIX = "see that the database can be reached, with {doctor}"
+
+TRIAL_STATES = tuple(state.name for state in TrialState)  # as the database spells them
+MIGRATIONS = Path(optuna.storages.__file__).parent / "_rdb" / "alembic"  # the steps from schema to schema
 
 T = TypeVar("T")
 Held = Callable[[], bool]  # whether a lock is still held
@@ -111,10 +115,10 @@ class RetryingStorage(BaseStorage):
         while True:
             try:
                 return ask()
-            except _REFUSED as error:
+            except DATABASE_ERRORS as error:
                 if time.monotonic() > deadline or not _is_away(error):
                     raise StorageError(refusal(self._url, error)) from error
-                with suppress(*_REFUSED):  # a session whose connection broke refuses everything until it is let go
+                with suppress(*DATABASE_ERRORS):  # until then, a session whose connection broke refuses everything
                     self._cached.remove_session()
             except Exception as error:
                 if not _is_damage(error):

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -23,6 +23,18 @@ from hpo.runtime import profiling as timeline
 from hpo.runtime.masking import without_secrets
 from hpo.space.load import SearchSpace
 from hpo.study import migration as versions
+from hpo.study.attributes import (
+    SPACE,
+    ChampionRecord,
+    ChampionRef,
+    ExportedScores,
+    StudyAttributes,
+    attributes_of,
+    begun_with,
+    setup_of,
+    write,
+    write_begun,
+)
 from hpo.study.migration import enqueue_warm_start
 from hpo.study.mismatch import differences
 from hpo.study.pruners import RecentTrialsPruner, build_pruner
@@ -32,6 +44,8 @@ from hpo.study.samplers import build_sampler
 from hpo.study.snapshot import StudySnapshot, snapshot
 from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
 from hpo.study.trial_queue import TrialCounts, TrialQueue
+from hpo.study.trial_record import TrialRecord
+from hpo.trial.setup import StudySetup
 from hpo.trial.trial import Pruned
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -40,48 +54,8 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 _MAX_FAILURES_IN_A_ROW = 3
 _POLL_SECONDS = 0.5
 _MIN_TRIALS = 8  # of different values, before it is said what they depend on
-_CHANGING = (
-    "identity",
-    "budget",
-    "confirmed",
-    "code",
-    "late_runs",
-    "warm_started",
-    "version_of",
-    "champion",
-    "exported",
-    "time_spent",
-    "drawn",
-    "posters_note",
-    versions.SPACE,
-)
-_RUNS = "late_runs"  # MLflow runs that were written after their trials had ended, by number
 
 TrialFunction = Callable[[RunningTrial], float]
-
-
-class ChampionRef(TypedDict):
-    """A registered version and its run."""
-
-    version: int
-    run_id: str
-
-
-class ChampionRecord(ChampionRef, total=False):
-    """The version that was last given the alias ``champion``, and what is claimed of it."""
-
-    reason: str
-    ci95: list[float]  # of the study's metric
-
-
-class ExportedScores(TypedDict):
-    """What the bundle of an exported champion claims of the study's metric."""
-
-    trial: int
-    value: float
-    ci95: list[float]
-    on: str  # which posters, in words
-    test: dict[str, Any]  # value, ci95 and n_posters of the test posters
 
 
 class Study:
@@ -90,6 +64,7 @@ class Study:
     def __init__(self, study: optuna.Study, storage: RetryingStorage, locks: Path) -> None:
         self._study, self._storage, self._locks = study, storage, locks
         self._queue = TrialQueue(study, storage, locks)
+        self._finished: dict[int, TrialRecord] = {}  # those that were read already: they do not change any more
 
     @property
     def name(self) -> str:
@@ -99,64 +74,87 @@ class Study:
     @property
     def metric(self) -> str:
         """The metric that is maximised. Raises StudyError."""
-        self.check_begun()
-        return str(self._study.user_attrs["metric"])
+        metric = self.attributes.metric
+        if metric is None:
+            raise self._not_begun()
+        return metric
+
+    @property
+    def seed(self) -> int:
+        """Of the split, the sampler and the training. Raises StudyError."""
+        seed = self.attributes.seed
+        return self.setup.seed if seed is None else seed
 
     @property
     def budget(self) -> int:
         """How many finished trials were last asked for."""
-        return int(self._study.user_attrs.get("budget", 0))
+        return self.attributes.budget
 
     @property
-    def attributes(self) -> dict[str, Any]:
-        """Everything that the study remembers of itself."""
-        return dict(self._study.user_attrs)
+    def attributes(self) -> StudyAttributes:
+        """Everything that the study remembers of itself, as far as it was written. Raises StudyError."""
+        return attributes_of(self.name, self._study.user_attrs)
+
+    @property
+    def setup(self) -> StudySetup:
+        """What the study was begun with. Raises StudyError where that is incomplete."""
+        self.check_begun()
+        return setup_of(self.name, self._study.user_attrs)
 
     @property
     def memory(self) -> dict[str, Any]:
-        """What the study was begun with: attributes less those that change while it continues."""
-        return {key: value for key, value in self.attributes.items() if key not in _CHANGING}
+        """The same in JSON, as it was written, complete or not."""
+        return begun_with(self._study.user_attrs)
 
     def check_begun(self) -> None:
         """Raise StudyError for a study that no search has bound to posters and a space: yet, or at all."""
-        if "metric" not in self._study.user_attrs:
-            raise StudyError(
-                f"Expected study {self.name!r} to have been begun by hpo search, got one that another program made, or "
-                "whose search is still starting or was stopped before it began: wait for that search, or type it again."
-            )
+        if self.attributes.metric is None:
+            raise self._not_begun()
 
-    def trials(self) -> list[FrozenTrial]:
+    def _not_begun(self) -> StudyError:
+        return StudyError(
+            f"Expected study {self.name!r} to have been begun by hpo search, got one that another program made, or "
+            "whose search is still starting or was stopped before it began: wait for that search, or type it again."
+        )
+
+    def trials(self) -> list[TrialRecord]:
         """Return every trial, in order of number."""
-        return self._study.get_trials(deepcopy=False)
+        return [self._record(trial) for trial in self._study.get_trials(deepcopy=False)]
 
-    def trial(self, number: int) -> FrozenTrial | None:
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        known = self._finished.get(trial.number)
+        if known is None:
+            known = TrialRecord.of(trial)
+            if known.is_finished:
+                self._finished[trial.number] = known
+        return known
+
+    def trial(self, number: int) -> TrialRecord | None:
         """Return the trial of that number, or None."""
         trials = self.trials()
         return trials[number] if 0 <= number < len(trials) else None
 
     def counts(self) -> TrialCounts:
         """Count the trials by state."""
-        return TrialCounts.of(self.trials())
+        return TrialCounts.of(self._study.get_trials(deepcopy=False))
 
-    def run_id(self, trial: FrozenTrial) -> str | None:
+    def run_id(self, trial: TrialRecord) -> str | None:
         """Return the MLflow run of a trial: the one that it noted, or that was written for it later."""
-        later = self._study.user_attrs.get(_RUNS, {})
-        noted = later.get(str(trial.number), trial.user_attrs.get("run_id"))
-        return None if noted is None else str(noted)
+        return self.attributes.late_runs.get(str(trial.number), trial.run_id)
 
     def note_run(self, number: int, run_id: str) -> None:
         """Remember the run that was written for a trial after it had ended."""
-        self._study.set_user_attr(_RUNS, {**self._study.user_attrs.get(_RUNS, {}), str(number): run_id})
+        write(self._study, late_runs={**self.attributes.late_runs, str(number): run_id})
 
-    def best(self) -> FrozenTrial | None:
+    def best(self) -> TrialRecord | None:
         """Return the complete trial of the highest value (the earliest of equals), or None."""
         return next(iter(self.top(1)), None)
 
-    def top(self, n: int | None) -> list[FrozenTrial]:
+    def top(self, n: int | None) -> list[TrialRecord]:
         """Return the ``n`` complete trials of the highest values, or all of them, best first."""
         return ranked(self.trials())[:n]
 
-    def leader(self) -> FrozenTrial | None:
+    def leader(self) -> TrialRecord | None:
         """Return the trial that should be champion, by the mean over fresh seeds where trials were run again."""
         return leader(self.trials(), self._confirmed())
 
@@ -175,22 +173,24 @@ class Study:
 
     def snapshot(self) -> StudySnapshot:
         """Return how the study stands, without reading all that was noted with every trial."""
-        trials = self._storage.retry(lambda: snapshot(self._storage.engine, self._study._study_id))
+        light = self._storage.retry(lambda: snapshot(self._storage.engine, self._study._study_id))
         # Only of failed trials does it matter what was noted: whether they left anything to be run again.
-        known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in trials]
+        known = [self._read(trial) if trial.state == TrialState.FAIL else trial for trial in light]
+        trials = [TrialRecord.of(trial) for trial in known]
         best, first = next(iter(ranked(trials)), None), leader(trials, self._confirmed())
         fresh = [] if first is None else fresh_values(first, run_again(trials, self._confirmed()))
-        whole = {trial.number: self._read(trial) for trial in (best, first) if trial is not None}
+        wanted = {trial.number for trial in (best, first) if trial is not None}
+        whole = {trial.number: TrialRecord.of(self._read(trial)) for trial in known if trial.number in wanted}
         return StudySnapshot(
-            known, TrialCounts.of(known), best and whole[best.number], first and whole[first.number], fresh
+            trials, TrialCounts.of(known), best and whole[best.number], first and whole[first.number], fresh
         )
 
     def _read(self, trial: FrozenTrial | optuna.Trial) -> FrozenTrial:
         return self._storage.get_trial(trial._trial_id)
 
-    def living_workers(self, trials: Iterable[FrozenTrial]) -> set[str]:
+    def living_workers(self, trials: Iterable[TrialRecord]) -> set[str]:
         """Return the workers that run one of ``trials``, without those that are known to be dead."""
-        workers = {str(t.user_attrs.get("worker")) for t in trials if t.state == TrialState.RUNNING}
+        workers = {str(trial.worker) for trial in trials if trial.state == "running"}
         return {worker for worker in workers if not self._queue.is_dead(worker)}
 
     def champion_ref(self) -> ChampionRef | None:
@@ -200,7 +200,7 @@ class Study:
 
     def champion(self) -> ChampionRecord | None:
         """Return the same with the reason, and with the interval of what it claims."""
-        return self._study.user_attrs.get("champion")
+        return cast("ChampionRecord | None", self.attributes.champion)
 
     def set_champion(self, champion: ChampionRecord) -> None:
         """Remember which version has the alias, for `hpo status`, also while MLflow is away."""
@@ -208,50 +208,50 @@ class Study:
         if known is not None and known["version"] == champion["version"]:
             champion = {**known, **champion}
         if champion != known:
-            self._study.set_user_attr("champion", champion)
+            write(self._study, champion=champion)
 
     def exported(self) -> ExportedScores | None:
         """Return what the champion claimed that was exported last."""
-        return self._study.user_attrs.get("exported")
+        return cast("ExportedScores | None", self.attributes.exported)
 
     def note_exported(self, claimed: ExportedScores) -> None:
         """Remember what an exported champion claims. A database that refuses costs this and not the export."""
         if claimed != self.exported():
             with suppress(StorageError):
-                self._study.set_user_attr("exported", claimed)
+                write(self._study, exported=claimed)
 
     def note_posters(self, markdown: str) -> None:
         """Remember what a report says of the posters."""
-        self._study.set_user_attr("posters_note", markdown)
+        write(self._study, posters_note=markdown)
 
     def note_time(self, sentence: str) -> None:
         """Remember where the time of the last profiled search went."""
-        self._study.set_user_attr("time_spent", sentence)
+        write(self._study, time_spent=sentence)
 
     def note_drawn(self, drawn_of: Mapping[str, Any]) -> None:
         """Remember of what the study's figures were drawn."""
-        self._study.set_user_attr("drawn", dict(drawn_of))
+        write(self._study, drawn=dict(drawn_of))
 
     def is_drawn(self, drawn_of: Mapping[str, Any]) -> bool:
         """Say whether the study's figures show just that."""
-        return self._study.user_attrs.get("drawn") == drawn_of
+        return self.attributes.drawn == drawn_of
 
-    def confirm(self, trial: FrozenTrial, seed: int, value: float) -> None:
+    def confirm(self, trial: TrialRecord, seed: int, value: float) -> None:
         """Remember what a complete trial's recipe is worth on a fresh seed."""
         recorded = self._confirmed()
         recorded.setdefault(str(trial.number), {})[str(seed)] = value
-        self._study.set_user_attr("confirmed", recorded)
+        write(self._study, confirmed=recorded)
 
-    def is_confirmed(self, trial: FrozenTrial, seed: int) -> bool:
+    def is_confirmed(self, trial: TrialRecord, seed: int) -> bool:
         """Say whether a trial was run on that seed."""
         return str(seed) in self._confirmed().get(str(trial.number), {})
 
-    def run_again(self) -> list[tuple[FrozenTrial, list[float]]]:
+    def run_again(self) -> list[tuple[TrialRecord, list[float]]]:
         """Return the trials that were run on fresh seeds and their values there, best mean first."""
         return run_again(self.trials(), self._confirmed())
 
     def _confirmed(self) -> dict[str, dict[str, float]]:
-        return dict(self._study.user_attrs.get("confirmed", {}))
+        return self.attributes.confirmed
 
     def bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
         """Bind a new study to what it is about; refuse to continue with another data set, split, space or metric.
@@ -263,22 +263,20 @@ class Study:
             return self._bind(identity, more)
 
     def _bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
-        known = self._study.user_attrs.get("identity")
+        known = self.attributes.identity
         if known is None:
-            # The metric last of what was given: a study that knows it is begun.
-            for key, value in {**dict(sorted(more.items(), key=_is_metric)), "identity": dict(identity)}.items():
-                self._study.set_user_attr(key, value)
+            write_begun(self._study, more, identity)
             return None
         changed = [what for what in identity if identity[what] != known.get(what)]
-        if not changed and versions.SPACE in more:  # which a study of an older hpo does not know yet
-            self._study.set_user_attr(versions.SPACE, more[versions.SPACE])
+        if not changed and SPACE in more:  # which a study of an older hpo does not know yet
+            write(self._study, space_document=more[SPACE])
         if not changed:
             return None
-        if changed == ["search space"] and {versions.SPACE} <= more.keys() & self.attributes.keys():
+        if changed == ["search space"] and SPACE in more and self.attributes.space_document is not None:
             return self._move_on(identity, more)
         raise StudyError(
             f"Study {self.name!r} exists with other {' and '.join(changed)} than asked for now"
-            f"{differences(self.attributes, more, changed)}: "
+            f"{differences(self.memory, more, changed)}: "
             f"choose a new name with --study, or repeat the options that it was begun with."
         )
 
@@ -294,6 +292,7 @@ class Study:
             study_name=latest, storage=self._storage, sampler=before.sampler, pruner=before.pruner
         )
         self._queue = TrialQueue(self._study, self._storage, self._locks)
+        self._finished.clear()
         return notice or self._bind(identity, more)
 
     def check_latest(self) -> None:
@@ -311,14 +310,14 @@ class Study:
         if source.name == self.name:
             raise StudyError(f"Expected another study than {self.name!r} itself for --warm-start: name one.")
         with self.locked("queue"):
-            started = self._study.user_attrs.get("warm_started", [])
+            started = self.attributes.warm_started
             if source.name not in started:
                 enqueue_warm_start(self._study, source.name, source.top(None), space)
-                self._study.set_user_attr("warm_started", [*started, source.name])
+                write(self._study, warm_started=[*started, source.name])
 
     def take_code(self, code: str, notice: Callable[[str], None]) -> None:
         """Continue with this code; refuse it while other workers run trials with another one. Raises StudyError."""
-        known = self._study.user_attrs.get("code")
+        known = self.attributes.code
         if known == code:
             return
         if known is not None:
@@ -329,7 +328,7 @@ class Study:
                     f"{code}: install theirs here, or let them finish first."
                 )
             notice(f"Study {self.name!r} was begun with other code, hpo {known}; it continues with hpo {code}.")
-        self._study.set_user_attr("code", code)
+        write(self._study, code=code)
 
     def run(
         self,
@@ -337,7 +336,7 @@ class Study:
         objective: TrialFunction,
         keep_going: Callable[[], bool],
         notice: Callable[[str], None] = lambda _: None,
-    ) -> Iterator[FrozenTrial]:
+    ) -> Iterator[TrialRecord]:
         """Run trials until the study's budget has finished or ``keep_going`` says no, and yield each as it ends.
 
         Where all that is left is in the hands of other workers, wait for them, since one may die. Failed trials are
@@ -357,12 +356,12 @@ class Study:
                     continue
                 error = self._run_one(trial, space, objective)
                 if isinstance(error, BackboneError) and _has_others(space, trial, left_out, error, notice):
-                    yield self._read(trial)
+                    yield TrialRecord.of(self._read(trial))
                     continue
                 failures_in_a_row = failures_in_a_row + 1 if error else 0
                 if error and failures_in_a_row == _MAX_FAILURES_IN_A_ROW:
                     raise error
-                yield self._read(trial)
+                yield TrialRecord.of(self._read(trial))
 
     def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: TrialFunction) -> Exception | None:
         """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""
@@ -416,7 +415,7 @@ class Study:
             budget = trials + (finished if more else 0)
             if budget <= finished and budget < self.budget:
                 return self.budget
-            self._study.set_user_attr("budget", budget)
+            write(self._study, budget=budget)
             return budget
 
     def locked(self, what: str) -> AbstractContextManager[Held]:
@@ -464,10 +463,6 @@ def open_study(
     except KeyError as error:
         raise no_such_study(storage_url, name) from error
     return Study(study, storage, locks)
-
-
-def _is_metric(item: tuple[str, Any]) -> bool:
-    return item[0] == "metric"
 
 
 def _is_circumstance(error: BaseException | None) -> bool:

@@ -21,6 +21,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from posixpath import normpath
 from typing import Any
@@ -109,12 +110,18 @@ def as_params(values: Mapping[str, Any]) -> dict[str, str]:
     return flat
 
 
-def as_dataset(remembered: Mapping[str, Any]) -> DatasetInput:
-    """Return the posters of a study, from what it remembers of them: the CSV, and digests of labels, images and split.
+@dataclass(frozen=True)
+class StudyPosters:
+    """The posters of a study: where they are, and digests of labels, images and split."""
 
-    The digest is that of ids and labels; the others are in the profile.
-    """
-    csv, fingerprints = str(remembered["data"]["csv"]), remembered["fingerprints"]
+    csv: str
+    images: str
+    fingerprints: Mapping[str, str]
+
+
+def as_dataset(posters: StudyPosters) -> DatasetInput:
+    """Return the posters of a study for MLflow. The digest is that of ids and labels; the others are in the profile."""
+    csv, fingerprints = posters.csv, posters.fingerprints
     columns = [{"type": "binary", "name": "poster", "required": True}]
     columns += [{"type": "string", "name": "labels", "required": True}]
     dataset = Dataset(
@@ -123,7 +130,7 @@ def as_dataset(remembered: Mapping[str, Any]) -> DatasetInput:
         source_type="local",
         source=json.dumps({"uri": csv}),
         schema=json.dumps({"mlflow_colspec": columns}),
-        profile=json.dumps({**fingerprints, "images_folder": str(remembered["data"].get("images", ""))}),
+        profile=json.dumps({**fingerprints, "images_folder": posters.images}),
     )
     return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 

@@ -12,14 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import FrozenTrial
 
-from hpo.evaluation.metrics import Bools, Curve, Floats, curve_of, predict, ratio, reliability
+from hpo.evaluation.counts import Bools, Floats, ratio
+from hpo.evaluation.metrics import Curve, curve_of, predict, reliability
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.runtime.figure import Picture
 from hpo.study.ranking import ranked
-from hpo.tracking.trial_record import state_name
+from hpo.study.trial_record import ParameterRange, TrialRecord
 
 # The look of every figure that a search logs: few lines, muted colours, no frame.
 
@@ -91,7 +90,7 @@ _COLOURS = {"complete": BLUE, "pruned": GREY, "failed": ORANGE}
 _POOR_TO_GOOD: Colormap = LinearSegmentedColormap.from_list("poor to good", [PALE, BLUE, ORANGE])
 
 
-def study_figures(trials: Sequence[FrozenTrial], metric: str, importances: Mapping[str, float]) -> dict[str, Figure]:
+def study_figures(trials: Sequence[TrialRecord], metric: str, importances: Mapping[str, float]) -> dict[str, Figure]:
     """Return figures by name; those are left out for which a study holds too little yet.
 
     ``importances`` are parameter → share, the most important first; the others of the drawn ones come by name.
@@ -111,7 +110,7 @@ def study_figures(trials: Sequence[FrozenTrial], metric: str, importances: Mappi
     return figures
 
 
-def parameters_to_draw(complete: Sequence[FrozenTrial], importances: Mapping[str, float]) -> list[str]:
+def parameters_to_draw(complete: Sequence[TrialRecord], importances: Mapping[str, float]) -> list[str]:
     """Return up to eight parameters that were chosen at all, the most important first."""
     chosen = {name for trial in complete for name in trial.params}
     ordered = [*(name for name in importances if name in chosen), *sorted(chosen - importances.keys())]
@@ -137,29 +136,25 @@ class Scale:
     ticks: list[tuple[float, str]]
 
 
-def scale(trials: Sequence[FrozenTrial], name: str) -> Scale:
+def scale(trials: Sequence[TrialRecord], name: str) -> Scale:
     """Place the values that ``trials`` chose for a parameter; at least one of them has it."""
     values = [trial.params.get(name) for trial in trials]
-    distribution = next(trial.distributions[name] for trial in trials if name in trial.distributions)
-    if isinstance(distribution, CategoricalDistribution):
-        return _categories(values, distribution)
-    return _numbers(values, distribution)
+    searched = next(trial.ranges[name] for trial in trials if name in trial.ranges)
+    return _numbers(values, searched) if searched.choices is None else _categories(values, searched.choices)
 
 
-def _categories(values: Sequence[Any], distribution: CategoricalDistribution) -> Scale:
-    last = max(1, len(distribution.choices) - 1)
-    at = {str(choice): index / last for index, choice in enumerate(distribution.choices)}
+def _categories(values: Sequence[Any], choices: Sequence[Any]) -> Scale:
+    last = max(1, len(choices) - 1)
+    at = {str(choice): index / last for index, choice in enumerate(choices)}
     positions = np.array([np.nan if value is None else at.get(str(value), np.nan) for value in values])
     return Scale(positions, [(position, _short(choice)) for choice, position in at.items()])
 
 
-def _numbers(values: Sequence[Any], distribution: BaseDistribution) -> Scale:
-    if not isinstance(distribution, FloatDistribution | IntDistribution):
-        raise TypeError(f"expected numbers or choices, got {distribution}")
-    low, high = float(distribution.low), float(distribution.high)
+def _numbers(values: Sequence[Any], searched: ParameterRange) -> Scale:
+    low, high = searched.low, searched.high
     numbers = np.array([np.nan if value is None else float(value) for value in values])
-    shown = np.geomspace(low, high, 3) if distribution.log else np.linspace(low, high, 3)
-    if distribution.log:
+    shown = np.geomspace(low, high, 3) if searched.log else np.linspace(low, high, 3)
+    if searched.log:
         low, high, numbers, places = np.log(low), np.log(high), np.log(numbers), np.log(shown)
     else:
         places = shown
@@ -173,7 +168,7 @@ def _short(choice: str) -> str:
     return choice.replace("tf_efficientnet_", "")
 
 
-def _parallel_coordinates(complete: Sequence[FrozenTrial], names: Sequence[str], metric: str) -> Figure:
+def _parallel_coordinates(complete: Sequence[TrialRecord], names: Sequence[str], metric: str) -> Figure:
     """One line a trial, from worst to best, so that the best lie on top; it breaks where a parameter has no effect."""
     figure = Picture(figsize=(1.5 * (len(names) + 1), 4), layout="constrained")
     axes = clean(figure.add_subplot(), f"Complete trials by parameter, the best {metric} in orange")
@@ -194,7 +189,7 @@ def _parallel_coordinates(complete: Sequence[FrozenTrial], names: Sequence[str],
     return figure
 
 
-def _slices(complete: Sequence[FrozenTrial], names: Sequence[str], metric: str) -> Figure:
+def _slices(complete: Sequence[TrialRecord], names: Sequence[str], metric: str) -> Figure:
     figure, panels = grid(len(names), f"{metric} by the value of each parameter; darker: later trials")
     values, numbers = _values(complete), np.array([trial.number for trial in complete])
     for axes, name in zip(panels, names, strict=True):
@@ -206,16 +201,16 @@ def _slices(complete: Sequence[FrozenTrial], names: Sequence[str], metric: str) 
     return figure
 
 
-def _timeline(trials: Sequence[FrozenTrial]) -> Figure:
+def _timeline(trials: Sequence[TrialRecord]) -> Figure:
     """One row a worker, one bar a trial, by wall-clock time."""
-    ended = [trial for trial in trials if trial.datetime_start and trial.datetime_complete]
-    workers = list(dict.fromkeys(str(trial.user_attrs.get("worker", "unknown")) for trial in ended))
+    ended = [trial for trial in trials if trial.started and trial.ended]
+    workers = list(dict.fromkeys(trial.worker or "unknown" for trial in ended))
     figure = Picture(figsize=(9, 1 + 0.35 * len(workers)), layout="constrained")
     axes = clean(figure.add_subplot(), "Who worked when")
     for trial in ended:
-        begun, done = date2num(trial.datetime_start), date2num(trial.datetime_complete)
-        row = workers.index(str(trial.user_attrs.get("worker", "unknown")))
-        colour = _COLOURS.get(state_name(trial), GREY)
+        begun, done = date2num(trial.started), date2num(trial.ended)
+        row = workers.index(trial.worker or "unknown")
+        colour = _COLOURS.get(trial.state, GREY)
         axes.barh(row, done - begun, left=begun, height=0.6, color=colour, edgecolor="white", linewidth=0.5)
     _label_states(axes)
     locator = AutoDateLocator()
@@ -232,10 +227,10 @@ def _label_states(axes: Axes) -> None:
         axes.barh([np.nan], [np.nan], color=colour, label=state)
 
 
-Learned = tuple[FrozenTrial, list[int], list[float]]  # epochs, and the metric after each
+Learned = tuple[TrialRecord, list[int], list[float]]  # epochs, and the metric after each
 
 
-def learned(complete: Sequence[FrozenTrial], metric: str) -> list[Learned]:
+def learned(complete: Sequence[TrialRecord], metric: str) -> list[Learned]:
     """Return how the best trials learned; of folds the mean, one that has ended counting with its last epoch."""
     return [(trial, *_mean_curve(curves)) for trial in complete if (curves := _curves(trial, metric))][:_MOST_CURVES]
 
@@ -250,9 +245,8 @@ def _learning_curves(top: Sequence[Learned], metric: str) -> Figure:
     return figure
 
 
-def _curves(trial: FrozenTrial, metric: str) -> list[list[tuple[int, float]]]:
-    noted: Mapping[str, list[tuple[int, float]]] = trial.user_attrs.get("curve", {})
-    return [points for key, points in noted.items() if key.endswith(f"val/{metric}") and points]
+def _curves(trial: TrialRecord, metric: str) -> list[list[tuple[int, float]]]:
+    return [points for key, points in (trial.curve or {}).items() if key.endswith(f"val/{metric}") and points]
 
 
 def _mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[list[int], list[float]]:
@@ -261,7 +255,7 @@ def _mean_curve(curves: Sequence[Sequence[tuple[int, float]]]) -> tuple[list[int
     return epochs, [fmean(curve[min(at, len(curve) - 1)][1] for curve in curves) for at in range(longest)]
 
 
-def _values(complete: Sequence[FrozenTrial]) -> Floats:
+def _values(complete: Sequence[TrialRecord]) -> Floats:
     return np.array([trial.value or 0.0 for trial in complete])
 
 
@@ -271,7 +265,7 @@ def _relative(values: Floats) -> Floats:
     return (values - values.min()) / width if width > 0 else np.ones_like(values)
 
 
-_RESAMPLES = 30  # of the posters, for the spread of a cut
+_RESAMPLES = 30  # of the posters, for the spread of a threshold
 _MOST_LABELS = 40  # in one figure; the rarest are left out
 
 
@@ -282,51 +276,51 @@ def decision_figures(
     shown = np.sort(np.argsort(-targets.sum(axis=0), kind="stable")[:_MOST_LABELS])
     names = [label_names[at] for at in shown]
     curves = [curve_of(probabilities[:, at], targets[:, at]) for at in shown]
-    low, high = spread_of_cuts(probabilities, targets, thresholds)
-    cuts = [(float(thresholds.values[at]), float(low[at]), float(high[at])) for at in shown]
+    low, high = spread_of_thresholds(probabilities, targets, thresholds)
+    spreads = [(float(thresholds.values[at]), float(low[at]), float(high[at])) for at in shown]
     return {
-        "precision-recall": _precision_recall(curves, cuts, names),
-        "f1-by-threshold": _f1_by_threshold(curves, cuts, names),
+        "precision-recall": _precision_recall(curves, spreads, names),
+        "f1-by-threshold": _f1_by_threshold(curves, spreads, names),
         "reliability": _reliability(probabilities[:, shown], targets[:, shown], names),
         "confusions": _confusions(predict(probabilities, thresholds.values)[:, shown], targets[:, shown], names),
     }
 
 
-def spread_of_cuts(probabilities: Floats, targets: Bools, thresholds: Thresholds) -> tuple[Floats, Floats]:
-    """Return the 5th and 95th percentile (L,) of the cuts that the same strategy finds on resampled posters."""
+def spread_of_thresholds(probabilities: Floats, targets: Bools, thresholds: Thresholds) -> tuple[Floats, Floats]:
+    """Return the 5th and 95th percentile (L,) of the thresholds that the same strategy finds on resampled posters."""
     rng = np.random.default_rng(0)
     n_posters = len(targets)
-    cuts = []
+    fitted = []
     for _ in range(_RESAMPLES):
         drawn = rng.integers(n_posters, size=n_posters)
-        cuts.append(fit(thresholds.strategy, probabilities[drawn], targets[drawn], thresholds.metric).values)
-    low, high = np.percentile(cuts, (5, 95), axis=0)
+        fitted.append(fit(thresholds.strategy, probabilities[drawn], targets[drawn], thresholds.metric).values)
+    low, high = np.percentile(fitted, (5, 95), axis=0)
     return low, high
 
 
-Cut = tuple[float, float, float]  # chosen, and from where to where it lies on resampled posters
+Spread = tuple[float, float, float]  # the threshold, and from where to where it lies on resampled posters
 
 
-def _precision_recall(curves: Sequence[Curve], cuts: Sequence[Cut], names: Sequence[str]) -> Figure:
+def _precision_recall(curves: Sequence[Curve], spreads: Sequence[Spread], names: Sequence[str]) -> Figure:
     figure, panels = grid(len(names), "Precision against recall; the dot is the chosen threshold")
-    for axes, curve, (cut, _, _), name in zip(panels, curves, cuts, names, strict=True):
+    for axes, curve, (threshold, _, _), name in zip(panels, curves, spreads, names, strict=True):
         clean(axes, f"{name} (AP {curve.average_precision:.2f})", "recall", "precision")
         axes.step(curve.recall, curve.precision, where="post", color=BLUE, linewidth=1)
         axes.axhline(curve.share, color=GREY, linewidth=0.8, linestyle=":")
-        at = curve.at(cut)
+        at = curve.at(threshold)
         if at is not None:
             axes.plot(curve.recall[at], curve.precision[at], "o", color=ORANGE, markersize=5)
         axes.set(xlim=(0, 1), ylim=(0, 1))
     return figure
 
 
-def _f1_by_threshold(curves: Sequence[Curve], cuts: Sequence[Cut], names: Sequence[str]) -> Figure:
-    figure, panels = grid(len(names), "F1 against threshold; the band is where 90 % of resampled posters put the cut")
-    for axes, curve, (cut, low, high), name in zip(panels, curves, cuts, names, strict=True):
+def _f1_by_threshold(curves: Sequence[Curve], spreads: Sequence[Spread], names: Sequence[str]) -> Figure:
+    figure, panels = grid(len(names), "F1 against threshold; the band holds those of 90 % of resampled posters")
+    for axes, curve, (threshold, low, high), name in zip(panels, curves, spreads, names, strict=True):
         clean(axes, name, "threshold", "F1")
         axes.axvspan(low, high, color=PALE)
         axes.plot(curve.thresholds, curve.f1, color=BLUE, linewidth=1)
-        axes.axvline(cut, color=ORANGE, linewidth=1)
+        axes.axvline(threshold, color=ORANGE, linewidth=1)
         axes.set(xlim=(0, max(0.5, min(1.0, 1.5 * high))), ylim=(0, 1))
     return figure
 

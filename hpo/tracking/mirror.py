@@ -12,20 +12,19 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from optuna.trial import FrozenTrial
 
 from hpo.errors import TrackingError
 from hpo.runtime import profiling as timeline
 from hpo.runtime.commands import command
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import LoggedRun, Tracking
-from hpo.tracking.study_report import study_note
-from hpo.tracking.trial_record import TrialRecord, run_name, trial_tags
+from hpo.tracking.study_report import posters_of, study_note
+from hpo.tracking.trial_run import TrialRun, run_name, trial_tags
 
 _AWAY_SECONDS = 30.0  # after a refusal, in which MLflow is not asked again
 _REPORTING = 0.05  # of a search's time at most: a report tells of every trial, and so grows with their number
@@ -113,20 +112,20 @@ class MlflowMirror:
                     "trial again."
                 )
 
-    def begin(self, trial: RunningTrial, chosen: Mapping[str, Any]) -> None:
+    def begin(self, trial: RunningTrial, config: Mapping[str, Any]) -> None:
         """Open the run of a trial and note its id with the trial."""
 
         def open_run() -> None:
-            tags = trial_tags({**trial.attributes, "chosen": chosen})
-            name = run_name(trial.number, chosen)
-            run_id = self._tracking.start_trial(self._parent, trial.number, name, chosen, tags, self._study.attributes)
+            tags = trial_tags(replace(trial.record(), config=config))
+            name = run_name(trial.number, config)
+            run_id = self._tracking.start_trial(self._parent, trial.number, name, config, tags, posters_of(self._study))
             trial.note(run_id=run_id)
 
         self.attempt(open_run)
 
     def watching(self, trial: RunningTrial) -> AbstractContextManager[object]:
         """Log the machine's cores, memory, disk and network with the trial's run inside, where that was asked for."""
-        run_id = trial.attributes.get("run_id")
+        run_id = trial.record().run_id
         if not self._system_metrics or run_id is None:
             return nullcontext()
         return self._tracking.watching(str(run_id))
@@ -137,7 +136,7 @@ class MlflowMirror:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def end(self, trial: FrozenTrial) -> None:
+    def end(self, trial: TrialRecord) -> None:
         """Write the run of a trial that has ended, and what was missed before."""
         written = self.attempt(lambda: self._write(trial, self._study.run_id(trial)))
         if written and self._behind:
@@ -178,7 +177,7 @@ class MlflowMirror:
             for run in others:
                 self._tracking.delete_run(run.run_id)
                 removed += 1
-            if not trial.state.is_finished():
+            if not trial.is_finished:
                 continue
             uploaded += len(self._files(trial.number))
             if mine is None:
@@ -187,28 +186,28 @@ class MlflowMirror:
                 continue
             if mine.run_id != self._study.run_id(trial):
                 self._study.note_run(trial.number, mine.run_id)
-            if mine.state != TrialRecord.of(trial).state or not mine.has_ended or self._files(trial.number):
+            if mine.state != TrialRun.of(trial).state or not mine.has_ended or self._files(trial.number):
                 self._write(trial, mine.run_id)
-                reconciled += mine.state != TrialRecord.of(trial).state or not mine.has_ended
+                reconciled += mine.state != TrialRun.of(trial).state or not mine.has_ended
         return Synced(created, reconciled, removed, uploaded, united)
 
-    def _split(self, trial: FrozenTrial, runs: Sequence[LoggedRun]) -> tuple[LoggedRun | None, list[LoggedRun]]:
+    def _split(self, trial: TrialRecord, runs: Sequence[LoggedRun]) -> tuple[LoggedRun | None, list[LoggedRun]]:
         """Return the run of a trial, and others that a killed worker left."""
         noted = self._study.run_id(trial)
-        if not trial.state.is_finished() and noted is None:
+        if not trial.is_finished and noted is None:
             return None, []  # its run may have been opened in this moment
         # The run that its worker opened holds its files and versions; one that was written later holds what it says.
-        by_worker = str(trial.user_attrs.get("run_id"))
+        by_worker = str(trial.run_id)
         preferred = sorted(runs, key=lambda run: (run.run_id != by_worker, run.run_id != noted))
         return next(iter(preferred), None), preferred[1:]
 
-    def _write(self, trial: FrozenTrial, run_id: str | None) -> None:
-        record = TrialRecord.of(trial)
+    def _write(self, trial: TrialRecord, run_id: str | None) -> None:
+        record = TrialRun.of(trial)
         if run_id is None:
             run_id = self._tracking.start_trial(
-                self._parent, record.number, record.name, record.params, record.tags, self._study.attributes
+                self._parent, record.number, record.name, record.params, record.tags, posters_of(self._study)
             )
-        if run_id != trial.user_attrs.get("run_id"):
+        if run_id != trial.run_id:
             self._study.note_run(trial.number, run_id)  # a trial that has ended cannot be told any more
         if record.state == "complete" and self._files(trial.number):
             self._tracking.keep(run_id, self._spool / str(trial.number))

@@ -16,7 +16,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
-from optuna.trial import FrozenTrial
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
@@ -24,6 +23,7 @@ from hpo.data.dataset import Part
 from hpo.errors import StudyError
 from hpo.runtime.atomic import Array
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import Tracking
 from hpo.trial.trial import TrialResult
 
@@ -37,7 +37,7 @@ _LONG_SECONDS = 60.0  # of training, from which the network is kept
 class Pool:
     """The complete trials whose probabilities are at hand, best first."""
 
-    trials: tuple[FrozenTrial, ...]
+    trials: tuple[TrialRecord, ...]
     probabilities: Array  # (K, N, L)
 
 

@@ -28,6 +28,7 @@ from hpo.runtime.masking import masked
 from hpo.tracking.client import (
     MAX_TAG,
     LoggedTable,
+    StudyPosters,
     as_dataset,
     as_metrics,
     as_params,
@@ -45,7 +46,7 @@ from hpo.tracking.registry import TRIAL_TAG, Registry
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from hpo.tracking.trial_record import TrialRecord
+    from hpo.tracking.trial_run import TrialRun
 
 EXPERIMENT = "hpo"
 KIND_TAG, STUDY_TAG, STATE_TAG = "hpo.kind", "hpo.study", "hpo.state"
@@ -107,18 +108,18 @@ class Tracking:
         tags: Mapping[str, str],
         tables: Mapping[str, LoggedTable],
         files: Mapping[str, Sequence[Path]],
-        data: Mapping[str, Any] | None = None,
+        posters: StudyPosters | None = None,
     ) -> str:
         """Return the id of the study's parent run, running from now on; a resumed study gets its old one.
 
         Params are logged once, since MLflow lets none change; tags, tables and files (by the folder among the
-        artifacts) are brought up to date. ``data`` holds what the study remembers of its posters. MLflow has no way to
+        artifacts) are brought up to date. ``posters`` become its dataset. MLflow has no way to
         do any of this only where it is not done yet, so the caller holds the study's lock (``study_run.py``).
         """
         with asking(self.uri, f"open the run of study {study_name!r}"):
             run = self._parent_run(study_name) or self._create_parent_run(study_name)
             run_id = str(run.info.run_id)
-            self._log_posters(run, data)
+            self._log_posters(run, posters)
             self._client.update_run(run_id, status="RUNNING")
             new = {key: value for key, value in as_params(params).items() if key not in run.data.params}
             log_batches(self._client, run_id, params=new, tags=tags)
@@ -178,9 +179,9 @@ class Tracking:
         name: str,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
-        data: Mapping[str, Any] | None = None,
+        posters: StudyPosters | None = None,
     ) -> str:
-        """Open the child run of trial ``number`` and return its id; ``data`` as of its study."""
+        """Open the child run of trial ``number`` and return its id; ``posters`` as of its study."""
         with asking(self.uri, f"open the run of trial {number}"):
             named = {
                 _PARENT_TAG: parent_run_id,
@@ -191,10 +192,10 @@ class Tracking:
             }
             run = self._client.create_run(self.experiment_id, tags=as_tags({**tags, **named}), run_name=name)
             log_batches(self._client, run.info.run_id, params=as_params(params))
-            self._log_posters(run, data)
+            self._log_posters(run, posters)
         return str(run.info.run_id)
 
-    def log_trial(self, run_id: str, record: TrialRecord) -> None:
+    def log_trial(self, run_id: str, record: TrialRun) -> None:
         """Write everything that is known of a trial that has ended, and end its run; twice does no harm."""
         with asking(self.uri, f"write the run of trial {record.number}"):
             stamp = record.ended_ms
@@ -295,9 +296,9 @@ class Tracking:
             self._study_names[parent_run_id] = self._client.get_run(parent_run_id).data.tags[STUDY_TAG]
         return self._study_names[parent_run_id]
 
-    def _log_posters(self, run: Run, data: Mapping[str, Any] | None) -> None:
-        if data is not None and "fingerprints" in data and not (run.inputs and run.inputs.dataset_inputs):
-            self._client.log_inputs(run.info.run_id, [as_dataset(data)])
+    def _log_posters(self, run: Run, posters: StudyPosters | None) -> None:
+        if posters is not None and not (run.inputs and run.inputs.dataset_inputs):
+            self._client.log_inputs(run.info.run_id, [as_dataset(posters)])
 
     def _search(self, condition: str) -> Iterator[Run]:
         token = None

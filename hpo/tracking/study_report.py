@@ -12,16 +12,17 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from optuna.trial import FrozenTrial
-
 from hpo.bundle.model_card import PARTS, baseline_table, markdown_table
 from hpo.data.dataset import PreparedData
 from hpo.data.summary import kept_together, split_rows
 from hpo.runtime.commands import command
+from hpo.study.attributes import ChampionRecord
 from hpo.study.ranking import fresh_values, ranked
 from hpo.study.reproduction import command_of
-from hpo.study.study import ChampionRecord, Study
-from hpo.tracking.trial_record import TrialRecord, state_name
+from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
+from hpo.tracking.client import StudyPosters
+from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import judged_posters
 
 # What a study came to, as rows that a person reads: on its MLflow run, in tables, in a report.
@@ -30,7 +31,7 @@ from hpo.trial.objective import judged_posters
 # milliseconds.
 
 if TYPE_CHECKING:
-    from hpo.study.study import ExportedScores
+    from hpo.study.attributes import ExportedScores
 
 ReportRow = dict[str, Any]
 _ON_VAL = "validation posters, each decided by thresholds fitted without it (they chose the epochs: optimistic)"
@@ -48,7 +49,7 @@ _AVERAGES = {
 }
 
 
-def standing_sentence(metric: str, best: FrozenTrial, champion: FrozenTrial, fresh: Sequence[float]) -> str:
+def standing_sentence(metric: str, best: TrialRecord, champion: TrialRecord, fresh: Sequence[float]) -> str:
     """Name the champion, what it was selected by, and the best single trial, which may be another.
 
     ``fresh`` are the champion's values on fresh seeds, none where it was not run again.
@@ -62,9 +63,7 @@ def standing_sentence(metric: str, best: FrozenTrial, champion: FrozenTrial, fre
     )
 
 
-def reported(
-    attributes: Mapping[str, Any], champion: FrozenTrial | None, exported: ExportedScores | None
-) -> dict[str, Any] | None:
+def reported(n_folds: int, champion: TrialRecord | None, exported: ExportedScores | None) -> dict[str, Any] | None:
     """Return the figure of the champion to trust: ``value``, ``ci95``, what it was computed ``on``, and ``test``.
 
     That is what its trial noted, and what its bundle claims once it was exported; in five folds these are the same.
@@ -74,10 +73,10 @@ def reported(
         return None
     if exported is not None and exported["trial"] == champion.number:
         return {key: exported[key] for key in ("value", "ci95", "on", "test")}
-    noted = champion.user_attrs.get("reported")
+    noted = champion.reported
     if noted is None:
         return None
-    on = PARTS["cross_fitted"] if attributes.get("folds", 1) > 1 else _ON_VAL
+    on = PARTS["cross_fitted"] if n_folds > 1 else _ON_VAL
     return {**noted, "on": on, "test": None}
 
 
@@ -94,7 +93,7 @@ def in_interval(figure: Mapping[str, Any]) -> str:
     return f"{figure['value']:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _single(best: FrozenTrial) -> str:
+def _single(best: TrialRecord) -> str:
     return f"Best single trial: {best.number}, {best.value:.3f}."
 
 
@@ -103,7 +102,7 @@ def in_fresh_seeds(n: int) -> str:
     return f"{n} fresh seed{'' if n == 1 else 's'}"
 
 
-def leaderboard_rows(trials: Sequence[FrozenTrial], most: int, champion: int | None = None) -> list[ReportRow]:
+def leaderboard_rows(trials: Sequence[TrialRecord], most: int, champion: int | None = None) -> list[ReportRow]:
     """Return the best ``most`` complete trials, best first, with the averages of the write-up's results table.
 
     The trial of the number ``champion`` is marked.
@@ -112,33 +111,32 @@ def leaderboard_rows(trials: Sequence[FrozenTrial], most: int, champion: int | N
     return [{**row, "trial": f"{row['trial']} {CHAMPION}"} if row["number"] == champion else row for row in rows]
 
 
-def backbone_rows(trials: Sequence[FrozenTrial]) -> list[ReportRow]:
+def backbone_rows(trials: Sequence[TrialRecord]) -> list[ReportRow]:
     """Return the best trial of each backbone, best first, and how many trials each had."""
-    tried = Counter(_backbone(trial) for trial in trials if trial.state.is_finished())
-    first: dict[str, FrozenTrial] = {}
+    tried = Counter(_backbone(trial) for trial in trials if trial.is_finished)
+    first: dict[str, TrialRecord] = {}
     for trial in ranked(trials):
         first.setdefault(_backbone(trial), trial)
     return [{"backbone": name, **_row(trial), "trials": tried[name]} for name, trial in first.items()]
 
 
-def _row(trial: FrozenTrial) -> ReportRow:
-    metrics = trial.user_attrs.get("metrics", {})
+def _row(trial: TrialRecord) -> ReportRow:
+    metrics = trial.metrics
     values = {column: metrics[key] for column, key in _AVERAGES.items() if key in metrics}
     if _LABEL_ACCURACY in values:
         values[_LABEL_ACCURACY] = 1.0 - values[_LABEL_ACCURACY]
-    noted = trial.user_attrs.get("reported")  # trials of an older hpo have none
+    noted = trial.reported  # trials of an older hpo have none
     figure = "–" if noted is None else in_interval(noted)
-    return {"trial": TrialRecord.of(trial).name, "number": trial.number, "reported [95 %]": figure, **values}
+    return {"trial": TrialRun.of(trial).name, "number": trial.number, "reported [95 %]": figure, **values}
 
 
-def _backbone(trial: FrozenTrial) -> str:
-    chosen: Mapping[str, Any] = trial.user_attrs.get("chosen", trial.params)
-    return str(chosen.get("backbone", "none chosen"))
+def _backbone(trial: TrialRecord) -> str:
+    return str(trial.configuration.get("backbone", "none config"))
 
 
-def threshold_rows(trial: FrozenTrial) -> list[ReportRow]:
+def threshold_rows(trial: TrialRecord) -> list[ReportRow]:
     """Return each label of a complete trial with its threshold and what it scores there."""
-    metrics = trial.user_attrs.get("metrics", {})
+    metrics = trial.metrics
     labels = [key.partition("/")[2] for key in metrics if key.startswith("threshold/")]
     return [
         {
@@ -151,15 +149,15 @@ def threshold_rows(trial: FrozenTrial) -> list[ReportRow]:
     ]
 
 
-def cost_sentence(trials: Sequence[FrozenTrial]) -> str:
+def cost_sentence(trials: Sequence[TrialRecord]) -> str:
     """Say how long the trials took, on what, and how many workers ran them."""
     durations = [trial.duration for trial in trials if trial.duration is not None]
     if not durations:
         return "No trial has ended yet."
     seconds: Counter[str] = Counter()
     for trial in trials:
-        seconds.update(trial.user_attrs.get("seconds", {}))
-    n_workers = len({trial.user_attrs.get("worker") for trial in trials if trial.duration is not None})
+        seconds.update(trial.seconds)
+    n_workers = len({trial.worker for trial in trials if trial.duration is not None})
     workers = "one worker" if n_workers == 1 else f"{n_workers} workers"
     stages = ", ".join(f"{name} {_time(taken)}" for name, taken in seconds.most_common() if taken >= 1)
     spent = f" The complete ones spent it on {stages}." if stages else ""
@@ -171,9 +169,9 @@ def _time(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def states_sentence(trials: Sequence[FrozenTrial], budget: int) -> str:
+def states_sentence(trials: Sequence[TrialRecord], budget: int) -> str:
     """Count the trials by state, the budget beside them."""
-    states = Counter(state_name(trial) for trial in trials)
+    states = Counter(trial.state for trial in trials)
     finished = states["complete"] + states["pruned"]
     others = ", ".join(f"{n} {state}" for state, n in sorted(states.items()) if state not in ("complete", "pruned"))
     return (
@@ -205,7 +203,7 @@ def study_note(study: Study, experiment_id: str) -> str:
             _thresholds(study, leader),
         ]
     sections += [
-        str(study.attributes.get("posters_note", "")),
+        study.attributes.posters_note,
         "## Cost",
         cost_sentence(trials),
         _time_spent(study),
@@ -215,8 +213,16 @@ def study_note(study: Study, experiment_id: str) -> str:
 
 
 def _time_spent(study: Study) -> str:
-    spent = study.attributes.get("time_spent")
+    spent = study.attributes.time_spent
     return "" if spent is None else f"The time of all workers went to: {spent}."
+
+
+def posters_of(study: Study) -> StudyPosters | None:
+    """Return what a study knows of its posters, as MLflow shows them; None where it does not know them yet."""
+    known = study.attributes
+    if known.data is None or known.fingerprints is None:
+        return None
+    return StudyPosters(str(known.data.csv), str(known.data.images), known.fingerprints)
 
 
 def posters_note(data: PreparedData, baselines: dict[str, dict[str, float]]) -> str:
@@ -230,20 +236,21 @@ def posters_note(data: PreparedData, baselines: dict[str, dict[str, float]]) -> 
     )
 
 
-def _result(study: Study, leader: FrozenTrial | None, champion: ChampionRecord | None) -> str:
+def _result(study: Study, leader: TrialRecord | None, champion: ChampionRecord | None) -> str:
     if leader is None:
         return "No trial is complete yet."
-    how = f"{study.attributes.get('thresholds', 'calibrated')} thresholds, one a label"
-    figure = reported(study.attributes, leader, study.exported())
+    how = f"{study.attributes.thresholds} thresholds, one a label"
+    figure = reported(study.attributes.folds, leader, study.exported())
     to_trust = "" if figure is None else f"**{reported_sentence(study.metric, figure)}** "
     interval = ""
     if champion is not None and champion.get("run_id") == study.run_id(leader) and "ci95" in champion:
         low, high = champion["ci95"]
         interval = f" [{low:.3f}, {high:.3f}]"
     best, fresh = study.best() or leader, fresh_values(leader, study.run_again())
+    judged_on = judged_posters(study.attributes.folds)
     return (
-        f"**The champion's {study.metric} on {judged_posters(study.attributes)}: {leader.value:.3f}{interval}**, by "
-        f"trial {TrialRecord.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
+        f"**The champion's {study.metric} on {judged_on}: {leader.value:.3f}{interval}**, by "
+        f"trial {TrialRun.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
         f"and thresholds were chosen on these posters, which is optimistic. {to_trust}"
         f"`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
         "looked at."
@@ -251,7 +258,7 @@ def _result(study: Study, leader: FrozenTrial | None, champion: ChampionRecord |
 
 
 def _synthetic(study: Study) -> str:
-    if not study.attributes.get("synthetic"):
+    if not study.attributes.synthetic:
         return ""
     return "The posters are **synthetic** (the built-in sample), and so are these numbers."
 
@@ -269,7 +276,7 @@ def _how_to_get_it(study: Study, champion: ChampionRecord | None) -> str:
     )
 
 
-def _trial_table(rows: Sequence[ReportRow], study: Study, trials: Sequence[FrozenTrial], experiment_id: str) -> str:
+def _trial_table(rows: Sequence[ReportRow], study: Study, trials: Sequence[TrialRecord], experiment_id: str) -> str:
     """Rows with each trial's name as a link to its run."""
     shown = []
     for row in rows:
@@ -279,11 +286,11 @@ def _trial_table(rows: Sequence[ReportRow], study: Study, trials: Sequence[Froze
     return markdown_table(shown)
 
 
-def _thresholds(study: Study, leader: FrozenTrial) -> str:
+def _thresholds(study: Study, leader: TrialRecord) -> str:
     rows = [{key: _cell(value) for key, value in row.items()} for row in threshold_rows(leader)]
     if not rows:
         return "This trial was run by an older hpo, which did not note them."
-    return f"{markdown_table(rows)}\n\nOn {judged_posters(study.attributes)}."
+    return f"{markdown_table(rows)}\n\nOn {judged_posters(study.attributes.folds)}."
 
 
 def _cell(value: Any) -> str:

@@ -28,7 +28,7 @@ from hpo.data.dataset import Part
 from hpo.model.backbones.backbone import Backbone
 from hpo.model.backbones.freeze_points import FreezePoint, Tail
 from hpo.model.classifier import build_head
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head, needs_map
 from hpo.runtime.atomic import Array
 from hpo.trial.features import FeatureSource, predicted_views
@@ -214,51 +214,51 @@ class WorkCounter:
         self._source, self._train_part, self._val_part = source, train_part, val_part
         self._gflop: dict[tuple[str, int, str], float] = {}
 
-    def count(self, chosen: Hyperparameters) -> Work:
-        """Return the work of ``chosen``, if it uses all of its epochs."""
-        return Work(features=self._features(chosen), training=self._training(chosen), finetuning=self._tuning(chosen))
+    def count(self, config: TrialConfig) -> Work:
+        """Return the work of ``config``, if it uses all of its epochs."""
+        return Work(features=self._features(config), training=self._training(config), finetuning=self._tuning(config))
 
-    def _features(self, chosen: Hyperparameters) -> PhaseWork:
+    def _features(self, config: TrialConfig) -> PhaseWork:
         """Passes over posters that are not cached: for features, and for activations as far as the freeze point."""
         passes = gflop = 0.0
-        for backbone in self._source.backbones(chosen):
-            features, activations = self._source.missing(chosen, backbone, self._train_part, self._val_part)
+        for backbone in self._source.backbones(config):
+            features, activations = self._source.missing(config, backbone, self._train_part, self._val_part)
             passes += features + activations
             if features + activations:
                 gflop += (features + activations) * self.forward_gflop(backbone)
-        return PhaseWork(gflop=gflop, pieces=passes, network=chosen.backbone)
+        return PhaseWork(gflop=gflop, pieces=passes, network=config.backbone)
 
-    def _training(self, chosen: Hyperparameters) -> PhaseWork:
-        head = build_head(self._source.backbones(chosen), self._train_part.targets.shape[1], chosen)
-        gflop = self._passes(chosen) * _head_gflop(head)
-        n_steps = len(self._train_part.posters) / chosen.batch_size
+    def _training(self, config: TrialConfig) -> PhaseWork:
+        head = build_head(self._source.backbones(config), self._train_part.targets.shape[1], config)
+        gflop = self._passes(config) * _head_gflop(head)
+        n_steps = len(self._train_part.posters) / config.batch_size
         return PhaseWork(
-            gflop=gflop * chosen.epochs,
-            pieces=n_steps * chosen.epochs,
-            epochs=chosen.epochs,
-            max_seconds=chosen.max_seconds,
-            network=f"{chosen.head} on maps" if needs_map(chosen) else chosen.head,
+            gflop=gflop * config.epochs,
+            pieces=n_steps * config.epochs,
+            epochs=config.epochs,
+            max_seconds=config.max_seconds,
+            network=f"{config.head} on maps" if needs_map(config) else config.head,
         )
 
-    def _tuning(self, chosen: Hyperparameters) -> PhaseWork:
-        if chosen.unfreeze == "none":
+    def _tuning(self, config: TrialConfig) -> PhaseWork:
+        if config.unfreeze == "none":
             return PhaseWork()
         gflop = sum(
-            self._tail_gflop(backbone, self._source.freeze_point(backbone, chosen.unfreeze), chosen)
-            for backbone in self._source.backbones(chosen)
+            self._tail_gflop(backbone, self._source.freeze_point(backbone, config.unfreeze), config)
+            for backbone in self._source.backbones(config)
         )
-        n_steps = len(self._train_part.posters) / chosen.finetune_batch_size
+        n_steps = len(self._train_part.posters) / config.finetune_batch_size
         return PhaseWork(
-            gflop=gflop * self._passes(chosen) * chosen.finetune_epochs,
-            pieces=n_steps * chosen.finetune_epochs,
-            epochs=chosen.finetune_epochs,
-            max_seconds=chosen.max_seconds,
-            network=f"{chosen.backbone} {chosen.unfreeze}",
+            gflop=gflop * self._passes(config) * config.finetune_epochs,
+            pieces=n_steps * config.finetune_epochs,
+            epochs=config.finetune_epochs,
+            max_seconds=config.max_seconds,
+            network=f"{config.backbone} {config.unfreeze}",
         )
 
-    def _passes(self, chosen: Hyperparameters) -> float:
+    def _passes(self, config: TrialConfig) -> float:
         """Forward passes of one poster that an epoch costs: training, then validation in its views."""
-        n_val = len(self._val_part.posters) * len(predicted_views(chosen))
+        n_val = len(self._val_part.posters) * len(predicted_views(config))
         return PASSES_PER_STEP * len(self._train_part.posters) + n_val
 
     def forward_gflop(self, backbone: Backbone) -> float:
@@ -268,10 +268,10 @@ class WorkCounter:
             self._gflop[key] = count_gflop(backbone, _blank(backbone))
         return self._gflop[key]
 
-    def _tail_gflop(self, backbone: Backbone, point: FreezePoint | None, chosen: Hyperparameters) -> float:
+    def _tail_gflop(self, backbone: Backbone, point: FreezePoint | None, config: TrialConfig) -> float:
         if point is None:
             return self.forward_gflop(backbone)
-        key = backbone.name, backbone.image_size, chosen.unfreeze
+        key = backbone.name, backbone.image_size, config.unfreeze
         if key not in self._gflop:
             self._gflop[key] = count_gflop(Tail(backbone, point), torch.zeros(1, *point.activation_shape))
         return self._gflop[key]

@@ -14,9 +14,8 @@ fold by fold, each at its own best epoch, which no report shows: the same fold o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from statistics import fmean, median
 from typing import Literal
@@ -27,16 +26,14 @@ import torch
 from hpo.data.dataset import Part
 from hpo.data.splits.split import deal_folds
 from hpo.model.classifier import build_head
-from hpo.model.config import Hyperparameters
-from hpo.model.training.checkpoint import Checkpoints
+from hpo.model.config import TrialConfig
 from hpo.model.training.dataloader import joined
 from hpo.model.training.loop import train_head
 from hpo.model.training.optim import StateDict, greedy_soup
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Progress
-from hpo.trial.features import FeatureSource, predicted_views, train_views
-from hpo.trial.objective import Objective
-from hpo.trial.trial import SOUP_EPOCHS, EpochReport, Epochs, JudgedEpoch, PhaseName, TrialResult, run_trial
+from hpo.trial.features import predicted_views, train_views
+from hpo.trial.trial import SOUP_EPOCHS, Epochs, JudgedEpoch, PhaseName, TrialInputs, TrialResult, run_trial
 
 # What the champion may claim: its recipe and its own thresholds, on posters that neither has seen.
 #
@@ -51,30 +48,25 @@ N_FOLDS = 5
 
 
 def out_of_fold_probabilities(
-    chosen: Hyperparameters,
-    n_epochs: int,
-    train_part: Part,
-    val_part: Part,
-    source: FeatureSource,
-    seed: int,
-    progress: Progress = lambda _: None,
+    config: TrialConfig, n_epochs: int, inputs: TrialInputs, progress: Progress = lambda _: None
 ) -> Array:
     """Return float32 (N_train, L): each training poster by a head that did not see it."""
-    views = train_views(chosen)
-    train_examples, val_examples = (source.examples(chosen, part, views) for part in (train_part, val_part))
+    train_part, source, seed = inputs.train, inputs.source, inputs.seed
+    views = train_views(config)
+    train_examples, val_examples = (source.examples(config, part, views) for part in (train_part, inputs.val))
     targets = torch.from_numpy(train_part.targets.astype(np.float32))
-    val_targets = torch.from_numpy(val_part.targets.astype(np.float32))
+    val_targets = torch.from_numpy(inputs.val.targets.astype(np.float32))
     groups = np.arange(len(targets)) if train_part.groups is None else train_part.groups
     folds = torch.from_numpy(deal_folds(train_part.targets, groups, N_FOLDS, seed))
-    n_predicted = len(predicted_views(chosen))  # the first of the views that are trained on
+    n_predicted = len(predicted_views(config))  # the first of the views that are trained on
     probabilities = np.empty(train_part.targets.shape, np.float32)
     for fold in range(N_FOLDS):
         held_out, kept = (folds == fold).nonzero().ravel(), (folds != fold).nonzero().ravel()
         torch.manual_seed(seed)
-        head = build_head(source.backbones(chosen), targets.shape[1], chosen)
+        head = build_head(source.backbones(config), targets.shape[1], config)
         seen = joined(train_examples.select(kept), val_examples)
         asked = train_examples.select(held_out).first_views(n_predicted)
-        epochs = train_head(head, seen, torch.cat([targets[kept], val_targets]), asked, chosen, seed)
+        epochs = train_head(head, seen, torch.cat([targets[kept], val_targets]), asked, config, seed)
         *_, last = islice(epochs, n_epochs)
         probabilities[held_out.numpy()] = last.val_probabilities
         progress(len(held_out))
@@ -84,41 +76,24 @@ def out_of_fold_probabilities(
 FoldModel = Literal["average", "refit"]
 
 
-def run_folds(
-    chosen: Hyperparameters,
-    everything: Part,
-    source: FeatureSource,
-    objective: Objective,
-    seed: int,
-    n_folds: int,
-    fold_model: FoldModel,
-    report: Callable[[int, EpochReport], None] = lambda *_: None,
-    report_fold: Callable[[int, float], None] = lambda *_: None,
-    checkpoints: Checkpoints | None = None,
-) -> TrialResult:
-    """Train on all but one fold of ``everything``, for each of them, and judge all posters out of fold.
+def run_folds(config: TrialConfig, inputs: TrialInputs, n_folds: int, fold_model: FoldModel) -> TrialResult:
+    """Train on all but one fold of train and val together, for each of them, and evaluate all posters out of fold.
 
-    ``report`` hears of every epoch of each fold (from 0), ``report_fold`` of the value of each at its own best epoch;
-    whatever they raise stops the trial. The model is the average of the folds', or trained once more on everything for
-    as long as they were in the median. With ``checkpoints``, each fold that is fine-tuned has one of its own, and those
-    of finished folds stay until the trial ends: run again, it trains their heads again and then continues where it was.
+    ``inputs.report`` is called after every epoch of each fold (from 0), ``inputs.report_fold`` with the value of each
+    at its own best epoch; whatever they raise stops the trial. The model is the average of the folds', or trained once
+    more on everything for as long as they were in the median. With checkpoints, each fold that is fine-tuned has one of
+    its own, and those of finished folds stay until the trial ends: run again, it trains their heads again and then
+    continues where it was.
     """
-    folds = _folds(everything, n_folds, seed)
+    everything = inputs.train + inputs.val
+    folds = _folds(everything, n_folds, inputs.seed)
     results = []
     for fold in range(n_folds):
         held_out, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-        result = run_trial(
-            chosen,
-            everything.take(kept),
-            everything.take(held_out),
-            source,
-            objective,
-            seed,
-            partial(report, fold),
-            checkpoints=checkpoints,
-        )
+        of_fold = replace(inputs, train=everything.take(kept), val=everything.take(held_out), fold=fold)
+        result = run_trial(config, of_fold)
         results.append(result)
-        report_fold(fold, result.value)
+        inputs.report_fold(fold, result.value)
     probabilities = np.empty(everything.targets.shape, np.float32)
     for fold, judged in enumerate(judged_by_other_folds(results)):
         probabilities[folds == fold] = judged
@@ -126,7 +101,16 @@ def run_folds(
     if fold_model == "average":
         return whole
     again = run_trial(
-        chosen, everything, everything, source, objective, seed, epochs=whole.epochs, checkpoints=checkpoints
+        config,
+        TrialInputs(
+            everything,
+            everything,
+            inputs.source,
+            inputs.objective,
+            inputs.seed,
+            epochs=whole.epochs,
+            checkpoints=inputs.checkpoints,
+        ),
     )
     return replace(whole, classifiers=again.classifiers, seconds=_summed([whole.seconds, again.seconds]))
 
@@ -142,8 +126,8 @@ def judged_by_other_folds(results: Sequence[TrialResult]) -> list[Array]:
     Both phases are candidates, and the earliest of equals is chosen. Where weights of several epochs are averaged, the
     mean of those epochs' probabilities stands for them, each taken in as long as that helps the other folds.
     """
-    chosen, objective = results[0].chosen, results[0].objective
-    n_averaged = SOUP_EPOCHS if chosen.averaging == "soup" else 1
+    config, objective = results[0].config, results[0].objective
+    n_averaged = SOUP_EPOCHS if config.averaging == "soup" else 1
     epochs = _aligned(results)
     values = np.array([[epoch.value for epoch in fold] for fold in epochs])  # (K, E)
 

@@ -11,20 +11,22 @@ import numpy as np
 from hpo.bundle.bundle import made_of, save_bundle
 from hpo.bundle.description import Description, installed_versions
 from hpo.bundle.trained_on import Digests, of_posters
-from hpo.data.dataset import DataOptions, PreparedData
+from hpo.data.dataset import PreparedData
 from hpo.data.splits.stratify import Rows
 from hpo.evaluation.bootstrap import bootstrap_ci95
-from hpo.evaluation.metrics import Bools, Floats, averages, score
+from hpo.evaluation.counts import Bools, Floats
+from hpo.evaluation.metrics import averages, score
 from hpo.evaluation.thresholds import Thresholds, cross_fit
 from hpo.model.classifier import Network
 from hpo.runtime.atomic import Array
+from hpo.trial.setup import StudySetup
 from hpo.trial.trial import TrialResult
 
 Baselines = dict[str, dict[str, float]]  # name → headline metrics on val
 
 
 def trial_metrics(result: TrialResult, label_names: tuple[str, ...], forecast_seconds: float) -> dict[str, float]:
-    """Return the final metrics of a trial by MLflow key: all strategies, and each label at the calibrated cut."""
+    """Return the final metrics of a trial by MLflow key: all strategies, and each label at the calibrated threshold."""
     metrics = {f"time/{stage}_seconds": seconds for stage, seconds in result.seconds.items()}
     metrics |= {"val/best_epoch": result.best_epoch, "val/n_epochs": result.n_epochs}
     metrics |= {"train/micro_batch": result.micro_batch, "time/forecast_seconds": forecast_seconds}
@@ -57,11 +59,9 @@ def reported_figure(result: TrialResult) -> dict[str, Any]:
     return {"value": value, "ci95": list(intervals[objective.metric])}
 
 
-def describe(
-    attributes: Mapping[str, Any], data: PreparedData, baselines: Baselines, result: TrialResult
-) -> Description:
-    """Describe a trial's network as a bundle does; ``attributes`` are the study's."""
-    part, judged_on, thresholds = judged_part(attributes.get("folds", 1)), result.judged_on, result.judged.thresholds
+def describe(setup: StudySetup, data: PreparedData, baselines: Baselines, result: TrialResult) -> Description:
+    """Describe a trial's network as a bundle does."""
+    part, judged_on, thresholds = judged_part(setup.folds), result.judged_on, result.judged.thresholds
     measured = measure(
         result.val_probabilities,
         judged_on.targets,
@@ -70,11 +70,11 @@ def describe(
         groups=judged_on.groups,
     )
     metrics = {"phase": result.phase, "claim": claim(part, measured), part: measured, "baselines": {part: baselines}}
-    return describe_network(attributes, data, result.network, thresholds, metrics)
+    return describe_network(setup, data, result.network, thresholds, metrics)
 
 
 def describe_network(
-    attributes: Mapping[str, Any],
+    setup: StudySetup,
     data: PreparedData,
     network: Network,
     thresholds: Thresholds,
@@ -82,13 +82,13 @@ def describe_network(
 ) -> Description:
     """Describe a network of a study with its thresholds, and what is known of it."""
     label_names = data.catalogue.label_names
-    rules = DataOptions.model_validate(attributes["data"]).rules
+    rules = setup.data.rules
     return Description(
         **made_of(network),
         label_names=label_names,
         thresholds=tuple(float(value) for value in thresholds.values),
         threshold_strategy=thresholds.strategy,
-        metrics={"metric": attributes["metric"], "synthetic": attributes["synthetic"], **metrics},
+        metrics={"metric": setup.metric, "synthetic": setup.synthetic, **metrics},
         data=rules.model_copy(update={"label_names": label_names}),
         fingerprints=data.fingerprints,
         versions=installed_versions(),

@@ -19,7 +19,7 @@ from hpo.model.backbones.backbone import Backbone, choose_columns, default_image
 from hpo.model.backbones.feature_cache import NetworkCache, activation_cache, decoded, feature_cache, map_cache
 from hpo.model.backbones.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.backbones.views import FLIP, PLAIN, View, views_of
-from hpo.model.config import Hyperparameters, Unfreeze
+from hpo.model.config import TrialConfig, Unfreeze
 from hpo.model.heads.head import needs_map
 from hpo.model.training.dataloader import Examples, Load, StoredRows
 from hpo.runtime.atomic import Array
@@ -28,14 +28,14 @@ from hpo.runtime.progress import Phase
 Views = Sequence[View]
 
 
-def train_views(chosen: Hyperparameters) -> Views:
+def train_views(config: TrialConfig) -> Views:
     """Return the views that a trial trains on."""
-    return views_of(chosen)
+    return views_of(config)
 
 
-def predicted_views(chosen: Hyperparameters) -> Views:
+def predicted_views(config: TrialConfig) -> Views:
     """Return the views whose mean is a trial's prediction."""
-    return (PLAIN, FLIP) if chosen.flip == "average" else (PLAIN,)
+    return (PLAIN, FLIP) if config.flip == "average" else (PLAIN,)
 
 
 class FeatureSource:
@@ -48,9 +48,9 @@ class FeatureSource:
         self._points: dict[tuple[str, int, Unfreeze], FreezePoint | None] = {}
         self._caches: dict[tuple[str, int, str, Fit, View], NetworkCache] = {}
 
-    def backbones(self, chosen: Hyperparameters) -> list[Backbone]:
+    def backbones(self, config: TrialConfig) -> list[Backbone]:
         """Return the backbone of a trial, or the several that it fuses, with their weights."""
-        return [self._backbone(name, chosen.image_size) for name in fused_names(chosen.backbone)]
+        return [self._backbone(name, config.image_size) for name in fused_names(config.backbone)]
 
     def _backbone(self, name: str, image_size: int | str) -> Backbone:
         """Load a backbone once; one that cannot be had is refused at once when another trial asks for it."""
@@ -82,57 +82,57 @@ class FeatureSource:
             self._caches[key] = feature_cache(self._cache_dir, backbone, fit, view)
         return self._caches[key]
 
-    def missing(self, chosen: Hyperparameters, backbone: Backbone, train_part: Part, val_part: Part) -> tuple[int, int]:
+    def missing(self, config: TrialConfig, backbone: Backbone, train_part: Part, val_part: Part) -> tuple[int, int]:
         """Return how many posters, in how many views, ``backbone`` must still run over for a trial.
 
         The first are for its features, the second for the activations at its freeze point.
         """
-        asked = [(train_part.posters, view) for view in train_views(chosen)]
-        asked += [(val_part.posters, view) for view in predicted_views(chosen)]
-        features = sum(self.feature_cache(backbone, chosen.fit, view).missing(posters) for posters, view in asked)
-        point = None if chosen.unfreeze == "none" else self.freeze_point(backbone, chosen.unfreeze)
+        asked = [(train_part.posters, view) for view in train_views(config)]
+        asked += [(val_part.posters, view) for view in predicted_views(config)]
+        features = sum(self.feature_cache(backbone, config.fit, view).missing(posters) for posters, view in asked)
+        point = None if config.unfreeze == "none" else self.freeze_point(backbone, config.unfreeze)
         if point is None:
             return features, 0
-        caches = {view: activation_cache(self._cache_dir, backbone, point, chosen.fit, view) for _, view in asked}
+        caches = {view: activation_cache(self._cache_dir, backbone, point, config.fit, view) for _, view in asked}
         return features, sum(caches[view].missing(posters) for posters, view in asked)
 
-    def examples(self, chosen: Hyperparameters, part: Part, views: Views) -> Examples:
+    def examples(self, config: TrialConfig, part: Part, views: Views) -> Examples:
         """Return the posters of ``part`` in ``views`` for phase one: features, and maps for a head that needs them."""
-        backbones = self.backbones(chosen)
-        by_backbone = [self._features(backbone, chosen, part, views) for backbone in backbones]
-        maps = [self._maps(backbone, chosen, part, views) for backbone in backbones] if needs_map(chosen) else []
+        backbones = self.backbones(config)
+        by_backbone = [self._features(backbone, config, part, views) for backbone in backbones]
+        maps = [self._maps(backbone, config, part, views) for backbone in backbones] if needs_map(config) else []
         return Examples(len(part.posters), torch.cat(by_backbone, 1), tuple(maps))
 
-    def _features(self, backbone: Backbone, chosen: Hyperparameters, part: Part, views: Views) -> torch.Tensor:
-        columns = choose_columns(backbone, chosen)
-        caches = [self.feature_cache(backbone, chosen.fit, view) for view in views]
+    def _features(self, backbone: Backbone, config: TrialConfig, part: Part, views: Views) -> torch.Tensor:
+        columns = choose_columns(backbone, config)
+        caches = [self.feature_cache(backbone, config.fit, view) for view in views]
         self._ensure(f"features of {backbone.name}", caches, part.posters)
         return torch.cat([torch.from_numpy(cache.load(part.posters, columns)) for cache in caches])
 
-    def _maps(self, backbone: Backbone, chosen: Hyperparameters, part: Part, views: Views) -> StoredRows:
-        caches = [map_cache(self._cache_dir, backbone, chosen.fit, view) for view in views]
+    def _maps(self, backbone: Backbone, config: TrialConfig, part: Part, views: Views) -> StoredRows:
+        caches = [map_cache(self._cache_dir, backbone, config.fit, view) for view in views]
         self._ensure(f"maps of {backbone.name}", caches, part.posters)
         return StoredRows(part.posters, tuple(cache.load for cache in caches))
 
-    def stored(self, chosen: Hyperparameters, part: Part, views: Views, features: torch.Tensor) -> Examples:
+    def stored(self, config: TrialConfig, part: Part, views: Views, features: torch.Tensor) -> Examples:
         """Return the posters of ``part`` for phase two.
 
         That is ``features`` of phase one, whose first rows are of ``views``, and for each backbone its activations at
         the freeze point, or the posters themselves.
         """
-        rows = [self._activations(backbone, chosen, part, views) for backbone in self.backbones(chosen)]
+        rows = [self._activations(backbone, config, part, views) for backbone in self.backbones(config)]
         return Examples(len(part.posters), features[: len(views) * len(part.posters)], tuple(rows))
 
-    def _activations(self, backbone: Backbone, chosen: Hyperparameters, part: Part, views: Views) -> StoredRows:
-        point = self.freeze_point(backbone, chosen.unfreeze)
+    def _activations(self, backbone: Backbone, config: TrialConfig, part: Part, views: Views) -> StoredRows:
+        point = self.freeze_point(backbone, config.unfreeze)
         if point is None:
-            return self._posters(backbone, chosen, part, views)
-        caches = [activation_cache(self._cache_dir, backbone, point, chosen.fit, view) for view in views]
+            return self._posters(backbone, config, part, views)
+        caches = [activation_cache(self._cache_dir, backbone, point, config.fit, view) for view in views]
         self._ensure(f"activations of {backbone.name}", caches, part.posters)
         return StoredRows(part.posters, tuple(cache.load for cache in caches))
 
-    def _posters(self, backbone: Backbone, chosen: Hyperparameters, part: Part, views: Views) -> StoredRows:
-        images = DecodedImages(self._cache_dir, backbone.framing(chosen.fit))
+    def _posters(self, backbone: Backbone, config: TrialConfig, part: Part, views: Views) -> StoredRows:
+        images = DecodedImages(self._cache_dir, backbone.framing(config.fit))
         decoded(images, part.posters)
         return StoredRows(part.posters, tuple(_seen(images, view) for view in views))
 

@@ -11,12 +11,12 @@ Which of them ranks better, and by how much, is in ``benchmarks/LOG.md`` (``benc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from hpo.evaluation.metrics import Bools, Scores, score
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY, Thresholds, claimed, fit
+from hpo.evaluation.counts import Bools
+from hpo.evaluation.metrics import Scores, score
+from hpo.evaluation.thresholds import DEFAULT_STRATEGY, Thresholds, cross_fitted_scores, fit
 from hpo.runtime.atomic import Array
 
 FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from here, so like is compared with like
@@ -25,9 +25,9 @@ FINETUNE_STEP = 10_000  # epochs of phase two are reported to the pruner from he
 ObjectiveKind = Literal["calibrated", "cross_fitted"]
 
 
-def judged_posters(attributes: Mapping[str, Any]) -> str:
-    """Say on which posters the trials of the study that remembers ``attributes`` are judged."""
-    if attributes.get("folds", 1) == 1:
+def judged_posters(n_folds: int) -> str:
+    """Say on which posters the trials of a study are judged."""
+    if n_folds == 1:
         return "validation posters (which also chose the epochs: optimistic)"
     return "training and validation posters, out of fold"
 
@@ -58,7 +58,7 @@ class Objective:
         """Return the value in 0..1 of probabilities (N, L), and the thresholds that a model gets. Raises HpoError."""
         judged = judge(self.strategy, probabilities, targets, self.metric)
         if self.kind == "cross_fitted":
-            return claimed(self.strategy, probabilities, targets, self.metric).value(self.metric), judged
+            return cross_fitted_scores(self.strategy, probabilities, targets, self.metric).value(self.metric), judged
         calibrated = judged
         if self.strategy != "calibrated":
             calibrated = judge("calibrated", probabilities, targets, self.metric)

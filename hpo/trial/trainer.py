@@ -5,26 +5,21 @@ Searches and exports share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
-from optuna.trial import FrozenTrial
 
 from hpo.data.dataset import Part, PreparedData
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.training.checkpoint import Checkpoints
 from hpo.runtime.progress import Phase
 from hpo.trial.cross_validation import FoldModel, run_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, Pruned, TrialResult, run_trial
-
-THREADS = "threads"  # what a trial notes of the process that trained it
+from hpo.trial.setup import StudySetup
+from hpo.trial.trial import Pruned, Report, ReportFold, TrialInputs, TrialResult, run_trial
 
 
 @dataclass(frozen=True)
@@ -41,19 +36,15 @@ class Trainer:
     _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
-        """Return the trainer of the study that remembers ``attributes``; studies of before there were folds have none.
-
-        Caches are filled when a trial first asks, and ``phase`` shows it.
-        """
-        strategy = attributes.get("thresholds", DEFAULT_STRATEGY)
+    def of(cls, setup: StudySetup, data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
+        """Return the trainer of a study; caches are filled when a trial first asks, and ``phase`` shows it."""
         return cls(
             data.part("train"),
             data.part("val"),
-            FeatureSource(cache_dir, attributes["weights"], phase),
-            Objective(attributes["metric"], attributes.get("objective", "calibrated"), strategy),
-            attributes.get("folds", 1),
-            attributes.get("fold_model", "average"),
+            FeatureSource(cache_dir, setup.weights, phase),
+            Objective(setup.metric, setup.objective, setup.thresholds),
+            setup.folds,
+            setup.fold_model,
             cache_dir / "checkpoints",
         )
 
@@ -62,12 +53,16 @@ class Trainer:
         """The posters whose probabilities a trial keeps: val, or train and val out of fold."""
         return self.val if self.n_folds == 1 else self.train + self.val
 
+    def inputs(self, seed: int) -> TrialInputs:
+        """Return the inputs of a trial without callbacks or checkpoints."""
+        return TrialInputs(self.train, self.val, self.source, self.objective, seed)
+
     def run(
         self,
-        chosen: Hyperparameters,
+        config: TrialConfig,
         seed: int,
-        report: Callable[[int, EpochReport], None] = lambda *_: None,
-        report_fold: Callable[[int, float], None] = lambda *_: None,
+        report: Report = lambda _: None,
+        report_fold: ReportFold = lambda *_: None,
     ) -> TrialResult:
         """Run one trial. Equal values and seeds give equal results on one machine; what a report raises stops it.
 
@@ -76,7 +71,11 @@ class Trainer:
         """
         checkpoints = Checkpoints(self.checkpoint_folder)
         try:
-            result = self._run(chosen, seed, report, report_fold, checkpoints)
+            inputs = replace(self.inputs(seed), report=report, report_fold=report_fold, checkpoints=checkpoints)
+            if self.n_folds == 1:
+                result = run_trial(config, inputs)
+            else:
+                result = run_folds(config, inputs, self.n_folds, self.fold_model)
         except Pruned:
             checkpoints.discard()
             raise
@@ -88,47 +87,15 @@ class Trainer:
         while self._finished:
             self._finished.pop().discard()
 
-    def repeat(self, trial: FrozenTrial, seed: int) -> TrialResult:
-        """Train a complete trial of the study again, on as many threads as it had, and so to the same result.
+    def repeat(self, config: TrialConfig, seed: int, threads: int | None) -> TrialResult:
+        """Train a complete trial again, on as many ``threads`` as it had, and so to the same result.
 
         Another number of threads adds up floats in another order, and training makes that visible.
         """
         n_threads = torch.get_num_threads()
-        torch.set_num_threads(trial.user_attrs.get(THREADS, n_threads))
+        torch.set_num_threads(threads or n_threads)
         try:
-            return self.run(Hyperparameters.model_validate(trial.user_attrs["chosen"]), seed)
+            return self.run(config, seed)
         finally:
             torch.set_num_threads(n_threads)
             self.forget()
-
-    def _run(
-        self,
-        chosen: Hyperparameters,
-        seed: int,
-        report: Callable[[int, EpochReport], None],
-        report_fold: Callable[[int, float], None],
-        checkpoints: Checkpoints,
-    ) -> TrialResult:
-        if self.n_folds == 1:
-            return run_trial(
-                chosen,
-                self.train,
-                self.val,
-                self.source,
-                self.objective,
-                seed,
-                partial(report, 0),
-                checkpoints=checkpoints,
-            )
-        return run_folds(
-            chosen,
-            self.judged_on,
-            self.source,
-            self.objective,
-            seed,
-            self.n_folds,
-            self.fold_model,
-            report,
-            report_fold,
-            checkpoints,
-        )

@@ -22,7 +22,6 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import optuna
 import torch
 from torch import Tensor, nn
 
@@ -30,11 +29,12 @@ from hpo.data.dataset import Part
 from hpo.evaluation.metrics import Scores
 from hpo.evaluation.thresholds import STRATEGIES
 from hpo.model.classifier import Classifier, Ensemble, Network, build_head
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.checkpoint import Checkpoint, Checkpoints, EpochResult, content_key
+from hpo.model.training.dataloader import Examples
 from hpo.model.training.finetune import FineTuned
-from hpo.model.training.loop import finetune_course, train, train_head
+from hpo.model.training.loop import finetune_phase, train, train_head
 from hpo.model.training.optim import StateDict, greedy_soup
 from hpo.runtime import profiling as timeline
 from hpo.runtime.atomic import Array
@@ -42,7 +42,7 @@ from hpo.trial.features import FeatureSource, predicted_views, train_views
 from hpo.trial.objective import FINETUNE_STEP, EvaluationResult, Objective, judge
 
 
-class Pruned(optuna.TrialPruned):
+class Pruned(Exception):
     """The study stopped a trial ``where`` it was clearly behind: after epoch 7, or after fold 3."""
 
     def __init__(self, where: str) -> None:
@@ -126,7 +126,7 @@ PhaseName = Literal["frozen", "finetune"]
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What a watcher, the pruner and MLflow learn of one epoch."""
+    """What callbacks, the pruner and MLflow learn of one epoch."""
 
     phase: PhaseName
     epoch: int  # from 1, through both phases
@@ -136,17 +136,39 @@ class EpochReport:
     scores: Scores  # on val, at the thresholds of this epoch
     learning_rate: float
     micro_batch: int  # posters at once; less than the batch where memory ran out
+    fold: int = 0  # of cross-validation
 
 
 Report = Callable[[EpochReport], None]  # raises to stop the trial, which is how a study prunes
+ReportFold = Callable[[int, float], None]  # of a fold, from 0, its value at its own best epoch; raises likewise
 Epochs = Mapping[PhaseName, int]  # how long each phase is trained; a phase that is not named is left out
+
+
+@dataclass(frozen=True, eq=False)
+class TrialInputs:
+    """All that a trial needs besides its configuration.
+
+    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
+    are written in phase two, and are the caller's to discard when the trial has ended for good; by default none are.
+    """
+
+    train: Part
+    val: Part
+    source: FeatureSource
+    objective: Objective
+    seed: int
+    report: Report = lambda _: None  # called after every epoch
+    report_fold: ReportFold = lambda *_: None  # called after every fold of cross-validation
+    epochs: Epochs | None = None
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    fold: int = 0  # that this trial is, of cross-validation
 
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
     """A finished trial: everything that is logged, kept or deployed of it."""
 
-    chosen: Hyperparameters
+    config: TrialConfig
     objective: Objective
     value: float  # of the objective: of the best epoch, or of those that the other folds chose
     phase: PhaseName  # of the best epoch
@@ -182,97 +204,57 @@ class TrialResult:
 class _Trial:
     """A trial in progress: its phases one after the other, and how long each took."""
 
-    def __init__(
-        self,
-        chosen: Hyperparameters,
-        train_part: Part,
-        val_part: Part,
-        source: FeatureSource,
-        objective: Objective,
-        seed: int,
-        report: Report,
-        epochs: Epochs | None,
-        checkpoints: Checkpoints,
-    ) -> None:
-        self.chosen, self.train_part, self.val_part = chosen, train_part, val_part
-        self.source, self.objective, self.seed, self._report = source, objective, seed, report
-        self.fixed_epochs, self.checkpoints = epochs, checkpoints
-        self.targets = torch.from_numpy(train_part.targets.astype(np.float32))
-        self.backbones = source.backbones(chosen)
+    def __init__(self, config: TrialConfig, inputs: TrialInputs) -> None:
+        self.config, self.inputs = config, inputs
+        self.source, self.objective, self.seed = inputs.source, inputs.objective, inputs.seed
+        self.train_part, self.val_part, self.fixed_epochs = inputs.train, inputs.val, inputs.epochs
+        self.targets = torch.from_numpy(self.train_part.targets.astype(np.float32))
+        self.backbones = self.source.backbones(config)
         self.seconds: dict[str, float] = {}
         self.judged_epochs: dict[PhaseName, list[JudgedEpoch]] = {}
-        self.n_epochs, self.micro_batch = 0, chosen.batch_size
+        self.n_epochs, self.micro_batch = 0, config.batch_size
 
-    def run(self) -> TrialResult:
-        """Run both phases and judge the better of them."""
-        phase: PhaseName = "frozen"
-        with self._stage("features"):
-            examples = self.source.examples(self.chosen, self.train_part, train_views(self.chosen))
-            val = self.source.examples(self.chosen, self.val_part, predicted_views(self.chosen))
-        with self._stage("training"):
-            torch.manual_seed(self.seed)  # the same start for every trial: what differs is what was chosen
-            head = build_head(self.backbones, self.targets.shape[1], self.chosen)
-            epochs = train_head(head, examples, self.targets, val, self.chosen, self.seed)
-            best, trained = self._phase(phase, epochs, Checkpoint())
-            head = _head_of(trained)
-        classifier = Classifier(self.backbones, head, self.chosen)
-        lengths: dict[PhaseName, int] = {"frozen": best.epoch}
-        first_epochs = self.n_epochs
-        if self._has_second_phase():
-            tuned, network = self._finetune(self._second_head(head), best, examples.features, val.features)
-            if tuned.value > best.value or self.fixed_epochs is not None:
-                lengths["finetune"] = tuned.epoch - first_epochs
-                phase, best, classifier = "finetune", tuned, network.classifier()
-        return self._result(phase, best, lengths, classifier)
-
-    def _has_second_phase(self) -> bool:
+    def has_second_phase(self) -> bool:
         if self.fixed_epochs is not None:
             return "finetune" in self.fixed_epochs
-        return self.chosen.unfreeze != "none"
+        return self.config.unfreeze != "none"
 
-    def _second_head(self, trained: Head) -> Head:
+    def second_head(self, trained: Head) -> Head:
         """Return the head that phase two begins with: never the one of phase one itself, which may be the better.
 
         One that was trained to the end has learned the training posters by heart and leaves the stages little to
         learn from; a new one, whose output layer says nothing but the labels' frequencies, does not.
         """
-        if self.chosen.finetune_start == "trained":
+        if self.config.finetune_start == "trained":
             return copy.deepcopy(trained)
         torch.manual_seed(self.seed)
-        new = build_head(self.backbones, self.targets.shape[1], self.chosen)
+        new = build_head(self.backbones, self.targets.shape[1], self.config)
         new.standardise.load_state_dict(trained.standardise.state_dict())
         new.start_at_frequencies(self.targets)
         return new
 
-    def _finetune(
-        self, head: Head, first: KeptEpoch, features: Tensor, val_features: Tensor
-    ) -> tuple[KeptEpoch, FineTuned]:
-        """Phase two, from the head that phase one found in its ``first`` best epoch."""
-        chosen = self.chosen
-        with self._stage("activations"):
-            points = [self.source.freeze_point(backbone, chosen.unfreeze) for backbone in self.backbones]
+    def prepare_finetuning(
+        self, head: Head, features: Tensor, val_features: Tensor
+    ) -> tuple[FineTuned, Examples, Examples]:
+        """Return the network of phase two with ``head``, and its examples of train and of val."""
+        config = self.config
+        with self.stage("activations"):
+            points = [self.source.freeze_point(backbone, config.unfreeze) for backbone in self.backbones]
             # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
-            views = train_views(chosen)[: 1 if chosen.unfreeze == "everything" else None]
-            network = FineTuned(self.backbones, points, head, chosen)
-            examples = self.source.stored(chosen, self.train_part, views, features)
-            val = self.source.stored(chosen, self.val_part, predicted_views(chosen), val_features)
-        with self._stage("finetuning"):
-            course = finetune_course(network, chosen, self.seed)
-            checkpoint = self.checkpoints.open(self._key(network, first.epoch))
-            epochs = train(network, examples, self.targets, val, course, chosen, self.seed, checkpoint.past)
-            best, trained = self._phase("finetune", epochs, checkpoint)
-            network.cpu().load_state_dict(trained.state_dict())
-        self.seconds["finetuning"] += checkpoint.past_seconds  # before a kill: a part of what the trial costs
-        return best, network
+            views = train_views(config)[: 1 if config.unfreeze == "everything" else None]
+            network = FineTuned(self.backbones, points, head, config)
+            examples = self.source.stored(config, self.train_part, views, features)
+            val = self.source.stored(config, self.val_part, predicted_views(config), val_features)
+        return network, examples, val
 
-    def _key(self, network: FineTuned, first_best: int) -> str:
+    def key(self, network: FineTuned, first_best: int) -> str:
         """Name phase two by all that decides how it goes.
 
         What phase one gave is named by its epochs, and not by its weights, which another number of threads rounds
         otherwise.
         """
         facts = {
-            "chosen": self.chosen.model_dump(mode="json"),
+            "config": self.config.model_dump(mode="json"),
             "seed": self.seed,
             "objective": asdict(self.objective),
             "epochs": self.fixed_epochs and dict(self.fixed_epochs),
@@ -284,7 +266,7 @@ class _Trial:
         digests = [b"".join(part.posters.digests) for part in parts]
         return content_key(facts, [*digests, *(part.targets.tobytes() for part in parts)])
 
-    def _phase(
+    def run_phase(
         self, phase: PhaseName, epochs: Iterator[EpochResult], checkpoint: Checkpoint
     ) -> tuple[KeptEpoch, nn.Module]:
         """Run a phase until it ends or patience does; return its best epoch and the network with those weights.
@@ -293,20 +275,20 @@ class _Trial:
         are reported again, since the pruner and MLflow see a trial of their own, which would begin in the middle.
         """
         length, before = None if self.fixed_epochs is None else self.fixed_epochs[phase], self.n_epochs
-        found = BestEpochs(soup=self.chosen.averaging == "soup", newest=length is not None)
+        found = BestEpochs(soup=self.config.averaging == "soup", newest=length is not None)
         for result in epochs:
             value, judged = self.objective.judge(result.val_probabilities, self.val_part.targets)
             found.take(value, result)
             checkpoint.keep(result, found.weights())
             self.n_epochs, self.micro_batch = before + result.epoch, result.micro_batch
-            self._report(self._told(phase, result, value, judged.scores))
-            if result.epoch == length or result.epoch - found.best.epoch >= self.chosen.patience:
+            self.inputs.report(self._report_of(phase, result, value, judged.scores))
+            if result.epoch == length or result.epoch - found.best.epoch >= self.config.patience:
                 break
         self.judged_epochs[phase] = found.judged
         best = found.outcome(result, lambda rows: self.objective.judge(rows, self.val_part.targets)[0])
         return replace(best, epoch=before + best.epoch), result.evaluated.cpu()  # where backbones and bundles are
 
-    def _told(self, phase: PhaseName, result: EpochResult, value: float, scores: Scores) -> EpochReport:
+    def _report_of(self, phase: PhaseName, result: EpochResult, value: float, scores: Scores) -> EpochReport:
         return EpochReport(
             phase,
             self.n_epochs,
@@ -316,9 +298,10 @@ class _Trial:
             scores,
             result.learning_rate,
             result.micro_batch,
+            self.inputs.fold,
         )
 
-    def _result(
+    def result(
         self,
         phase: PhaseName,
         best: KeptEpoch,
@@ -326,7 +309,7 @@ class _Trial:
         classifier: Classifier,
     ) -> TrialResult:
         return TrialResult(
-            chosen=self.chosen,
+            config=self.config,
             objective=self.objective,
             value=best.value,
             phase=phase,
@@ -342,7 +325,7 @@ class _Trial:
         )
 
     @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Iterator[None]:
         """Count the seconds inside as those of a stage."""
         began = time.perf_counter()
         with timeline.stage(name):
@@ -357,21 +340,32 @@ def _head_of(trained: nn.Module) -> Head:
     return head
 
 
-def run_trial(
-    chosen: Hyperparameters,
-    train_part: Part,
-    val_part: Part,
-    source: FeatureSource,
-    objective: Objective,
-    seed: int,
-    report: Report = lambda _: None,
-    epochs: Epochs | None = None,
-    checkpoints: Checkpoints | None = None,
-) -> TrialResult:
-    """Train one classifier and judge it. Whatever ``report`` raises stops the trial and comes out of here.
-
-    ``epochs`` gives each phase its length, and then no validation poster has a say in when to stop. ``checkpoints``
-    are written in phase two, and are the caller's to discard when the trial has ended for good; without them none are.
-    """
-    checkpoints = checkpoints or Checkpoints()
-    return _Trial(chosen, train_part, val_part, source, objective, seed, report, epochs, checkpoints).run()
+def run_trial(config: TrialConfig, inputs: TrialInputs) -> TrialResult:
+    """Train one classifier and evaluate it. Whatever ``inputs.report`` raises stops the trial and is raised here."""
+    trial = _Trial(config, inputs)
+    phase: PhaseName = "frozen"
+    with trial.stage("features"):
+        examples = inputs.source.examples(config, inputs.train, train_views(config))
+        val = inputs.source.examples(config, inputs.val, predicted_views(config))
+    with trial.stage("training"):
+        torch.manual_seed(inputs.seed)  # the same start for every trial: what differs is the configuration
+        head = build_head(trial.backbones, trial.targets.shape[1], config)
+        epochs = train_head(head, examples, trial.targets, val, config, inputs.seed)
+        best, trained = trial.run_phase("frozen", epochs, Checkpoint())
+        head = _head_of(trained)
+    classifier = Classifier(trial.backbones, head, config)
+    lengths: dict[PhaseName, int] = {"frozen": best.epoch}
+    first_epochs = trial.n_epochs
+    if trial.has_second_phase():
+        network, examples, val = trial.prepare_finetuning(trial.second_head(head), examples.features, val.features)
+        with trial.stage("finetuning"):
+            how = finetune_phase(network, config, inputs.seed)
+            checkpoint = inputs.checkpoints.open(trial.key(network, best.epoch))
+            epochs = train(network, examples, trial.targets, val, how, config, inputs.seed, checkpoint.past)
+            tuned, trained = trial.run_phase("finetune", epochs, checkpoint)
+            network.cpu().load_state_dict(trained.state_dict())
+        trial.seconds["finetuning"] += checkpoint.past_seconds  # before a kill: a part of what the trial costs
+        if tuned.value > best.value or inputs.epochs is not None:
+            lengths["finetune"] = tuned.epoch - first_epochs
+            phase, best, classifier = "finetune", tuned, network.classifier()
+    return trial.result(phase, best, lengths, classifier)

@@ -19,7 +19,7 @@ from hpo.data.decoding import Framing, decode
 from hpo.errors import BundleError
 from hpo.model.classifier import Ensemble
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 WEIGHTS = "model.safetensors"
 PARAMS_OF_FORMAT_1 = (
@@ -225,12 +225,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(in_another_proces
     assert list(folder.iterdir()) == []
 
 
-def test_members_that_have_tuned_one_backbone_each_travel_together(tmp_path, chosen, parts, source, description):
+def test_members_that_have_tuned_one_backbone_each_travel_together(tmp_path, config, parts, source, description):
     """Two of one name, with other weights: no fusion, which would see the same features twice."""
     update = {"epochs": 1, "unfreeze": "last_stage", "finetune_epochs": 1, "finetune_batch_size": 8}
     tuned = [
-        run_trial(chosen.model_copy(update={**update, "finetune_learning_rate": rate}), *parts, source,
-                  Objective("mean_ap"), 0, epochs={"frozen": 1, "finetune": 1}).classifiers[0]
+        run_trial(config.model_copy(update={**update, "finetune_learning_rate": rate}), TrialInputs(*parts, source,
+                  Objective("mean_ap"), 0, epochs={"frozen": 1, "finetune": 1})).classifiers[0]
         for rate in (1e-3, 1e-2)
     ]  # fmt: skip
     network = Ensemble.of([(classifier, 1.0) for classifier in tuned])

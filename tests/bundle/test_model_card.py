@@ -4,6 +4,8 @@ import pytest
 
 from hpo.bundle.model_card import model_card
 from hpo.evaluation.baselines import constant_baselines
+from hpo.evaluation.counts import CountRatio
+from hpo.evaluation.metrics import METRICS, macro
 from hpo.trial.description import measure
 
 
@@ -52,6 +54,20 @@ def test_the_card_names_every_backbone_and_what_of_it_was_trained(judged):
     ) in card
     frozen = fused.model_copy(update={"metrics": {**judged.metrics, "phase": "frozen"}})  # phase two made it no better
     assert "A frozen `test_efficientnet` (hub) and a `test_resnet`" in model_card(frozen)
+
+
+def test_a_metric_that_was_added_is_on_new_cards_and_left_open_on_older_ones(monkeypatch, judged, parts, result):
+    jaccard = macro(CountRatio("jaccard", (1, 0, 0), (-1, 1, 1)))
+    monkeypatch.setitem(METRICS, jaccard.name, jaccard)
+    older = model_card(judged)
+    assert "| – |" in older
+    assert "type: jaccard" not in older
+    val = parts[1].targets
+    scores = measure(result.val_probabilities, val, result.judged.thresholds.values, judged.label_names)
+    card = model_card(judged.model_copy(update={"metrics": {**judged.metrics, "val": scores, "baselines": {}}}))
+    assert "| posters | f1_macro | f1_micro | f1_samples | mean_ap | jaccard_macro |" in card
+    assert "type: jaccard" in card
+    assert "| – |" not in card
 
 
 def test_the_hub_reads_the_front_matter(judged, parts, result):

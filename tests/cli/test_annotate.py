@@ -32,19 +32,19 @@ def tiny_bundle(folder: Path, labels: tuple[str, ...], thresholds: tuple[float, 
     from hpo.data.table.rules import CatalogueRules
     from hpo.model.backbones.backbone import load_backbone
     from hpo.model.classifier import Classifier
-    from hpo.model.config import Hyperparameters
+    from hpo.model.config import TrialConfig
 
-    chosen = Hyperparameters(
+    config = TrialConfig(
         backbone="test_efficientnet", image_size=64, features="final", hidden_layers=0, dropout=0, input_dropout=0,
         weight_decay=0, label_smoothing=0, focal_gamma=0, focal_alpha=0.5, learning_rate=0.01, schedule="constant",
         batch_size=8, epochs=1, patience=1,
     )  # fmt: skip
     backbone = load_backbone("test_efficientnet", 64, "random")
     torch.manual_seed(0)
-    network = Classifier.untrained([backbone], len(labels), chosen)
+    network = Classifier.untrained([backbone], len(labels), config)
     described = Description(
         label_names=labels, thresholds=thresholds, threshold_strategy="fixed", backbone="test_efficientnet",
-        backbone_weights=("random",), preprocessing=(Preprocessing.of(backbone, "squash"),), params=chosen, metrics={},
+        backbone_weights=("random",), preprocessing=(Preprocessing.of(backbone, "squash"),), params=config, metrics={},
         data=CatalogueRules(), fingerprints={}, versions={}, **changed,
     )  # fmt: skip
     save_bundle(folder, described, network, "# A card")

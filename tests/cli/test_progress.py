@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from optuna.trial import TrialState, create_trial
 
 from hpo.cli.progress import RichWatch
 from hpo.study.trial_queue import TrialCounts
+from hpo.study.trial_record import TrialRecord
 
 
 @pytest.mark.parametrize(
@@ -20,17 +20,15 @@ from hpo.study.trial_queue import TrialCounts
 )
 def test_u24_a_failed_trial_prints_the_last_line_of_its_error(error, said, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    noted = {} if error is None else {"error": error}
-    trial = create_trial(state=TrialState.FAIL, user_attrs=noted)
-    trial.number = 3
-    RichWatch("f1_macro").trial_ended(trial, TrialCounts.of([trial]), None)
+    trial = TrialRecord(3, "failed", error=error)
+    RichWatch("f1_macro").trial_ended(trial, TrialCounts(0, 0, 1, 0, 0), None)
     assert capsys.readouterr().err == f"Trial 3 failed: {said}\n"
 
 
 def test_u24_a_long_error_is_cut(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "500")
-    trial = create_trial(state=TrialState.FAIL, user_attrs={"error": f"ValueError: {'x' * 10_000}"})
-    RichWatch("f1_macro").trial_ended(trial, TrialCounts.of([trial]), None)
+    trial = TrialRecord(0, "failed", error=f"ValueError: {'x' * 10_000}")
+    RichWatch("f1_macro").trial_ended(trial, TrialCounts(0, 0, 1, 0, 0), None)
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("xxx...")
     assert len(line) < 400

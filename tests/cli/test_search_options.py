@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpo.cli.options import DEFAULT_TYPES, parse_types
+from hpo.cli.options import DEFAULT_TYPES, Metric, parse_types
 from hpo.cli.search import default_study_name, parse_duration
-from hpo.errors import HpoError
+from hpo.errors import HpoError, UsageError
+from hpo.evaluation.metrics import METRICS
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,13 @@ def test_types():
 @given(st.lists(st.from_regex(r"[\w]([\w ]*[\w])?", fullmatch=True).filter(lambda name: name.lower() != "all")))
 def test_types_are_read_as_they_were_joined(names):
     assert parse_types(", ".join(names)) == tuple(names)
+
+
+def test_the_help_names_every_metric_and_a_refusal_the_closest_one():
+    option = get_args(Metric)[1]
+    assert all(name in option.help for name in METRICS)
+    assert {option.callback(name) for name in METRICS} == set(METRICS)
+    with pytest.raises(
+        UsageError, match=r"--metric expects one of f1_macro, .*, got 'f1_makro' \(did you mean 'f1_macro'\?\)\."
+    ):
+        option.callback("f1_makro")

@@ -6,7 +6,7 @@ import pytest
 
 from hpo.doctor.proxy_task import NETWORKS, ProxyNetworks, open_proxy_task
 from hpo.doctor.unused_parameters import Interaction, ParameterEffect, alternatives, examine, tried_values
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.load import load_space
 from hpo.space.schema import value_mistake
 
@@ -90,8 +90,8 @@ def test_networks_keep_values_apart_and_in_order(space):
     base = space.rebuild({"backbone": "resnet50", "hidden_layers": 0, "batch_size": 64})
 
     def shrunk(name: str) -> list[object]:
-        chosen = (base.model_copy(update={name: value}) for value in tried[name])
-        return [getattr(networks.shrink(one, name), name) for one in chosen]
+        config = (base.model_copy(update={name: value}) for value in tried[name])
+        return [getattr(networks.shrink(one, name), name) for one in config]
 
     assert shrunk("backbone") == [NETWORKS[0], NETWORKS[1], f"{NETWORKS[0]}+{NETWORKS[1]}"]
     for name in ("image_size", "batch_size", "epochs", "patience"):
@@ -99,7 +99,7 @@ def test_networks_keep_values_apart_and_in_order(space):
     assert shrunk("learning_rate") == tried["learning_rate"]
 
 
-@pytest.mark.parametrize("name", sorted(Hyperparameters.model_fields.keys() - {"backbone"}))
+@pytest.mark.parametrize("name", sorted(TrialConfig.model_fields.keys() - {"backbone"}))
 @pytest.mark.parametrize("value", [None, 0, 0.5, 1, "none", False])
 def test_every_hyperparameter_has_another_valid_value(name, value):
     others = alternatives(name, value)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from hpo.errors import DataError
-from hpo.evaluation.bootstrap import Decided, bootstrap_ci95, paired_differences, paired_label_differences
+from hpo.evaluation.bootstrap import (
+    ThresholdedPredictions,
+    bootstrap_ci95,
+    paired_differences,
+    paired_label_differences,
+)
 from hpo.evaluation.metrics import METRICS, score
 
 
@@ -18,7 +23,7 @@ def case():
 
 def test_a_labels_difference_is_that_of_its_f1(case):
     good, poor, targets, thresholds = case
-    first, second = Decided(poor, thresholds), Decided(good, thresholds)
+    first, second = ThresholdedPredictions(poor, thresholds), ThresholdedPredictions(good, thresholds)
     found = paired_label_differences(first, second, targets, n_resamples=200)
     gained = score(good, targets, thresholds).f1 - score(poor, targets, thresholds).f1
     assert [difference.value for difference in found] == pytest.approx(gained.tolist())
@@ -53,14 +58,14 @@ def test_groups_of_other_posters_are_refused(case):
 
 def test_a_model_does_not_differ_from_itself(case):
     good, _, targets, thresholds = case
-    same = Decided(good, thresholds)
+    same = ThresholdedPredictions(good, thresholds)
     for difference in paired_differences(same, same, targets, n_resamples=100).values():
         assert (difference.value, difference.low, difference.high, difference.share_above_zero) == (0, 0, 0, 0)
 
 
 def test_a_difference_is_that_of_the_scores_and_turns_round_with_its_sides(case):
     good, poor, targets, thresholds = case
-    first, second = Decided(poor, thresholds), Decided(good, thresholds)
+    first, second = ThresholdedPredictions(poor, thresholds), ThresholdedPredictions(good, thresholds)
     there, back = (paired_differences(*pair, targets, n_resamples=300) for pair in ((first, second), (second, first)))
     for metric in METRICS:
         gained = score(good, targets, thresholds).value(metric) - score(poor, targets, thresholds).value(metric)
@@ -75,6 +80,8 @@ def test_pairs_are_narrower_than_two_intervals(case):
     """What makes a poster hard for both cancels out."""
     good, _, targets, thresholds = case
     nudged = np.clip(good + 0.01, 0, 1)
-    paired = paired_differences(Decided(good, thresholds), Decided(nudged, thresholds), targets, n_resamples=300)
+    paired = paired_differences(
+        ThresholdedPredictions(good, thresholds), ThresholdedPredictions(nudged, thresholds), targets, n_resamples=300
+    )
     low, high = bootstrap_ci95(good, targets, thresholds, 300)["f1_macro"]
     assert paired["f1_macro"].high - paired["f1_macro"].low < 0.5 * (high - low)

@@ -20,7 +20,7 @@ def test_a_curve_is_scikit_learns_and_each_point_is_its_threshold(levels):
     for threshold in (curve.thresholds[0], curve.thresholds[-1], 0.4):
         at = curve.at(threshold)
         assert at is not None
-        assert curve.f1[at] == pytest.approx(score(values[:, None], targets[:, None], [threshold]).f1_macro)
+        assert curve.f1[at] == pytest.approx(score(values[:, None], targets[:, None], [threshold]).value("f1_macro"))
     assert curve.at(1.5) is None
 
 

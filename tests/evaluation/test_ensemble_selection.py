@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from hpo.errors import DataError
-from hpo.evaluation.ensemble_selection import Limits, claimed, mean_average_precision, select
+from hpo.evaluation.ensemble_selection import Limits, cross_fit, mean_average_precision, select
 from hpo.evaluation.metrics import score
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY, fit, stratified_folds
 
@@ -23,17 +23,17 @@ def trials(n_trials: int, n_posters: int, seed: int = 0, noise: float = 1.5):
 
 def reached(probabilities, targets, seen, new) -> float:
     thresholds = fit(DEFAULT_STRATEGY, probabilities[seen], targets[seen]).values
-    return score(probabilities[new], targets[new], thresholds).f1_macro
+    return score(probabilities[new], targets[new], thresholds).value("f1_macro")
 
 
 def test_an_average_beats_the_best_trial_on_new_posters_and_its_claim_is_honest():
     candidates, targets = trials(20, 2400)
     seen, new = np.arange(600), np.arange(600, 2400)
     chosen = select(candidates[:, seen], targets[seen])
-    best = max(candidates, key=lambda p: score(p[seen], targets[seen], np.full(5, 0.5)).mean_ap)
+    best = max(candidates, key=lambda p: score(p[seen], targets[seen], np.full(5, 0.5)).value("mean_ap"))
     value = reached(chosen.probabilities(candidates), targets, seen, new)
     assert value > reached(best, targets, seen, new) + 0.05
-    honest = claimed(candidates[:, seen], targets[seen]).scores(targets[seen]).f1_macro
+    honest = cross_fit(candidates[:, seen], targets[seen]).scores(targets[seen]).value("f1_macro")
     assert honest == pytest.approx(value, abs=0.03)
 
 
@@ -93,9 +93,9 @@ def test_an_ensemble_keeps_to_its_cost_and_pays_shared_parts_once():
 def test_a_poster_has_no_say_in_what_decides_it():
     candidates, targets = trials(6, 120)
     fold = stratified_folds(targets, 5, 0) == 0
-    before = claimed(candidates, targets)
+    before = cross_fit(candidates, targets)
     candidates[:, fold] = 1 - candidates[:, fold]
-    after = claimed(candidates, targets)
+    after = cross_fit(candidates, targets)
     np.testing.assert_array_equal(after.thresholds[fold], before.thresholds[fold])
     assert not np.array_equal(after.thresholds[~fold], before.thresholds[~fold])
 

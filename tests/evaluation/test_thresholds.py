@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from hpo.errors import DataError, HpoError
 from hpo.evaluation.metrics import METRICS, predict, score
-from hpo.evaluation.thresholds import DEFAULT_STRATEGY, STRATEGIES, claimed, cross_fit, fit
+from hpo.evaluation.thresholds import DEFAULT_STRATEGY, STRATEGIES, cross_fit, cross_fitted_scores, fit
 
 F1_METRICS = ("f1_macro", "f1_micro", "f1_samples")
 GRID = 6  # few levels, so that ties are the rule
@@ -29,9 +29,9 @@ def tables(max_posters: int = 7, max_labels: int = 3, lowest: int = 0, highest: 
     )
 
 
-def every_cut(probabilities):
+def every_threshold(probabilities):
     """Every threshold in (0, 1] that decides differently, without a thought about midpoints."""
-    return [cut for cut in {*np.ravel(probabilities).tolist(), 1.0} if cut > 0]
+    return [threshold for threshold in {*np.ravel(probabilities).tolist(), 1.0} if threshold > 0]
 
 
 def reached(strategy, probabilities, targets, metric):
@@ -55,7 +55,7 @@ def drawn_posters(n_posters, base_logits, seed, noise=0.0, slope=1.0, shift=0.0)
 def test_per_label_reaches_the_f1_macro_of_brute_force(table):
     probabilities, targets = table
     best = [
-        max(score(p[:, None], t[:, None], [cut]).f1_macro for cut in every_cut(p))
+        max(score(p[:, None], t[:, None], [threshold]).value("f1_macro") for threshold in every_threshold(p))
         for p, t in zip(probabilities.T, targets.T, strict=True)
     ]
     assert reached("per_label", probabilities, targets, "f1_macro") == pytest.approx(np.mean(best), abs=1e-12)
@@ -65,24 +65,25 @@ def test_per_label_reaches_the_f1_macro_of_brute_force(table):
 @given(tables())
 def test_per_label_reaches_the_joint_f1_micro_of_brute_force(table):
     probabilities, targets = table
-    hits, predicted = [], []
+    true_positives, predicted = [], []
     for p, t in zip(probabilities.T, targets.T, strict=True):
-        decisions = [p >= cut for cut in every_cut(p)]
-        hits.append(np.array([(decision & t).sum() for decision in decisions]))
+        decisions = [p >= threshold for threshold in every_threshold(p)]
+        true_positives.append(np.array([(decision & t).sum() for decision in decisions]))
         predicted.append(np.array([decision.sum() for decision in decisions]))
-    # Every combination of the labels' cuts, one axis per label.
-    all_hits, all_predicted = (functools.reduce(np.add.outer, counts) for counts in (hits, predicted))
-    best = np.max(2 * all_hits / np.maximum(all_predicted + targets.sum(), 1))
+    # Every combination of the labels' thresholds, one axis per label.
+    all_true, all_predicted = (functools.reduce(np.add.outer, counts) for counts in (true_positives, predicted))
+    best = np.max(2 * all_true / np.maximum(all_predicted + targets.sum(), 1))
     assert reached("per_label", probabilities, targets, "f1_micro") == pytest.approx(best, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", F1_METRICS)
 @settings(deadline=None, max_examples=60)
 @given(tables())
-def test_global_reaches_the_best_single_cut_of_brute_force(metric, table):
+def test_global_reaches_the_best_single_threshold_of_brute_force(metric, table):
     probabilities, targets = table
     n_labels = targets.shape[1]
-    best = max(score(probabilities, targets, [cut] * n_labels).value(metric) for cut in every_cut(probabilities))
+    everywhere = ([threshold] * n_labels for threshold in every_threshold(probabilities))
+    best = max(score(probabilities, targets, thresholds).value(metric) for thresholds in everywhere)
     assert reached("global", probabilities, targets, metric) == pytest.approx(best, abs=1e-9)
 
 
@@ -91,20 +92,20 @@ def test_global_reaches_the_best_single_cut_of_brute_force(metric, table):
 def test_no_single_label_improves_the_f1_samples_of_per_label(table):
     probabilities, targets = table
     fitted = fit("per_label", probabilities, targets, "f1_samples").values
-    value = score(probabilities, targets, fitted).f1_samples
+    value = score(probabilities, targets, fitted).value("f1_samples")
     for label in range(targets.shape[1]):
-        for cut in every_cut(probabilities[:, label]):
+        for threshold in every_threshold(probabilities[:, label]):
             moved = fitted.copy()
-            moved[label] = cut
-            assert score(probabilities, targets, moved).f1_samples <= value + 1e-9
+            moved[label] = threshold
+            assert score(probabilities, targets, moved).value("f1_samples") <= value + 1e-9
 
 
 @pytest.mark.parametrize("metric", F1_METRICS)
 @settings(deadline=None, max_examples=60)
-@given(table=tables(max_posters=12), cut=st.floats(0.01, 1.0))
-def test_exact_cuts_never_score_below_a_fixed_one_on_their_own_posters(metric, table, cut):
+@given(table=tables(max_posters=12), threshold=st.floats(0.01, 1.0))
+def test_exact_thresholds_never_score_below_a_fixed_one_on_their_own_posters(metric, table, threshold):
     probabilities, targets = table
-    fixed = score(probabilities, targets, np.full(targets.shape[1], cut)).value(metric)
+    fixed = score(probabilities, targets, np.full(targets.shape[1], threshold)).value(metric)
     shared = reached("global", probabilities, targets, metric)
     assert fixed <= shared + 1e-9
     assert shared <= reached("per_label", probabilities, targets, metric) + 1e-9
@@ -115,7 +116,7 @@ def test_exact_cuts_never_score_below_a_fixed_one_on_their_own_posters(metric, t
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @settings(deadline=None, max_examples=40)
-@given(table=tables(), metric=st.sampled_from(METRICS))
+@given(table=tables(), metric=st.sampled_from(list(METRICS)))
 def test_thresholds_are_usable_numbers_whatever_the_posters(strategy, table, metric):
     probabilities, targets = table
     thresholds = fit(strategy, probabilities.astype(np.float32), targets, metric)
@@ -129,7 +130,7 @@ def test_thresholds_are_usable_numbers_whatever_the_posters(strategy, table, met
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @settings(deadline=None, max_examples=40)
-@given(table=tables(), metric=st.sampled_from(METRICS), seed=st.integers(0, 99))
+@given(table=tables(), metric=st.sampled_from(list(METRICS)), seed=st.integers(0, 99))
 def test_the_order_of_the_posters_does_not_matter(strategy, table, metric, seed):
     probabilities, targets = table
     shuffled = np.random.default_rng(seed).permutation(len(targets))
@@ -157,7 +158,7 @@ def test_starts_that_are_equally_good_up_to_rounding_are_taken_in_their_order():
 @given(table=tables(lowest=1, highest=GRID - 1))
 def test_exact_decisions_depend_on_the_ranking_alone(metric, table):
     probabilities, targets = table
-    assume(targets.any(axis=0).all())  # labels that fall back take a cut that compares across labels
+    assume(targets.any(axis=0).all())  # labels that fall back take a threshold that compares across labels
     squared = probabilities**2  # rises strictly within 0..1
     here = fit("global", probabilities, targets, metric).values
     there = fit("global", squared, targets, metric).values
@@ -184,7 +185,7 @@ def test_mean_ap_takes_the_thresholds_of_f1_macro(strategy):
     assert by_ap.metric == "f1_macro"
 
 
-# ---- cuts between neighbours ---------------------------------------------------------------------------
+# ---- thresholds between neighbours ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -193,13 +194,13 @@ def test_neighbouring_floats_are_told_apart(dtype, low):
     low = dtype(low)
     high = np.nextafter(low, dtype(1))
     probabilities = np.array([[low], [high]], dtype=dtype)
-    cut = fit("per_label", probabilities, [[0], [1]]).values
-    assert predict(probabilities, cut).ravel().tolist() == [False, True]
+    threshold = fit("per_label", probabilities, [[0], [1]]).values
+    assert predict(probabilities, threshold).ravel().tolist() == [False, True]
     if dtype != np.float64:
-        assert predict(probabilities, cut.astype(np.float32)).ravel().tolist() == [False, True]
+        assert predict(probabilities, threshold.astype(np.float32)).ravel().tolist() == [False, True]
 
 
-def test_the_cut_lies_midway_between_the_last_taken_and_the_first_left():
+def test_the_threshold_lies_midway_between_the_last_taken_and_the_first_left():
     assert fit("per_label", [[0.25], [0.75], [0.75]], [[0], [1], [1]]).values.tolist() == [0.5]
 
 
@@ -211,7 +212,7 @@ def test_a_hopeless_label_is_never_predicted_where_that_is_best():
     assert not predict(probabilities, thresholds.values)[:, 1].any()
 
 
-def test_certain_probabilities_are_cut_too():
+def test_certain_probabilities_have_a_threshold_too():
     probabilities = np.array([[0.0], [0.0], [1.0], [1.0]], dtype=np.float32)
     targets = np.array([[0], [0], [1], [1]])
     for strategy in STRATEGIES:
@@ -221,16 +222,16 @@ def test_certain_probabilities_are_cut_too():
 # ---- calibrated ----------------------------------------------------------------------------------------
 
 
-def f1_at(cut, probabilities, targets):
-    return score(probabilities, targets, np.array([cut])).f1_macro
+def f1_at(threshold, probabilities, targets):
+    return score(probabilities, targets, np.array([threshold])).value("f1_macro")
 
 
 @pytest.mark.parametrize("distortion", [{}, {"slope": 0.5, "shift": -1.0}, {"slope": 3.0}, {"noise": 1.0}])
 @pytest.mark.parametrize("base_logit", [-2.5, -1.0, 1.0])
-def test_the_calibrated_cut_is_within_a_hundredth_of_the_oracle_on_new_posters(base_logit, distortion):
+def test_the_calibrated_threshold_is_within_a_hundredth_of_the_oracle_on_new_posters(base_logit, distortion):
     fitted = fit(DEFAULT_STRATEGY, *drawn_posters(2_000, [base_logit], seed=0, **distortion))
     new = drawn_posters(50_000, [base_logit], seed=1, **distortion)
-    oracle = fit("per_label", *new)  # the best cut that hindsight could have chosen
+    oracle = fit("per_label", *new)  # the best threshold that hindsight could have chosen
     assert fitted.fallback_labels == ()
     assert f1_at(fitted.values[0], *new) >= f1_at(oracle.values[0], *new) - 0.01
 
@@ -244,13 +245,15 @@ def test_the_calibration_finds_the_distortion_and_undoes_it():
 
 
 @pytest.mark.parametrize("metric", ["f1_micro", "f1_samples"])
-def test_metrics_that_pool_the_labels_share_one_calibrated_cut(metric):
+def test_metrics_that_pool_the_labels_share_one_calibrated_threshold(metric):
     raw, targets = drawn_posters(1_000, [-2.0, -1.0, 0.5], seed=0, slope=0.7)
     thresholds = fit("calibrated", raw, targets, metric)
-    cuts = thresholds.calibration.apply(thresholds.values[None, :])
-    assert np.ptp(cuts) < 1e-5
+    calibrated = thresholds.calibration.apply(thresholds.values[None, :])
+    assert np.ptp(calibrated) < 1e-5
     if metric == "f1_micro":  # half the F1 that it expects of itself
-        assert 2 * cuts.mean() == pytest.approx(score(raw, targets, thresholds.values).f1_micro, abs=0.03)
+        assert 2 * calibrated.mean() == pytest.approx(
+            score(raw, targets, thresholds.values).value("f1_micro"), abs=0.03
+        )
 
 
 @pytest.mark.parametrize("gap", [1e-6, 0.1, 0.9])
@@ -263,7 +266,7 @@ def test_separable_posters_are_separated_by_finite_numbers(gap):
 
 
 @pytest.mark.parametrize("metric", F1_METRICS)
-def test_labels_that_cannot_be_calibrated_fall_back_to_the_global_cut_and_are_named(metric):
+def test_labels_that_cannot_be_calibrated_fall_back_to_the_global_threshold_and_are_named(metric):
     probabilities, targets = drawn_posters(300, [-1.0] * 5, seed=0)
     targets[:, 0] = False
     targets[:, 1] = True
@@ -293,10 +296,10 @@ def test_the_claim_is_what_new_posters_give_and_the_fit_on_its_own_posters_is_no
     new = drawn_posters(20_000, base_logits, seed=99, noise=1.5)
     for seed in range(8):
         seen = drawn_posters(300, base_logits, seed=seed, noise=1.5)
-        cuts = fit("per_label", *seen).values
-        flattered.append(score(*seen, cuts).f1_macro)
-        claims.append(claimed("per_label", *seen).f1_macro)
-        honest.append(score(*new, cuts).f1_macro)
+        thresholds = fit("per_label", *seen).values
+        flattered.append(score(*seen, thresholds).value("f1_macro"))
+        claims.append(cross_fitted_scores("per_label", *seen).value("f1_macro"))
+        honest.append(score(*new, thresholds).value("f1_macro"))
     assert np.mean(flattered) > np.mean(honest) + 0.03
     assert np.mean(claims) == pytest.approx(np.mean(honest), abs=0.02)
 
@@ -316,8 +319,8 @@ def test_a_poster_has_no_say_in_the_thresholds_it_is_judged_by(strategy):
 def test_folds_share_out_the_positives_of_a_rare_label(seed):
     targets = np.zeros((50, 2), dtype=bool)
     targets[:2, 0], targets[:30, 1] = True, True
-    # Were both positives of label 0 in one fold, its cut there would be fitted without any.
-    assert claimed("per_label", 0.2 + 0.6 * targets, targets, n_folds=2, seed=seed).f1_macro == 1.0
+    # Were both positives of label 0 in one fold, its threshold there would be fitted without any.
+    assert cross_fitted_scores("per_label", 0.2 + 0.6 * targets, targets, n_folds=2, seed=seed).value("f1_macro") == 1.0
 
 
 # ---- bad input -----------------------------------------------------------------------------------------
@@ -347,7 +350,7 @@ def test_unknown_names_are_answered_with_the_closest_one():
 
 def test_one_poster_cannot_be_cross_fitted():
     with pytest.raises(DataError, match="needs 2 posters"):
-        claimed("global", [[0.5, 0.2]], [[1, 0]])
+        cross_fitted_scores("global", [[0.5, 0.2]], [[1, 0]])
 
 
 def posters(n: int, seed: int):
@@ -362,7 +365,7 @@ def test_calibrated_thresholds_reach_more_than_exact_ones_on_new_posters():
     for seed in range(12):
         seen, (probabilities, targets) = posters(150, seed), posters(4000, 100 + seed)
         exact, calibrated = (fit(name, *seen).values for name in ("per_label", "calibrated"))
-        values = [score(probabilities, targets, thresholds).f1_macro for thresholds in (exact, calibrated)]
+        values = [score(probabilities, targets, thresholds).value("f1_macro") for thresholds in (exact, calibrated)]
         gained.append(values[1] - values[0])
     assert np.mean(gained) > 0
 
@@ -376,7 +379,7 @@ def test_every_strategy_answers_for_a_single_poster_and_for_equal_probabilities(
         assert ((thresholds.values > 0) & (thresholds.values <= 1)).all()
 
 
-def test_labels_without_a_positive_get_the_global_cut_and_are_named():
+def test_labels_without_a_positive_get_the_global_threshold_and_are_named():
     probabilities, targets = posters(80, 1)
     targets[:, 2] = False
     thresholds = fit("per_label", probabilities, targets)

@@ -31,20 +31,20 @@ from hpo.bundle.trained_on import TRAINED_ON_FILE, read_digests
 from hpo.data.table.rules import CatalogueRules
 from hpo.model.backbones.backbone import build_backbone
 from hpo.model.classifier import Classifier
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from tests.fuzzing import mutate
 
 _SIZE_PX = 32
 
 
 def _write(folder: Path) -> None:
-    chosen = Hyperparameters(
+    config = TrialConfig(
         **{"backbone": "test_efficientnet", "image_size": _SIZE_PX, "features": "all_stages", "pooling": "avg"},
         **{"hidden_layers": 1, "width": 8, "activation": "relu", "norm": "batch", "dropout": 0.1, "input_dropout": 0.0},
         **{"weight_decay": 0.01, "label_smoothing": 0.0, "focal_gamma": 1.0, "focal_alpha": 0.5, "batch_size": 16},
         **{"learning_rate": 0.005, "schedule": "constant", "epochs": 10, "patience": 5},
     )
-    network = Classifier.untrained([build_backbone(chosen.backbone, _SIZE_PX)], 3, chosen)
+    network = Classifier.untrained([build_backbone(config.backbone, _SIZE_PX)], 3, config)
     description = Description(
         label_names=("Warm", "Moon", "Bars"),
         thresholds=(0.5, 0.4, 0.3),

@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 from hpo.model.backbones.architectures import check_known
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.report.space import space_account
-from hpo.space.counting import draw
 from hpo.space.document import SHIPPED_SPACES
 from hpo.space.load import load_space
+from hpo.study.samplers import draw
 from tests.fuzzing import mutate
 
 _WORDS = (
@@ -77,7 +77,7 @@ def _lines(rng: Random, text: str) -> str:
             [lines[at].strip()],
             [f"{key}{colon} {rng.choice(_WORDS)}"],
             [f"{key}{colon} {json.dumps(mutate.value(rng))}"],
-            [lines[at].replace(key.strip() or "#", rng.choice((*Hyperparameters.model_fields, *_WORDS)), 1)],
+            [lines[at].replace(key.strip() or "#", rng.choice((*TrialConfig.model_fields, *_WORDS)), 1)],
             [lines[at], lines[rng.randrange(len(lines))]],
         )
         lines[at : at + 1] = rng.choice(changes)
@@ -96,14 +96,14 @@ def _parameter(rng: Random) -> Any:
                 rng.choice((0, 1, 5, 64, 0.1, 1e-5, 1e9)),
                 mutate.value(rng),
                 [mutate.value(rng, 0) for _ in range(3)],
-                {rng.choice(list(Hyperparameters.model_fields)): mutate.value(rng, 1)},
+                {rng.choice(list(TrialConfig.model_fields)): mutate.value(rng, 1)},
             )
         )
     return written
 
 
 def _grammar(rng: Random) -> str:
-    names = list(Hyperparameters.model_fields)
+    names = list(TrialConfig.model_fields)
     document: dict[Any, Any] = {}
     if rng.random() < 0.9:
         odd = rng.choice(mutate.TEXTS)

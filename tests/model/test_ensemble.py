@@ -6,11 +6,11 @@ import torch
 from hpo.model.backbones.inference import onnx_forward
 from hpo.model.classifier import Classifier, Ensemble, inputs_of
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 
 @pytest.fixture(scope="module")
-def classifiers(chosen, parts, source) -> list[Classifier]:
+def classifiers(config, parts, source) -> list[Classifier]:
     """Two heads on one frozen backbone, one on another, and one for both sides of posters that are cut differently."""
     changes = (
         {"epochs": 1},
@@ -18,8 +18,8 @@ def classifiers(chosen, parts, source) -> list[Classifier]:
         {"epochs": 1, "backbone": "test_resnet"},
         {"epochs": 1, "flip": "average", "fit": "crop"},
     )
-    trials = [chosen.model_copy(update=change) for change in changes]
-    return [run_trial(trial, *parts, source, Objective("mean_ap"), 0).classifiers[0] for trial in trials]
+    trials = [config.model_copy(update=change) for change in changes]
+    return [run_trial(trial, TrialInputs(*parts, source, Objective("mean_ap"), 0)).classifiers[0] for trial in trials]
 
 
 def posters(n: int, n_backbones: int) -> list[torch.Tensor]:

@@ -16,13 +16,12 @@ from urllib.parse import parse_qs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import create_trial
 
 from hpo.errors import TrackingError
 from hpo.report.mlflow_ui import comparable_params, serve, study_link, top_view
 from hpo.settings import Places
 from hpo.study.study import Study, open_study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import open_tracking
 
 STUDY = "posters & more #1"
@@ -172,10 +171,6 @@ def test_axes_are_what_all_trials_drew_and_not_alike():
         {"rate": 0.1, "backbone": "a", "width": 16, "same": 1, "mixed": "none", "flag": True},
         {"rate": 0.2, "backbone": "b", "same": 1, "mixed": 0.5, "flag": False},
     ]
-    trials = [create_trial(params=params, distributions=_distributions(params), value=0.0) for params in drawn]
+    trials = [TrialRecord(number, "complete", 0.0, params) for number, params in enumerate(drawn)]
     asked = ["same", "width", "mixed", "rate", "flag", "backbone"]
     assert comparable_params(asked, trials) == ["rate", "flag", "backbone"]
-
-
-def _distributions(params):
-    return {name: CategoricalDistribution([value]) for name, value in params.items()}

@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.data.table.rules import CatalogueRules
 from hpo.evaluation.baselines import constant_baselines
 from hpo.evaluation.metrics import METRICS
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.report.tables import (
     best_by_backbone,
     complete_trials,
@@ -33,6 +34,7 @@ from hpo.search.search import Outcome
 from hpo.selection.export import Exported
 from hpo.study.storage import RetryingStorage
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.description import measure
 
 WIDTH = 80
@@ -47,32 +49,32 @@ def rendered(*shown: object) -> str:
     return console.file.getvalue()
 
 
-def a_trial(chosen: Hyperparameters, value: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
+def a_trial(config: TrialConfig, value: float, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
     """A trial with what a search notes of it."""
     scores = {name: value + place / 100 for place, name in enumerate(METRICS)}
-    noted = {"chosen": chosen.model_dump(), "scores": {"calibrated": scores, "fixed": dict.fromkeys(METRICS, 0.0)}}
+    noted = {"chosen": config.model_dump(), "scores": {"calibrated": scores, "fixed": dict.fromkeys(METRICS, 0.0)}}
     return create_trial(value=value, state=state, user_attrs=noted)
 
 
 @pytest.fixture
-def study(chosen, tmp_path) -> Study:
+def study(config, tmp_path) -> Study:
     """Two backbones; trial 3 was pruned, trials 0 and 4 are equal."""
     storage = RetryingStorage(optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db"))
     made = optuna.create_study(storage=storage, direction="maximize", study_name="posters")
     made.set_user_attr("metric", "f1_macro")
     made.set_user_attr("budget", 8)
-    other = chosen.model_copy(update={"backbone": LONG_NAME, "hidden_layers": 0, "features": "final"})
+    other = config.model_copy(update={"backbone": LONG_NAME, "hidden_layers": 0, "features": "final"})
     made.add_trials([
-        a_trial(chosen, 0.4125),
+        a_trial(config, 0.4125),
         a_trial(other, 0.5375),
-        a_trial(chosen, 0.25),
+        a_trial(config, 0.25),
         a_trial(other, 0.9, TrialState.PRUNED),
-        a_trial(chosen, 0.4125),
+        a_trial(config, 0.4125),
     ])  # fmt: skip
     return Study(made, storage, tmp_path)
 
 
-def numbers(trials: list[FrozenTrial]) -> list[int]:
+def numbers(trials: list[TrialRecord]) -> list[int]:
     return [trial.number for trial in trials]
 
 
@@ -91,7 +93,7 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
         assert metric in shown
     for trial in trials:
         [row] = [line.split() for line in shown.splitlines() if line.split()[:1] == [f"{trial.number}"]]
-        averages = trial.user_attrs["scores"]["calibrated"]
+        averages = trial.scores["calibrated"]
         assert row[1:5] == [f"{averages[name]:.3f}" for name in METRICS]
     assert "champion" not in shown
     marked = rendered(trial_table(trials, "f1_macro", "validation posters", champion=trials[1].number))
@@ -104,7 +106,7 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
 
 def test_u11_a_leaderboard_shows_half_of_each_trials_interval(study):
     newer, older = complete_trials(study)[:2]
-    newer.user_attrs["reported"] = {"value": 0.5, "ci95": [0.46, 0.52]}
+    newer = replace(newer, reported={"value": 0.5, "ci95": [0.46, 0.52]})
     shown = rendered(trial_table([newer, older], "f1_macro", "validation posters"))
     assert max(map(len, shown.splitlines())) <= WIDTH
     rows = [line.split() for line in shown.splitlines()]

@@ -91,13 +91,13 @@ def test_a_living_study_grows_and_another_starts_from_it(options, tmp_path):
     assert second.parent_run_id == first.parent_run_id
     assert second.study.counts().complete == 2
     before, after = first.study.trials(), second.study.trials()
-    assert [trial.user_attrs["run_id"] for trial in after[:1]] == [trial.user_attrs["run_id"] for trial in before]
+    assert [trial.run_id for trial in after[:1]] == [trial.run_id for trial in before]
     champion = open_tracking(options.places.tracking_uri, options.places.artifacts).registry.champion("s")
-    assert champion.run_id == second.study.leader().user_attrs["run_id"]
+    assert champion.run_id == second.study.leader().run_id
 
     third = searched(study="t", space=wider, trials=1, warm_start="s")
     [trial] = third.study.top(None)
-    assert trial.user_attrs["warm_start"] == f"s #{second.study.best().number}"
+    assert trial.warm_start == f"s #{second.study.best().number}"
     assert trial.params == second.study.best().params
     with pytest.raises(StudyError, match="there are s, t"):
         searched(study="u", warm_start="nobody")
@@ -116,4 +116,4 @@ def test_who_searches_on_in_the_old_space_ends_and_crowns_nobody(options, tmp_pa
     [second] = grown
     assert (second.study.counts().complete, second.study.counts().failed) == (2, 0)
     champion = open_tracking(options.places.tracking_uri, options.places.artifacts).registry.champion("s")
-    assert champion.run_id == second.study.leader().user_attrs["run_id"]
+    assert champion.run_id == second.study.leader().run_id

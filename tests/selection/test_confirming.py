@@ -30,8 +30,10 @@ def run_again(folder: Path, n_trials: int, seconds_each: float, seconds_left: fl
         seeds.append(seed)
         return SimpleNamespace(value=0.5)
 
-    data, trainer = SimpleNamespace(fingerprints={"labels": ""}), SimpleNamespace(repeat=repeat)
-    context = SimpleNamespace(study=Study(made, storage, folder), tracking=None, data=data, trainer=trainer)
+    data = SimpleNamespace(fingerprints={"labels": ""})
+    context = SimpleNamespace(
+        study=Study(made, storage, folder), tracking=None, data=data, trainer=None, train_again=repeat
+    )
     skipped: list[str] = []
     for search in ("first", "second"):  # the same command, typed twice
         said: list[str] = []

@@ -33,7 +33,7 @@ from hpo.tracking.artifacts import ArtifactFiles
 from hpo.tracking.predictions import BUNDLE, POOL, save_probabilities
 from hpo.tracking.registry import Registry
 from hpo.tracking.runs import Tracking, open_tracking
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import Objective
 from hpo.trial.trainer import Trainer
 from tests.postgres import free_port
@@ -48,7 +48,7 @@ class House:
     study: Study
     tracking: Tracking
     runs: list[str] = field(default_factory=list)
-    chosen: dict[str, object] = field(default_factory=dict)
+    config: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.parent = self.tracking.study_run("s", {}, {}, {}, {})
@@ -63,9 +63,9 @@ class House:
         left = iter(values)
 
         def objective(trial: RunningTrial) -> float:
-            chosen = trial.choose().model_dump() | self.chosen
+            config = trial.choose().model_dump() | self.config
             run_id = self.tracking.start_trial(self.parent, trial.number, f"#{trial.number}", {}, {})
-            trial.note(chosen=chosen, run_id=run_id, phase="frozen")
+            trial.note(chosen=config, run_id=run_id, phase="frozen")
             self.runs.append(run_id)
             value = next(left)
             self.keep(run_id, "pool/probabilities.safetensors", 300)
@@ -78,7 +78,7 @@ class House:
 
         self.study.set_budget(len(values), more=True)
         for trial in self.study.run(load_space(Path("default")), objective, lambda: True):
-            self.tracking.log_trial(self.study.run_id(trial), TrialRecord.of(trial))
+            self.tracking.log_trial(self.study.run_id(trial), TrialRun.of(trial))
 
     def keep(self, run_id: str, path: str, n_bytes: int) -> None:
         made = self.folder / "made"
@@ -319,10 +319,10 @@ def test_the_command_says_what_and_how_much(house, monkeypatch):
 
 
 @pytest.fixture
-def real(house, parts, source, result, chosen) -> tuple[House, StudyContext]:
+def real(house, parts, source, result, config) -> tuple[House, StudyContext]:
     """Six trials that kept probabilities: the fourth and the fifth are best together."""
     trainer = Trainer(*parts, source, Objective("f1_macro"))
-    house.chosen = chosen.model_dump()
+    house.config = config.model_dump()
     house.search(*(0.1 * (n + 1) for n in range(6)), bundles=False)
     rng = np.random.default_rng(0)
     actual = trainer.judged_on.targets

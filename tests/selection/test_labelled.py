@@ -17,7 +17,7 @@ from hpo.bundle.trained_on import TRAINED_ON_FILE, of_posters, read_digests
 from hpo.data.table.rules import CatalogueRules
 from hpo.errors import BundleError
 from hpo.evaluation.baselines import baseline_averages
-from hpo.evaluation.bootstrap import Decided
+from hpo.evaluation.bootstrap import ThresholdedPredictions
 from hpo.evaluation.metrics import score
 from hpo.report.tables import print_comparison, print_evaluation, table_lines, trained_on_line
 from hpo.selection.compare import Comparison
@@ -113,7 +113,7 @@ def test_where_all_labels_have_posters_nothing_changes(tmp_path, drawn, bundle):
     found, _ = evaluate(predictor, labelled.catalogue, phase)
     probabilities = predictor.predict(labelled.catalogue.image_paths).probabilities
     cuts = np.array(predictor.description.thresholds)
-    assert found["f1_macro"] == score(probabilities, labelled.catalogue.targets, cuts).f1_macro
+    assert found["f1_macro"] == score(probabilities, labelled.catalogue.targets, cuts).value("f1_macro")
     assert found["n_labels_averaged"] == 3
 
 
@@ -180,17 +180,18 @@ def test_f3_two_models_are_compared_over_the_labels_that_some_poster_has(tmp_pat
     first, second = (rng.random(targets.shape) for _ in range(2))
     cuts = np.full(3, 0.5)
     seen = np.arange(len(targets)) < 12
+    decided = ThresholdedPredictions(first, cuts), ThresholdedPredictions(second, cuts)
     compared = Comparison(
         ("a", "b"), "the given posters", tuple(map(str, labelled.catalogue.image_paths)),
-        labelled.catalogue.label_names, targets, None, (Decided(first, cuts), Decided(second, cuts)),
+        labelled.catalogue.label_names, targets, None, decided,
         labelled, (seen, None),
     )  # fmt: skip
     account = compared.account(2)
     assert account["n_labels_averaged"] == 2
     kept = score(first[:, [0, 2]], targets[:, [0, 2]], cuts[[0, 2]])
-    assert account["metrics"]["f1_macro"]["a"] == pytest.approx(kept.f1_macro)
+    assert account["metrics"]["f1_macro"]["a"] == pytest.approx(kept.value("f1_macro"))
     whole = score(first, targets, cuts)
-    assert account["metrics"]["f1_micro"]["a"] == pytest.approx(whole.f1_micro)
+    assert account["metrics"]["f1_micro"]["a"] == pytest.approx(whole.value("f1_micro"))
     low, high = account["metrics"]["f1_macro"]["ci95"]
     assert low <= account["metrics"]["f1_macro"]["difference"] <= high
     assert account["trained_on"] == {"a": 12, "b": None}

@@ -28,7 +28,7 @@ from hpo.study.study import open_study
 from hpo.tracking.client import impatient
 from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import open_tracking
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from tests.postgres import Postgres, free_port
 from tests.test_many_workers import wait_until_it_answers
 
@@ -135,9 +135,9 @@ def test_a12_two_parents_and_trials_written_twice_are_united(tmp_path: Path) -> 
         return 0.5
 
     for trial in study.run(load_space(Path("default")), objective, lambda: True):
-        tracking.log_trial(opened[trial.number], TrialRecord.of(trial))
+        tracking.log_trial(opened[trial.number], TrialRun.of(trial))
         twin = tracking.start_trial(first, trial.number, "#", {}, {})
-        tracking.log_trial(twin, TrialRecord.of(trial))
+        tracking.log_trial(twin, TrialRun.of(trial))
         study.note_run(trial.number, twin)
 
     mirror = MlflowMirror(study, tracking, first, tmp_path / "spool", pytest.fail)

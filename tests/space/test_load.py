@@ -8,9 +8,9 @@ import yaml
 from pydantic import ValidationError
 
 from hpo.errors import SpaceError
-from hpo.model.config import Hyperparameters
-from hpo.space.counting import draw
+from hpo.model.config import TrialConfig
 from hpo.space.load import SHIPPED_SPACES, SearchSpace, load_space
+from hpo.study.samplers import draw
 
 SHIPPED = sorted(SHIPPED_SPACES.glob("*.yaml"))
 IN_ALL_SPACES = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -69,7 +69,7 @@ def written(folder: Path, text: str = SMALL, name: str = "mine.yaml", **changes:
     return folder / name
 
 
-def sampled(space: SearchSpace, n_samples: int) -> list[Hyperparameters]:
+def sampled(space: SearchSpace, n_samples: int) -> list[TrialConfig]:
     return [space.rebuild(params) for params in draw(space, n_samples, seed=0)]
 
 
@@ -105,8 +105,8 @@ def test_every_shipped_recipe_is_a_point_of_its_space(path):
 def test_samples_are_valid_and_come_back_from_what_optuna_keeps(path):
     space = load_space(path)
     for params in draw(space, 100, seed=1):
-        chosen = space.rebuild(params)
-        assert set(chosen.backbone.split("+")) <= set(space.backbones)
+        config = space.rebuild(params)
+        assert set(config.backbone.split("+")) <= set(space.backbones)
         assert {name for name, parameter in space.searched.items() if parameter.applies({**space.fixed, **params})} == {
             *params
         }
@@ -117,9 +117,9 @@ def test_the_write_ups_space_is_the_write_ups():
     space = load_space(Path("write_up"))
     assert space.backbones == ("tf_efficientnetv2_b0", "resnet50", "legacy_xception")
     for recipe in space.recipes:
-        chosen = space.rebuild(space.recipe(recipe))
-        assert (chosen.epochs, chosen.finetune_epochs, chosen.patience, chosen.unfreeze) == (5, 50, 5, "everything")
-        assert (chosen.activation, chosen.hidden_layers, chosen.focal_gamma) == ("relu", 1, 2.0)
+        config = space.rebuild(space.recipe(recipe))
+        assert (config.epochs, config.finetune_epochs, config.patience, config.unfreeze) == (5, 50, 5, "everything")
+        assert (config.activation, config.hidden_layers, config.focal_gamma) == ("relu", 1, 2.0)
 
 
 def test_the_large_space_has_every_family():
@@ -138,8 +138,8 @@ def test_when_decides_what_is_sampled(tmp_path):
 
 def test_what_is_left_out_or_does_not_apply_has_the_default_of_the_hyperparameter(tmp_path):
     space = load_space(written(tmp_path))
-    assert {chosen.width for chosen in sampled(space, 50) if chosen.hidden_layers == 0} == {256}
-    assert {chosen.unfreeze for chosen in sampled(space, 5)} == {"none"}
+    assert {config.width for config in sampled(space, 50) if config.hidden_layers == 0} == {256}
+    assert {config.unfreeze for config in sampled(space, 5)} == {"none"}
 
 
 def test_the_order_in_which_parameters_are_written_does_not_matter(tmp_path):
@@ -158,13 +158,13 @@ def test_a_number_is_a_number_however_it_is_written(tmp_path, number):
 
 
 def test_the_range_of_an_integer_includes_both_ends(tmp_path):
-    assert {chosen.hidden_layers for chosen in sampled(load_space(written(tmp_path)), 40)} == {0, 1, 2}
+    assert {config.hidden_layers for config in sampled(load_space(written(tmp_path)), 40)} == {0, 1, 2}
 
 
 def test_null_is_a_value_where_the_hyperparameter_can_be_null(tmp_path):
     choices = "{type: categorical, choices: [null, 4.0], default: null}"
     space = load_space(written(tmp_path, focal_gamma_negatives=choices))
-    assert {chosen.focal_gamma_negatives for chosen in sampled(space, 20)} == {None, 4.0}
+    assert {config.focal_gamma_negatives for config in sampled(space, 20)} == {None, 4.0}
     assert space.recipe("mine")["focal_gamma_negatives"] is None
 
 
@@ -229,7 +229,7 @@ def test_taking_backbones_out_takes_out_whatever_needs_them(tmp_path):
     assert {*space.searched} - {*left.searched} == {"flip", "crops"}
     assert [*left.recipes] == ["first", "open"]
     assert left.weights == space.weights
-    assert {chosen.backbone for chosen in sampled(left, 10)} == {"resnet18"}
+    assert {config.backbone for config in sampled(left, 10)} == {"resnet18"}
 
 
 def test_taking_out_what_is_not_there_changes_nothing(tmp_path):
@@ -260,7 +260,7 @@ def test_a_file_that_is_not_there_names_those_that_ship(tmp_path):
 
 def test_the_documentation_names_every_hyperparameter_and_every_shipped_file():
     page = (SHIPPED_SPACES.parent / "docs" / "search-spaces.md").read_text()
-    assert [name for name in Hyperparameters.model_fields if f"| `{name}` |" not in page] == []
+    assert [name for name in TrialConfig.model_fields if f"| `{name}` |" not in page] == []
     assert [path.name for path in SHIPPED if f"`{path.name}`" not in page] == []
 
 

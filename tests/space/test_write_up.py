@@ -14,11 +14,11 @@ import yaml
 from safetensors.torch import save_file
 
 from hpo.data.dataset import Part
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.load import load_space
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import EpochReport, TrialResult, run_trial
+from hpo.trial.trial import EpochReport, TrialInputs, TrialResult, run_trial
 
 SPACE = load_space(Path("write_up"))
 SHRUNK = {"image_size": 64, "epochs": 1, "finetune_epochs": 1, "finetune_batch_size": 8}
@@ -31,14 +31,14 @@ def few(drawn) -> tuple[Part, Part]:
     return first, second
 
 
-def recipe(name: str) -> Hyperparameters:
+def recipe(name: str) -> TrialConfig:
     return SPACE.rebuild(SPACE.recipe(name)).model_copy(update=SHRUNK)
 
 
-def run(chosen: Hyperparameters, weights: Mapping[str, str], few: tuple[Part, Part], cache: Path) -> TrialResult:
+def run(config: TrialConfig, weights: Mapping[str, str], few: tuple[Part, Part], cache: Path) -> TrialResult:
     reports: list[EpochReport] = []
     source = FeatureSource(cache, weights, lambda *_: nullcontext(lambda _: None))
-    result = run_trial(chosen, *few, source, Objective("f1_macro"), 0, reports.append)
+    result = run_trial(config, TrialInputs(*few, source, Objective("f1_macro"), 0, reports.append))
     assert [report.phase for report in reports] == ["frozen", "finetune"]
     assert all(np.isfinite(report.train_loss) for report in reports)
     assert np.isfinite(result.val_probabilities).all()
@@ -51,17 +51,17 @@ def test_its_recipes_are_its_three_backbones_with_all_of_each_trained():
 
 
 def test_it_runs_from_posters_to_thresholds_with_random_weights(tmp_path, few):
-    chosen = recipe("efficientnet")
-    result = run(chosen, {chosen.backbone: "random"}, few, tmp_path)
+    config = recipe("efficientnet")
+    result = run(config, {config.backbone: "random"}, few, tmp_path)
     assert "global" in result.strategies  # the write-up's baseline
 
 
 @pytest.mark.parametrize("name", SPACE.recipes)
 def test_each_backbone_runs_from_a_file_of_weights(tmp_path, few, name):
-    chosen = recipe(name)
-    file = tmp_path / f"{chosen.backbone}.safetensors"
+    config = recipe(name)
+    file = tmp_path / f"{config.backbone}.safetensors"
     torch.manual_seed(1)
-    save_file(timm.create_model(chosen.backbone).state_dict(), file)
-    (tmp_path / "mine.yaml").write_text(yaml.dump({"include": "write_up", "weights": {chosen.backbone: str(file)}}))
-    result = run(chosen, load_space(tmp_path / "mine.yaml").weights, few, tmp_path)
+    save_file(timm.create_model(config.backbone).state_dict(), file)
+    (tmp_path / "mine.yaml").write_text(yaml.dump({"include": "write_up", "weights": {config.backbone: str(file)}}))
+    result = run(config, load_space(tmp_path / "mine.yaml").weights, few, tmp_path)
     assert [backbone.source for backbone in result.network.backbones] == [f"file {file.name}"]

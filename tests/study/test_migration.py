@@ -10,11 +10,12 @@ import optuna
 import pytest
 
 from hpo.errors import StudyError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.space.load import load_space
 from hpo.space.parameters import Categorical, Float
 from hpo.space.space import SearchSpace
-from hpo.study.migration import SPACE, base_name, latest_version, read_space, write_space
+from hpo.study.attributes import SPACE
+from hpo.study.migration import base_name, latest_version, read_space, write_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.storage import latest_study_name, study_names
 from hpo.study.study import Study, open_study
@@ -53,12 +54,12 @@ class House:
 
     def run(self, space: SearchSpace, budget: int, name: str = "x") -> Study:
         def objective(trial: RunningTrial) -> float:
-            chosen = trial.choose()
-            trial.note(chosen=chosen.model_dump(), run_id=f"run {trial.number}")
-            trial.report(chosen.learning_rate, 1, "epoch 1")
+            config = trial.choose()
+            trial.note(chosen=config.model_dump(), run_id=f"run {trial.number}")
+            trial.report(config.learning_rate, 1, "epoch 1")
             if trial.number == 2:
                 raise StudyError("once")
-            return chosen.learning_rate
+            return config.learning_rate
 
         study = self.begin(space, name)
         study.set_budget(budget)
@@ -77,7 +78,7 @@ def house(tmp_path: Path) -> House:
 def facts(study: Study) -> list[tuple]:
     return [
         (t.number, t.state, t.values, t.params, t.user_attrs, t.intermediate_values, t.datetime_start)
-        for t in study.trials()
+        for t in study._study.get_trials(deepcopy=False)
     ]
 
 
@@ -87,9 +88,9 @@ def test_a_backbone_is_added_and_every_trial_is_taken_over(house):
     assert house.notices == ["The space of study 'x' grew (backbone: + test_resnet): its 7 trials are taken over."]
     assert facts(grown) == facts(before)
     assert grown.name == "x"
-    assert grown.attributes["backbones"] == [*LITES, "test_resnet"]
-    assert (grown.attributes["version_of"], grown.attributes["seed"]) == ("x", 3)
-    assert grown.top(3)[0].datetime_complete == before.top(3)[0].datetime_complete
+    assert grown.memory["backbones"] == [*LITES, "test_resnet"]
+    assert (grown.attributes.version_of, grown.attributes.seed) == ("x", 3)
+    assert grown.top(3)[0].ended == before.top(3)[0].ended
     house.run(WIDER, 30)
     assert "test_resnet" in {trial.params.get("backbone") for trial in house.begin(WIDER).trials()}
     assert house.begin(WIDER).counts().finished == 30
@@ -114,18 +115,18 @@ def test_queued_trials_stay_queued_with_what_they_were_queued_with(house):
     before = house.begin(DEFAULT)
     waiting = house.begin(WIDER)
     assert waiting.counts().waiting == len(DEFAULT.recipes)
-    assert waiting.trials()[0].system_attrs == before.trials()[0].system_attrs
-    assert house.run(WIDER, 1).trials()[0].user_attrs["recipe"] == "write_up"
+    assert waiting._study.trials[0].system_attrs == before._study.trials[0].system_attrs
+    assert house.run(WIDER, 1).trials()[0].recipe == "write_up"
 
 
 def test_a_dead_workers_trial_is_queued_again_in_the_new_version(house):
     trial = house.run(DEFAULT, 2)._study.ask()
-    chosen = DEFAULT.sample(trial)  # and killed before it could say who it was
+    config = DEFAULT.sample(trial)  # and killed before it could say who it was
     grown = house.begin(WIDER)
-    [lost] = [trial for trial in grown.trials() if trial.state.name == "FAIL"]
-    [again] = [trial for trial in grown.trials() if trial.user_attrs.get("retry_of") == lost.number]
-    assert again.state.name == "WAITING"
-    assert DEFAULT.rebuild(again.system_attrs["fixed_params"]) == chosen
+    [lost] = [trial for trial in grown.trials() if trial.state == "failed"]
+    [again] = [trial for trial in grown.trials() if trial.retry_of == lost.number]
+    assert again.state == "waiting"
+    assert DEFAULT.rebuild(grown._study.trials[again.number].system_attrs["fixed_params"]) == config
 
 
 def test_a_space_does_not_change_under_living_workers(house):
@@ -195,7 +196,7 @@ def test_what_was_fixed_may_be_searched_and_the_other_way_round(house):
     assert house.notices[-1].startswith("The space of study 'x' grew (fit: fixed at squash → crop or squash)")
     assert {trial.params["fit"] for trial in grown.top(None)} == {"squash"}
     for trial in grown.top(None):
-        assert replace(DEFAULT, fixed=fixed).rebuild(trial.params) == Hyperparameters(**trial.user_attrs["chosen"])
+        assert replace(DEFAULT, fixed=fixed).rebuild(trial.params) == TrialConfig(**trial.configuration)
     assert house.begin(DEFAULT).counts() == study.counts()  # and back, as long as nothing else was tried
 
 

@@ -1,17 +1,13 @@
 from __future__ import annotations
 
-import optuna
 import pytest
-from optuna.trial import FrozenTrial, TrialState
 
 from hpo.study.ranking import leader, run_again
+from hpo.study.trial_record import TrialRecord
 
 
-def trials(*values: float) -> list[FrozenTrial]:
-    study = optuna.create_study(direction="maximize")
-    for value in values:
-        study.add_trial(optuna.trial.create_trial(state=TrialState.COMPLETE, value=value))
-    return study.trials
+def trials(*values: float) -> list[TrialRecord]:
+    return [TrialRecord(number, "complete", value) for number, value in enumerate(values)]
 
 
 def test_u7_the_leader_is_ranked_by_fresh_seeds_alone_and_not_by_the_seed_that_selected_it():

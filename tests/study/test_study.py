@@ -81,7 +81,7 @@ def test_failed_trials_do_not_count_and_three_in_a_row_stop_the_search(house: Ho
     counts = house.open().counts()
     assert (counts.finished, counts.failed, counts.retried) == (3, 0, 2)  # an even number's retry made up for each
     retried = house.open().trials()[2]
-    assert retried.user_attrs["history"] == [{"trial": 1, "how": "failed", "why": "ValueError: odd"}]
+    assert list(retried.history) == [{"trial": 1, "how": "failed", "why": "ValueError: odd"}]
 
     def always(trial: RunningTrial) -> float:
         trial.choose()
@@ -103,15 +103,15 @@ def test_what_is_refused_in_a_sentence_is_not_tried_again(house: House) -> None:
     assert house.run(2, first_refused) == [0, 1, 2]
     study = house.open()
     assert (study.counts().failed, study.counts().retried) == (1, 0)
-    assert study.trials()[0].user_attrs["error"] == "ResourceError: Expected memory for one poster at once."
+    assert study.trials()[0].error == "ResourceError: Expected memory for one poster at once."
 
 
 def test_g8_a_backbone_that_cannot_be_had_is_left_out_and_the_others_are_searched(house: House) -> None:
     gone = house.space.backbone_choices[0]
 
     def refused(trial: RunningTrial) -> float:
-        chosen = trial.choose()
-        if chosen.backbone == gone:
+        config = trial.choose()
+        if config.backbone == gone:
             raise BackboneError("Expected weights, got none.")
         return 0.5
 
@@ -122,7 +122,7 @@ def test_g8_a_backbone_that_cannot_be_had_is_left_out_and_the_others_are_searche
     study.set_budget(3)
     ran = list(study.run(house.space, refused, forever, notices.append))
     assert study.counts().finished == 3
-    assert [trial.user_attrs.get("error") for trial in ran[:4]] == ["BackboneError: Expected weights, got none."] * 4
+    assert [trial.error for trial in ran[:4]] == ["BackboneError: Expected weights, got none."] * 4
     assert notices == [f"Left out {gone} for the rest of this search: Expected weights, got none."]
 
 
@@ -149,7 +149,7 @@ def test_an_interrupted_trial_is_queued_again_with_its_parameters(house: House) 
     assert house.open().counts().waiting == 1
     house.run(1, interrupted)
     assert seen[0] == seen[1]
-    assert house.open().trials()[1].user_attrs["retry_of"] == 0
+    assert house.open().trials()[1].retry_of == 0
 
 
 def lost_trial(house: House, worker: str) -> optuna.Trial:
@@ -193,8 +193,8 @@ def test_a_dead_workers_trial_is_lost_and_a_living_ones_is_not(house: House) -> 
         assert study.requeue_lost() == [1]
     assert (study.counts().running, study.counts().failed, study.counts().waiting) == (1, 0, 1)
     retry = study.trials()[-1]
-    assert retry.user_attrs["history"] == [{"trial": 1, "how": "lost", "why": "its worker died"}]
-    assert retry.system_attrs["fixed_params"] == study.trials()[1].params
+    assert list(retry.history) == [{"trial": 1, "how": "lost", "why": "its worker died"}]
+    assert study._study.trials[-1].system_attrs["fixed_params"] == study.trials()[1].params
 
 
 def test_a_worker_elsewhere_is_dead_when_its_heartbeat_stands_still(

@@ -44,7 +44,7 @@ def house(tmp_path: Path) -> House:
 
 
 def started(study: Study) -> list[str]:
-    return [trial.user_attrs["warm_start"] for trial in study.trials() if "warm_start" in trial.user_attrs]
+    return [trial.warm_start for trial in study.trials() if trial.warm_start is not None]
 
 
 def with_backbones(*names: str) -> SearchSpace:
@@ -102,7 +102,7 @@ def test_only_what_lies_in_the_space_is_taken(house):
     old = house.run("old", SPACE)
     wanted = "tf_efficientnet_lite0"
     house.open("new").warm_start(old, with_backbones(wanted, "test_resnet"))
-    new = house.open("new").trials()
+    new = house.open("new")._study.trials
     assert 0 < len(new) < STARTS
     assert {trial.system_attrs["fixed_params"]["backbone"] for trial in new} == {wanted}
 
@@ -112,7 +112,7 @@ def test_what_one_space_fixes_and_the_other_searches_fits_where_the_value_does(h
     fits = {**SPACE.searched, "fit": Categorical(type="categorical", choices=["squash", "crop"])}
     fixed = {name: value for name, value in SPACE.fixed.items() if name != "fit"}
     house.open("new").warm_start(old, replace(SPACE, searched=fits, fixed=fixed))
-    assert house.open("new").trials()[0].system_attrs["fixed_params"]["fit"] == "squash"
+    assert house.open("new")._study.trials[0].system_attrs["fixed_params"]["fit"] == "squash"
     with pytest.raises(StudyError, match=r"none of its 8 does: patience does not fit in 8 of them \(expected 7\)"):
         house.open("other").warm_start(old, replace(SPACE, fixed={**SPACE.fixed, "patience": 7}))
 

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import io
 import warnings
+from datetime import datetime
 
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from hpo.evaluation.thresholds import fit
-from hpo.tracking.figures import decision_figures, progress_figure, scale, spread_of_cuts, study_figures
+from hpo.study.trial_record import ParameterRange, TrialRecord
+from hpo.tracking.figures import decision_figures, progress_figure, scale, spread_of_thresholds, study_figures
 
 
 @pytest.mark.parametrize("kind", ["plain", "no positive", "all equal", "two posters"])
@@ -36,11 +37,10 @@ def test_a6_f26_labels_and_choices_of_any_kind_are_drawn_without_a_warning(capfd
     targets = rng.random((80, 6)) < 0.3
     probabilities = rng.random((80, 6))
     figures = decision_figures(probabilities, targets, fit("calibrated", probabilities, targets), names)
-    choices = CategoricalDistribution(names)
+    times = datetime(2026, 11, 25, 14), datetime(2026, 11, 25, 15)
+    searched = {"a$^$": ParameterRange(tuple(names))}
     trials = [
-        create_trial(
-            value=0.1 * at, params={"a$^$": name}, distributions={"a$^$": choices}, user_attrs={"worker": name}
-        )
+        TrialRecord(at, "complete", 0.1 * at, {"a$^$": name}, searched, *times, worker=name)
         for at, name in enumerate(names)
     ]
     figures |= study_figures(trials, "f1_macro", {"a$^$": 1.0})
@@ -52,14 +52,14 @@ def test_a6_f26_labels_and_choices_of_any_kind_are_drawn_without_a_warning(capfd
     assert capfd.readouterr().err == ""
 
 
-def test_a_cut_lies_within_its_spread_which_shrinks_with_posters():
+def test_a_threshold_lies_within_its_spread_which_shrinks_with_posters():
     rng = np.random.default_rng(0)
     targets = rng.random((2000, 3)) < 0.3
     probabilities = np.clip(0.3 + 0.3 * targets + rng.normal(0, 0.2, targets.shape), 0, 1)
     widths = []
     for n_posters in (100, 2000):
         fitted = fit("calibrated", probabilities[:n_posters], targets[:n_posters])
-        low, high = spread_of_cuts(probabilities[:n_posters], targets[:n_posters], fitted)
+        low, high = spread_of_thresholds(probabilities[:n_posters], targets[:n_posters], fitted)
         assert ((low <= fitted.values + 0.02) & (fitted.values - 0.02 <= high)).all()
         widths.append((high - low).mean())
     assert widths[1] < widths[0]
@@ -100,27 +100,31 @@ def searched(n_trials: int) -> optuna.Study:
     return study
 
 
+def records(study: optuna.Study) -> list[TrialRecord]:
+    return [TrialRecord.of(trial) for trial in study.trials]
+
+
 @pytest.mark.parametrize("n_trials", [0, 1, 2, 20])
 def test_a_study_of_any_length_is_drawn(n_trials):
     study = searched(n_trials)
     importances = optuna.importance.get_param_importances(study) if n_trials == 20 else {}
-    figures = study_figures(study.trials, "f1", importances)
+    figures = study_figures(records(study), "f1", importances)
     drawn = {"timeline": 1, "learning-curves": 1, "parallel-coordinates": 2, "slices": 2, "importance": 20}
     assert figures.keys() == {name for name, from_trials in drawn.items() if n_trials >= from_trials}
     for figure in figures.values():
         figure.savefig(io.BytesIO(), format="png", dpi=40)
 
 
-def test_values_lie_on_a_scale_by_their_distribution():
+def test_values_lie_on_a_scale_by_their_range():
     space = {
-        "rate": optuna.distributions.FloatDistribution(1e-4, 1.0, log=True),
-        "depth": optuna.distributions.IntDistribution(2, 6),
-        "kind": optuna.distributions.CategoricalDistribution(["a", "b", "c"]),
-        "alone": optuna.distributions.CategoricalDistribution(["only"]),
+        "rate": ParameterRange(None, 1e-4, 1.0, log=True),
+        "depth": ParameterRange(None, 2, 6),
+        "kind": ParameterRange(("a", "b", "c")),
+        "alone": ParameterRange(("only",)),
     }
     params = {"rate": 1e-2, "depth": 3, "kind": "c", "alone": "only"}
-    without = create_trial(value=0.2, params={}, distributions={})
-    trials = [create_trial(value=0.1, params=params, distributions=space), without]
+    without = TrialRecord(1, "complete", 0.2)
+    trials = [TrialRecord(0, "complete", 0.1, params, space), without]
     for name, place in {"rate": 0.5, "depth": 0.25, "kind": 1.0, "alone": 0.0}.items():
         placed = scale(trials, name)
         assert placed.positions[0] == pytest.approx(place)
@@ -129,7 +133,7 @@ def test_values_lie_on_a_scale_by_their_distribution():
 
 
 def test_folds_that_ended_early_count_with_their_last_value():
-    figure = study_figures(searched(1).trials, "f1", {})["learning-curves"]
+    figure = study_figures(records(searched(1)), "f1", {})["learning-curves"]
     [line] = figure.axes[0].lines
     assert line.get_xdata().tolist() == [1, 2]
     assert line.get_ydata().tolist() == pytest.approx([0.2, 0.3])

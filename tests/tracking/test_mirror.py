@@ -16,7 +16,6 @@ from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study, open_study
 from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import STATUS_OF_STATE, Tracking, open_tracking
-from hpo.tracking.trial_record import state_name
 from hpo.trial.trial import Pruned
 
 
@@ -44,9 +43,9 @@ class House:
         """Trial 1 is pruned, trial 2 fails and is tried again; every trial leaves a file."""
 
         def objective(trial: RunningTrial) -> float:
-            chosen = trial.choose().model_dump()
-            trial.note(chosen=chosen)
-            self.mirror.begin(trial, chosen)
+            config = trial.choose().model_dump()
+            trial.note(chosen=config)
+            self.mirror.begin(trial, config)
             if trial.number == 1:
                 trial.note(pruned_after="epoch 2", reason="behind")
                 raise Pruned("epoch 2")
@@ -68,7 +67,7 @@ class House:
         found = self.tracking.trial_runs(self.parent)
         for trial in self.study.trials():
             [run] = found.pop(trial.number)
-            logged, state = self.client().get_run(run.run_id), state_name(trial)
+            logged, state = self.client().get_run(run.run_id), trial.state
             assert run.run_id == self.study.run_id(trial)
             assert (run.state, logged.info.status) == (state, STATUS_OF_STATE[state])
             assert (logged.data.metrics.get("val/f1_macro") == 0.4) == (state == "complete")

@@ -29,7 +29,7 @@ from hpo.bundle.predictor import Predictor
 from hpo.data.table.rules import CatalogueRules
 from hpo.model.backbones.backbone import load_backbone
 from hpo.model.classifier import Classifier
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.tracking.pyfunc import requirements, save
 from hpo.tracking.runs import open_tracking
 from tests.postgres import free_port
@@ -56,17 +56,17 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory) -> Path:
-    chosen = Hyperparameters(
+    config = TrialConfig(
         backbone="test_efficientnet", image_size=64, features="final", hidden_layers=0, dropout=0, input_dropout=0,
         weight_decay=0, label_smoothing=0, focal_gamma=0, focal_alpha=0.5, learning_rate=0.01, schedule="constant",
         batch_size=8, epochs=1, patience=1,
     )  # fmt: skip
     backbone = load_backbone("test_efficientnet", 64, "random")
     torch.manual_seed(0)
-    classifier = Classifier.untrained([backbone], len(LABELS), chosen)
+    classifier = Classifier.untrained([backbone], len(LABELS), config)
     described = Description(
         label_names=LABELS, thresholds=(0.1, 0.9, 0.9), threshold_strategy="fixed", backbone="test_efficientnet",
-        backbone_weights=("random",), preprocessing=(Preprocessing.of(backbone, "squash"),), params=chosen, metrics={},
+        backbone_weights=("random",), preprocessing=(Preprocessing.of(backbone, "squash"),), params=config, metrics={},
         data=CatalogueRules(), fingerprints={}, versions={},
     )  # fmt: skip
     folder = tmp_path_factory.mktemp("bundles") / "trial 7 #1"

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from hpo.errors import TrackingError
+from hpo.tracking.client import StudyPosters
 from hpo.tracking.runs import STATUS_OF_STATE, Tracking, open_tracking
-from hpo.tracking.trial_record import TrialRecord
+from hpo.tracking.trial_run import TrialRun
 from tests.mlflow_folder import sqlite
 
 LABELS = ["Sci-Fi", "R&B", "Slice of Life", "動作", "a//b", "../up", "", "x" * 400]
@@ -48,10 +49,10 @@ def test_a_resumed_study_goes_on_with_its_run(tracking, client, name):
 
 
 def test_every_run_names_its_posters_once(tracking, client):
-    data = {"data": {"csv": "here/movies.csv", "images": "here"}, "fingerprints": {"labels": "ab12", "images": "cd34"}}
-    parent = tracking.study_run("posters", {}, {}, {}, {}, data)
-    assert parent == tracking.study_run("posters", {}, {}, {}, {}, data)
-    for run_id in (parent, tracking.start_trial(parent, 0, "#0", {}, {}, data)):
+    posters = StudyPosters("here/movies.csv", "here", {"labels": "ab12", "images": "cd34"})
+    parent = tracking.study_run("posters", {}, {}, {}, {}, posters)
+    assert parent == tracking.study_run("posters", {}, {}, {}, {}, posters)
+    for run_id in (parent, tracking.start_trial(parent, 0, "#0", {}, {}, posters)):
         [found] = client.get_run(run_id).inputs.dataset_inputs
         assert (found.dataset.name, found.dataset.digest) == ("movies", "ab12")
         assert json.loads(found.dataset.source) == {"uri": "here/movies.csv"}
@@ -76,9 +77,9 @@ def test_files_of_a_study_are_among_its_artifacts_as_they_are_now(tracking, clie
         assert Path(client.download_artifacts(run_id, "split/split.json")).read_text() == content
 
 
-def record(number: int = 0, state: str = "complete", **fields: object) -> TrialRecord:
+def record(number: int = 0, state: str = "complete", **fields: object) -> TrialRun:
     blank = {"params": {}, "metrics": {}, "curve": {}, "tags": {}, "name": f"#{number}", "ended_ms": 1_700_000_000_000}
-    return TrialRecord(number=number, state=state, **{**blank, **fields})
+    return TrialRun(number=number, state=state, **{**blank, **fields})
 
 
 def start_trial(tracking: Tracking, parent: str, number: int, **params: object) -> str:

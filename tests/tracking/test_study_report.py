@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpo.bundle.model_card import PARTS
 from hpo.report.status import status_lines, status_of
 from hpo.study.study import Study, open_study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.study_report import (
     backbone_rows,
     cost_sentence,
@@ -27,8 +28,8 @@ BEGAN = datetime(2026, 11, 25, 14)
 
 def trial(number: int, backbone: str, value: float | None, state: TrialState = TrialState.COMPLETE) -> FrozenTrial:
     """A trial as a search leaves it, of two labels."""
-    chosen = {"backbone": backbone, "hidden_layers": 1, "width": 256}
-    noted: dict[str, object] = {"chosen": chosen, "worker": f"machine-{number % 2}", "run_id": f"run{number}"}
+    config = {"backbone": backbone, "hidden_layers": 1, "width": 256}
+    noted: dict[str, object] = {"chosen": config, "worker": f"machine-{number % 2}", "run_id": f"run{number}"}
     if value is not None:
         averages = {
             "f1_macro": value,
@@ -54,23 +55,24 @@ TRIALS = [
     trial(3, "b", None, TrialState.PRUNED),
     trial(4, "c", None, TrialState.FAIL),
 ]
+RECORDS = [TrialRecord.of(each) for each in TRIALS]
 
 
 def test_the_best_of_each_backbone_and_how_many_it_had() -> None:
-    first, second = backbone_rows(TRIALS)
+    first, second = backbone_rows(RECORDS)
     assert (first["backbone"], first["number"], first["trials"]) == ("b", 1, 2)
     assert (second["backbone"], second["number"], second["trials"]) == ("a", 2, 2)
     assert first["F1 macro"] == 0.6
     assert first["1 - Hamming loss"] == pytest.approx(0.8)
     assert "accuracy" not in first
-    assert [row["number"] for row in leaderboard_rows(TRIALS, 2)] == [1, 2]
+    assert [row["number"] for row in leaderboard_rows(RECORDS, 2)] == [1, 2]
 
 
 def test_thresholds_of_each_label() -> None:
-    drama, war = threshold_rows(TRIALS[1])
+    drama, war = threshold_rows(RECORDS[1])
     assert drama == {"label": "Drama", "threshold": 0.25, "f1": 0.3, "precision": 0.3, "recall": 0.3, "posters": 70}
     assert (war["label"], war["threshold"]) == ("War", 0.75)
-    assert threshold_rows(TRIALS[3]) == []
+    assert threshold_rows(RECORDS[3]) == []
 
 
 def test_u5_best_is_the_best_single_trial_and_the_champion_is_named_apart(study: Study) -> None:
@@ -92,8 +94,8 @@ def test_u5_best_is_the_best_single_trial_and_the_champion_is_named_apart(study:
 
 
 def test_states_and_cost_in_words() -> None:
-    assert states_sentence(TRIALS, 50) == "4 of 50 trials have finished: 3 complete, 1 pruned; 1 failed."
-    assert cost_sentence(TRIALS) == (
+    assert states_sentence(RECORDS, 50) == "4 of 50 trials have finished: 3 complete, 1 pruned; 1 failed."
+    assert cost_sentence(RECORDS) == (
         "5 trials took 0:03:45 in all, run by 2 workers. The complete ones spent it on training 0:01:30, "
         "features 0:00:30."
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from hpo.evaluation.thresholds import cross_fit
 from hpo.model.classifier import Ensemble
 from hpo.trial.cross_validation import judged_by_other_folds, run_folds
 from hpo.trial.description import reported_figure
+from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
-from hpo.trial.trial import JudgedEpoch, TrialResult, run_trial
+from hpo.trial.trial import JudgedEpoch, TrialInputs, TrialResult, run_trial
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +33,39 @@ def test_u11_the_reported_figure_of_a_trial_is_cross_fitted_with_its_interval_ov
     table = result.val_probabilities, everything.targets
     thresholds = cross_fit("calibrated", *table, "f1_macro")
     figure = reported_figure(result)
-    assert figure["value"] == score(*table, thresholds).f1_macro
+    assert figure["value"] == score(*table, thresholds).value("f1_macro")
     interval = bootstrap_ci95(*table, thresholds, groups=everything.groups)["f1_macro"]
     assert figure["ci95"] == pytest.approx(list(interval), abs=0)
 
 
+def inputs(everything: Part, source: FeatureSource, **callbacks: Any) -> TrialInputs:
+    """Train and val whose sum is ``everything``."""
+    train, val = everything.take(np.arange(40)), everything.take(np.arange(40, 60))
+    return TrialInputs(train, val, source, Objective("f1_macro"), 0, **callbacks)
+
+
 @pytest.fixture(scope="module")
-def folded(chosen, everything, source):
+def folded(config, everything, source):
     epochs, folds = [], []
     result = run_folds(
-        chosen, everything, source, Objective("f1_macro"), 0, 3, "average",
-        lambda fold, epoch: epochs.append((fold, epoch.epoch)), lambda *fold: folds.append(fold),
-    )  # fmt: skip
+        config,
+        inputs(
+            everything,
+            source,
+            report=lambda epoch: epochs.append((epoch.fold, epoch.epoch)),
+            report_fold=lambda *fold: folds.append(fold),
+        ),
+        3,
+        "average",
+    )
     return result, epochs, folds
 
 
-def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(folded, chosen, everything, source):
+def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(folded, config, everything, source):
     result, epochs, folds = folded
-    assert result.judged_on is everything
+    assert np.array_equal(result.judged_on.posters.digests, everything.posters.digests)
+    assert np.array_equal(result.judged_on.targets, everything.targets)
+    assert np.array_equal(result.judged_on.groups, everything.groups)
     assert [fold for fold, _ in folds] == [0, 1, 2]
     assert sorted({fold for fold, _ in epochs}) == [0, 1, 2]
     assert result.n_epochs == len(epochs)
@@ -57,24 +74,21 @@ def test_every_poster_is_judged_by_a_network_that_did_not_see_it_or_its_group(fo
     assert all(len(set(dealt[everything.groups == group])) == 1 for group in everything.groups)
     for fold, value in folds:
         kept, held_out = (everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold))
-        alone = run_trial(chosen, kept, held_out, source, Objective("f1_macro"), 0)
+        alone = run_trial(config, TrialInputs(kept, held_out, source, Objective("f1_macro"), 0))
         reported = result.val_probabilities[dealt == fold]
         assert any(np.array_equal(reported, epoch.probabilities) for epoch in alone.judged_epochs["frozen"])
         assert value == alone.value
 
 
 @pytest.fixture(scope="module")
-def fold_results(chosen, everything, source):
+def fold_results(config, everything, source):
     """Three folds of a trial that trains for six epochs."""
     dealt = deal_folds(everything.targets, everything.groups, 3, 0)
-    longer = chosen.model_copy(update={"epochs": 6, "patience": 6})
-    return [
-        run_trial(
-            longer, *(everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold)), source,
-            Objective("f1_macro"), 0,
-        )
-        for fold in range(3)
-    ]  # fmt: skip
+    longer = config.model_copy(update={"epochs": 6, "patience": 6})
+    of_folds = [
+        [everything.take(np.flatnonzero(which)) for which in (dealt != fold, dealt == fold)] for fold in range(3)
+    ]
+    return [run_trial(longer, TrialInputs(*parts, source, Objective("f1_macro"), 0)) for parts in of_folds]
 
 
 def told(result: TrialResult, **values: list[float]) -> TrialResult:
@@ -122,7 +136,7 @@ def test_the_other_folds_choose_between_the_phases_too(fold_results):
 
 
 def test_of_a_soup_the_epochs_that_help_the_other_folds_are_averaged(fold_results):
-    soups = [replace(one, chosen=one.chosen.model_copy(update={"averaging": "soup"})) for one in fold_results]
+    soups = [replace(one, config=one.config.model_copy(update={"averaging": "soup"})) for one in fold_results]
     before = judged_by_other_folds(soups)
     for fold, (one, reported) in enumerate(zip(soups, before, strict=True)):
         epochs = [epoch.probabilities for epoch in one.judged_epochs["frozen"]]
@@ -139,18 +153,20 @@ def test_the_model_is_the_average_of_the_folds(folded, drawn):
     assert [part.weight for part in result.network.parts] == pytest.approx([1 / 3] * 3)
 
 
-def test_or_one_that_was_trained_on_everything_for_the_median_of_epochs(folded, chosen, everything, source):
+def test_or_one_that_was_trained_on_everything_for_the_median_of_epochs(folded, config, everything, source):
     averaged, _, _ = folded
-    refit = run_folds(chosen, everything, source, Objective("f1_macro"), 0, 3, "refit")
+    refit = run_folds(config, inputs(everything, source), 3, "refit")
     np.testing.assert_array_equal(refit.val_probabilities, averaged.val_probabilities)
     assert refit.value == averaged.value
-    alone = run_trial(chosen, everything, everything, source, Objective("f1_macro"), 0, epochs=averaged.epochs)
+    alone = run_trial(
+        config, TrialInputs(everything, everything, source, Objective("f1_macro"), 0, epochs=averaged.epochs)
+    )
     assert alone.n_epochs == averaged.best_epoch
     for mine, theirs in zip(refit.network.head.parameters(), alone.network.head.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
-def test_what_a_report_raises_stops_the_trial_there(chosen, everything, source):
+def test_what_a_report_raises_stops_the_trial_there(config, everything, source):
     seen = []
 
     class Behind(Exception):
@@ -162,5 +178,5 @@ def test_what_a_report_raises_stops_the_trial_there(chosen, everything, source):
             raise Behind
 
     with pytest.raises(Behind):
-        run_folds(chosen, everything, source, Objective("f1_macro"), 0, 3, "average", report_fold=stop)
+        run_folds(config, inputs(everything, source, report_fold=stop), 3, "average")
     assert seen == [0, 1]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hpo.evaluation.thresholds import claimed, fit
+from hpo.evaluation.thresholds import cross_fitted_scores, fit
 from hpo.trial.objective import Objective
 
 
@@ -16,7 +16,7 @@ def judged_posters():
 
 def test_the_value_is_at_calibrated_thresholds_and_the_model_gets_those_of_its_strategy(judged_posters):
     value, judged = Objective("f1_macro").judge(*judged_posters)
-    assert value == judged.scores.f1_macro
+    assert value == judged.scores.value("f1_macro")
     exact_value, exact = Objective("f1_macro", "calibrated", "per_label").judge(*judged_posters)
     assert exact_value == value
     np.testing.assert_array_equal(exact.thresholds.values, fit("per_label", *judged_posters).values)
@@ -25,5 +25,5 @@ def test_the_value_is_at_calibrated_thresholds_and_the_model_gets_those_of_its_s
 @pytest.mark.parametrize("strategy", ["per_label", "calibrated"])
 def test_cross_fitted_is_what_the_strategy_can_claim(judged_posters, strategy):
     value, judged = Objective("f1_micro", "cross_fitted", strategy).judge(*judged_posters)
-    assert value == claimed(strategy, *judged_posters, "f1_micro").f1_micro
+    assert value == cross_fitted_scores(strategy, *judged_posters, "f1_micro").value("f1_micro")
     assert judged.thresholds.strategy == strategy

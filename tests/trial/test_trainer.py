@@ -5,20 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from optuna.trial import create_trial
 
 from hpo.model.training.checkpoint import Checkpoint
-from hpo.study.study import Pruned
 from hpo.trial.objective import Objective
-from hpo.trial.trainer import THREADS, Trainer
-from hpo.trial.trial import EpochReport
+from hpo.trial.trainer import Trainer
+from hpo.trial.trial import EpochReport, Pruned
 
 
 @pytest.fixture
-def tuned(chosen):
+def tuned(config):
     """A trial of one epoch of phase one and two of phase two."""
     update = {"epochs": 1, "unfreeze": "last_stage", "finetune_epochs": 2, "finetune_batch_size": 8}
-    return chosen.model_copy(update=update)
+    return config.model_copy(update=update)
 
 
 @pytest.fixture
@@ -29,8 +27,8 @@ def trainer(tmp_path, parts, source) -> Trainer:
 def raising(error: BaseException, *, fold: int = 0, epoch: int = 2):
     """Return a report that raises in one epoch of one fold."""
 
-    def report(of_fold: int, told: EpochReport) -> None:
-        if (of_fold, told.epoch) == (fold, epoch):
+    def report(told: EpochReport) -> None:
+        if (told.fold, told.epoch) == (fold, epoch):
             raise error
 
     return report
@@ -76,21 +74,20 @@ def test_finished_folds_are_kept_until_the_trial_ends(tmp_path, parts, source, t
 class Counting(Trainer):
     """Says on how many threads it was asked to train."""
 
-    def run(self, chosen, seed, *reports):
+    def run(self, config, seed, *reports):
         n_threads.append(torch.get_num_threads())
-        return super().run(chosen, seed, *reports)
+        return super().run(config, seed, *reports)
 
 
 n_threads: list[int] = []
 
 
-def test_a_trial_is_repeated_on_as_many_threads_as_it_had(parts, source, chosen):
+def test_a_trial_is_repeated_on_as_many_threads_as_it_had(parts, source, config):
     trainer, before = Counting(*parts, source, Objective("mean_ap")), torch.get_num_threads()
     other = 1 if before > 1 else 2
-    trial = create_trial(value=0.5, user_attrs={"chosen": chosen.model_dump(), THREADS: other})
     torch.set_num_threads(other)
-    first = trainer.run(chosen, 0)
+    first = trainer.run(config, 0)
     torch.set_num_threads(before)
-    again = trainer.repeat(trial, 0)
+    again = trainer.repeat(config, 0, other)
     assert (n_threads, torch.get_num_threads()) == ([other, other], before)
     np.testing.assert_array_equal(again.val_probabilities, first.val_probabilities)

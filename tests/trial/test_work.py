@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 
 from hpo.errors import BackboneError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.trial.cost_model import PHASES, PhaseWork, Work, WorkCounter
 from hpo.trial.features import FeatureSource, train_views
 from hpo.trial.objective import Objective
-from hpo.trial.trial import run_trial
+from hpo.trial.trial import TrialInputs, run_trial
 
 DEPTHS = ("last_stage", "last_two_stages", "last_three_stages", "everything")
 
@@ -39,9 +39,9 @@ def fresh(tmp_path) -> Asked:
 
 
 @pytest.fixture
-def tuned(chosen) -> Hyperparameters:
+def tuned(config) -> TrialConfig:
     """Two epochs of the head, then two of the last stage."""
-    return chosen.model_copy(update={"epochs": 2, "unfreeze": "last_stage", "finetune_epochs": 2})
+    return config.model_copy(update={"epochs": 2, "unfreeze": "last_stage", "finetune_epochs": 2})
 
 
 @pytest.fixture
@@ -125,17 +125,17 @@ def test_a_trial_that_is_stopped_in_phase_one_never_asks_for_activations(fresh, 
         raise StopIteration
 
     with pytest.raises(StopIteration):
-        run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0, prune)
+        run_trial(tuned, TrialInputs(*parts, fresh, Objective("f1_macro"), 0, prune))
     assert fresh.asked == ["features", "features"]  # of train and of val
     assert not (tmp_path / "cache" / "activations").exists()
-    run_trial(tuned, *parts, fresh, Objective("f1_macro"), 0)
+    run_trial(tuned, TrialInputs(*parts, fresh, Objective("f1_macro"), 0))
     assert fresh.asked[2:] == ["features", "features", "activations", "activations"]
     assert (tmp_path / "cache" / "activations").exists()
 
 
-def test_g8_a_backbone_that_cannot_be_had_is_asked_for_once(tmp_path, chosen):
+def test_g8_a_backbone_that_cannot_be_had_is_asked_for_once(tmp_path, config):
     source = FeatureSource(tmp_path, {"test_resnet": str(tmp_path / "later.pth")}, lambda *_: nullcontext())
-    missing = chosen.model_copy(update={"backbone": "test_resnet"})
+    missing = config.model_copy(update={"backbone": "test_resnet"})
     with pytest.raises(BackboneError, match="found none") as first:
         source.backbones(missing)
     with pytest.raises(BackboneError) as second:

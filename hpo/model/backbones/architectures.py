@@ -58,7 +58,7 @@ class FeatureLayout:
         return self.stages[-1]
 
     def columns(self, features: str, pooling: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Return the columns that ``features`` and ``pooling`` choose (see Hyperparameters)."""
+        """Return the columns that ``features`` and ``pooling`` choose (see TrialConfig)."""
         wanted = [] if features not in ("final", "stages_and_final") else [np.arange(self.final)]
         statistics = _STATISTICS_OF.get(pooling, (pooling,))
         first_stage = len(self.stages) - _STAGES_OF.get(features, DEEPEST_STAGES)
@@ -275,6 +275,12 @@ def check_name(name: str) -> None:
         f"Expected the name of a timm model as backbone, got {name!r}{did_you_mean(name, known)}: correct it in the "
         f"search space (timm.list_models() names them all; {HUB_PREFIX}owner/name is one of the hub)."
     )
+
+
+def licence_of_weights(name: str) -> str | None:
+    """Return timm's identifier of the licence of pretrained weights, such as ``apache-2.0``; None where it has none."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return None if config is None else config.license
 
 
 def default_image_size(name: str) -> int:

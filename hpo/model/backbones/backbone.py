@@ -36,7 +36,7 @@ from hpo.model.backbones.architectures import (
     run,
 )
 from hpo.model.backbones.weights import check_weights, load_network
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 __all__ = [
     "DEEPEST_STAGES", "STATISTICS", "Backbone", "FeatureLayout", "build_backbone", "check_image_size", "check_known",
@@ -158,6 +158,6 @@ def build_backbone(name: str, image_size: int, recorded: Mapping[str, Any] | Non
     return Backbone(architecture, architecture.build(image_size), image_size, "bundle")
 
 
-def choose_columns(backbone: Backbone, chosen: Hyperparameters) -> np.ndarray[Any, np.dtype[np.int64]]:
+def choose_columns(backbone: Backbone, config: TrialConfig) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the feature columns that a trial trains on."""
-    return backbone.layout.columns(chosen.features, chosen.pooling)
+    return backbone.layout.columns(config.features, config.pooling)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.runtime.atomic import Array
 
 _LARGEST_RATIO = 4 / 3  # of a crop's width to its height; the smallest is its inverse
@@ -82,14 +82,14 @@ PLAIN = View()
 FLIP = View(mirrored=True)
 
 
-def views_of(chosen: Hyperparameters) -> tuple[View, ...]:
+def views_of(config: TrialConfig) -> tuple[View, ...]:
     """Return the views to train on: the plain one, the mirrored one, then crops, every second of them mirrored.
 
     The smallest share is rounded to hundredths: a search over it shares what earlier trials have cached.
     """
-    flips = chosen.flip != "none"
-    scale = round(chosen.crop_scale, 2)
-    crops = [View(number, scale, flips and number % 2 == 0) for number in range(1, chosen.crops + 1)]
+    flips = config.flip != "none"
+    scale = round(config.crop_scale, 2)
+    crops = [View(number, scale, flips and number % 2 == 0) for number in range(1, config.crops + 1)]
     return (PLAIN, *[FLIP] * flips, *crops)
 
 

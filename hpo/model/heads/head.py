@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import SpaceError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.layers import Dropout, hidden_blocks, hidden_widths
 from hpo.model.heads.pooling import LabelQueries, LabelWise, PooledInputs
 
@@ -30,13 +30,13 @@ _COPIES = 4  # of each parameter in training: itself, its gradient and AdamW's t
 _MEMINFO = Path("/proc/meminfo")
 
 
-def check_fits_memory(build: Callable[[], Iterable[nn.Module]], chosen: Hyperparameters) -> None:
+def check_fits_memory(build: Callable[[], Iterable[nn.Module]], config: TrialConfig) -> None:
     """Raise SpaceError if training the modules that ``build`` returns needs more memory than is available."""
     needed, available = training_bytes(build), available_bytes()
     if needed > available:
         raise SpaceError(
             f"Expected a head that can be trained in the {_gigabytes(available)} of memory available, got one that "
-            f"needs {_gigabytes(needed)} (width {chosen.width}, hidden_layers {chosen.hidden_layers}): lower width or "
+            f"needs {_gigabytes(needed)} (width {config.width}, hidden_layers {config.hidden_layers}): lower width or "
             "hidden_layers in the search space."
         )
 
@@ -64,9 +64,9 @@ def _gigabytes(n_bytes: int) -> str:
 _SMALLEST_DEVIATION = 1e-3  # a feature that hardly moves is not blown up into noise
 
 
-def needs_map(chosen: Hyperparameters) -> bool:
+def needs_map(config: TrialConfig) -> bool:
     """Tell whether the head looks at feature maps, not at pooled features alone."""
-    return chosen.pooling == "attention" or chosen.head == "label_query"
+    return config.pooling == "attention" or config.head == "label_query"
 
 
 class Standardise(nn.Module):
@@ -95,16 +95,14 @@ class Head(nn.Module):
 
     ``map_channels`` are those of the deepest feature map of each backbone, several when backbones are fused; a head
     that needs no map (``needs_map``) ignores them, and the maps too. Raises SpaceError, before anything is allocated,
-    for a head that ``chosen`` makes impossible or too large for memory.
+    for a head that ``config`` makes impossible or too large for memory.
     """
 
-    def __init__(
-        self, n_features: int, n_labels: int, chosen: Hyperparameters, map_channels: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, n_features: int, n_labels: int, config: TrialConfig, map_channels: Sequence[int] = ()) -> None:
         super().__init__()
-        check_head(n_features, n_labels, chosen, map_channels)
+        check_head(n_features, n_labels, config, map_channels)
         self.standardise = Standardise(n_features)
-        self.inputs, self.hidden, self.output = _layers(n_features, n_labels, chosen, map_channels)
+        self.inputs, self.hidden, self.output = _layers(n_features, n_labels, config, map_channels)
 
     def fit_statistics(self, features: Tensor, targets: Tensor) -> None:
         """Standardise by the training ``features`` (N, D), and start the output at the labels' frequencies.
@@ -135,30 +133,30 @@ class Head(nn.Module):
         return logits
 
 
-def check_head(n_features: int, n_labels: int, chosen: Hyperparameters, map_channels: Sequence[int] = ()) -> None:
-    """Raise SpaceError unless the head that ``chosen`` describes can be built and trained here."""
-    if chosen.head == "label_query" and chosen.width % chosen.attention_heads:
+def check_head(n_features: int, n_labels: int, config: TrialConfig, map_channels: Sequence[int] = ()) -> None:
+    """Raise SpaceError unless the head that ``config`` describes can be built and trained here."""
+    if config.head == "label_query" and config.width % config.attention_heads:
         raise SpaceError(
             f"Expected attention_heads to divide width in a label_query head, got attention_heads "
-            f"{chosen.attention_heads} and width {chosen.width}: change one of them in the search space."
+            f"{config.attention_heads} and width {config.width}: change one of them in the search space."
         )
-    check_fits_memory(lambda: _layers(n_features, n_labels, chosen, map_channels), chosen)
+    check_fits_memory(lambda: _layers(n_features, n_labels, config, map_channels), config)
 
 
 def _layers(
-    n_features: int, n_labels: int, chosen: Hyperparameters, map_channels: Sequence[int]
+    n_features: int, n_labels: int, config: TrialConfig, map_channels: Sequence[int]
 ) -> tuple[nn.Module, nn.Sequential, nn.Linear]:
     """Return inputs, hidden blocks and output."""
-    if needs_map(chosen) and not map_channels:
-        raise ValueError(f"a head with head={chosen.head}, pooling={chosen.pooling} needs map_channels")
-    if chosen.head == "label_query":
-        queries = LabelQueries(n_features, n_labels, map_channels, chosen)
-        hidden = nn.Sequential(*hidden_blocks(chosen.width, chosen))
-        return queries, hidden, LabelWise(_last_width(chosen.width, chosen), n_labels)
-    inputs = PooledInputs(n_features, map_channels if needs_map(chosen) else ())
-    hidden = nn.Sequential(Dropout(chosen.input_dropout), *hidden_blocks(inputs.n_outputs, chosen))
-    return inputs, hidden, nn.Linear(_last_width(inputs.n_outputs, chosen), n_labels)
+    if needs_map(config) and not map_channels:
+        raise ValueError(f"a head with head={config.head}, pooling={config.pooling} needs map_channels")
+    if config.head == "label_query":
+        queries = LabelQueries(n_features, n_labels, map_channels, config)
+        hidden = nn.Sequential(*hidden_blocks(config.width, config))
+        return queries, hidden, LabelWise(_last_width(config.width, config), n_labels)
+    inputs = PooledInputs(n_features, map_channels if needs_map(config) else ())
+    hidden = nn.Sequential(Dropout(config.input_dropout), *hidden_blocks(inputs.n_outputs, config))
+    return inputs, hidden, nn.Linear(_last_width(inputs.n_outputs, config), n_labels)
 
 
-def _last_width(n_inputs: int, chosen: Hyperparameters) -> int:
-    return [n_inputs, *hidden_widths(chosen)][-1]
+def _last_width(n_inputs: int, config: TrialConfig) -> int:
+    return [n_inputs, *hidden_widths(config)][-1]

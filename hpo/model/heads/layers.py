@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 # Dropout that costs next to nothing on a CPU.
 #
@@ -49,17 +49,17 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "s
 _NORMS: dict[str, type[nn.Module]] = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
-def hidden_widths(chosen: Hyperparameters) -> list[int]:
+def hidden_widths(config: TrialConfig) -> list[int]:
     """Return the units of each hidden layer; ``halving`` halves from the second one on."""
-    if chosen.shape == "constant":
-        return [chosen.width] * chosen.hidden_layers
-    return [max(SMALLEST_WIDTH, chosen.width // 2**layer) for layer in range(chosen.hidden_layers)]
+    if config.shape == "constant":
+        return [config.width] * config.hidden_layers
+    return [max(SMALLEST_WIDTH, config.width // 2**layer) for layer in range(config.hidden_layers)]
 
 
-def hidden_blocks(n_inputs: int, chosen: Hyperparameters) -> list[nn.Module]:
+def hidden_blocks(n_inputs: int, config: TrialConfig) -> list[nn.Module]:
     """Return the modules, to be applied one after another, that take (N, n_inputs) to (N, last width)."""
-    widths = [n_inputs, *hidden_widths(chosen)]
-    return [module for before, after in pairwise(widths) for module in _block(before, after, chosen)]
+    widths = [n_inputs, *hidden_widths(config)]
+    return [module for before, after in pairwise(widths) for module in _block(before, after, config)]
 
 
 class Residual(nn.Module):
@@ -90,12 +90,12 @@ class Gated(nn.Module):
         return gated
 
 
-def _block(before: int, after: int, chosen: Hyperparameters) -> list[nn.Module]:
-    norm = [] if chosen.norm == "none" else [_NORMS[chosen.norm](after)]
-    layer = [nn.Linear(before, after), *norm, _ACTIVATIONS[chosen.activation]()]
-    dropout = Dropout(chosen.dropout)
-    if chosen.block == "residual":
+def _block(before: int, after: int, config: TrialConfig) -> list[nn.Module]:
+    norm = [] if config.norm == "none" else [_NORMS[config.norm](after)]
+    layer = [nn.Linear(before, after), *norm, _ACTIVATIONS[config.activation]()]
+    dropout = Dropout(config.dropout)
+    if config.block == "residual":
         return [Residual(before, after, nn.Sequential(*layer, dropout))]
-    if chosen.block == "gated":
+    if config.block == "gated":
         return [Gated(before, after, nn.Sequential(*layer)), dropout]
     return [*layer, dropout]  # not wrapped: bundles name these weights hidden.1, hidden.2, ...

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.layers import Dropout
 
 
@@ -76,17 +76,17 @@ _LARGEST_START = 0.02  # of a new query: small, so that every label begins with 
 class LabelQueries(nn.Module):
     """Standardised features (B, D) and maps (B, C, H, W) → one vector for each label of each poster."""
 
-    def __init__(self, n_features: int, n_labels: int, map_channels: Sequence[int], chosen: Hyperparameters) -> None:
+    def __init__(self, n_features: int, n_labels: int, map_channels: Sequence[int], config: TrialConfig) -> None:
         super().__init__()
-        width = chosen.width
+        width = config.width
         self.queries = nn.Parameter(torch.empty(n_labels, width).uniform_(-_LARGEST_START, _LARGEST_START))
-        self.from_features = nn.Sequential(Dropout(chosen.input_dropout), nn.Linear(n_features, width))
+        self.from_features = nn.Sequential(Dropout(config.input_dropout), nn.Linear(n_features, width))
         self.from_maps = nn.ModuleList(
-            nn.Sequential(MapTokens(channels), Dropout(chosen.input_dropout), nn.Linear(channels, width))
+            nn.Sequential(MapTokens(channels), Dropout(config.input_dropout), nn.Linear(channels, width))
             for channels in map_channels
         )
-        self.attention = nn.MultiheadAttention(width, chosen.attention_heads, batch_first=True)
-        self.dropout = Dropout(chosen.dropout)
+        self.attention = nn.MultiheadAttention(width, config.attention_heads, batch_first=True)
+        self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, standardised: Tensor, maps: Sequence[Tensor]) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torchvision.transforms import v2
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 Transform = Callable[[Tensor], Tensor]  # uint8 (3, H, W) → uint8 (3, H, W)
 
@@ -38,17 +38,17 @@ class ImageAugmentation:
     seed: int
 
     @classmethod
-    def of(cls, chosen: Hyperparameters, size_px: int, seed: int) -> ImageAugmentation:
-        """Return what ``chosen`` asks for, for posters of ``size_px``: crop, flip, colours and shapes, erasing."""
+    def of(cls, config: TrialConfig, size_px: int, seed: int) -> ImageAugmentation:
+        """Return what ``config`` asks for, for posters of ``size_px``: crop, flip, colours and shapes, erasing."""
         transforms: list[Transform] = []
-        if chosen.random_crop < 1:
-            transforms.append(v2.RandomResizedCrop(size_px, scale=(chosen.random_crop, 1.0), antialias=True))
-        if chosen.flip != "none":
+        if config.random_crop < 1:
+            transforms.append(v2.RandomResizedCrop(size_px, scale=(config.random_crop, 1.0), antialias=True))
+        if config.flip != "none":
             transforms.append(v2.RandomHorizontalFlip())
-        if chosen.augment != "none":
-            transforms.append(_AUGMENTS[chosen.augment](chosen.augment_strength))
-        if chosen.erasing:
-            transforms.append(v2.RandomErasing(chosen.erasing, value=_GREY))
+        if config.augment != "none":
+            transforms.append(_AUGMENTS[config.augment](config.augment_strength))
+        if config.erasing:
+            transforms.append(v2.RandomErasing(config.erasing, value=_GREY))
         return cls(tuple(transforms), seed)
 
     def __call__(self, images: Tensor, step: int) -> Tensor:

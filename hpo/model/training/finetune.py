@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hpo.model.backbones.backbone import Backbone, choose_columns
 from hpo.model.backbones.freeze_points import FreezePoint, NamedParameters, Tail
 from hpo.model.classifier import Classifier
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 
 
@@ -28,13 +28,13 @@ class FineTuned(nn.Module):
         backbones: Sequence[Backbone],
         points: Sequence[FreezePoint | None],
         head: Head,
-        chosen: Hyperparameters,
+        config: TrialConfig,
     ) -> None:
         super().__init__()
-        rate = chosen.stochastic_depth
+        rate = config.stochastic_depth
         self.tails = nn.ModuleList(Tail(b, p, stochastic_depth=rate) for b, p in zip(backbones, points, strict=True))
-        self.head, self._frozen, self._chosen = head, list(backbones), chosen
-        self._columns = [torch.from_numpy(choose_columns(backbone, chosen)) for backbone in backbones]
+        self.head, self._frozen, self._chosen = head, list(backbones), config
+        self._columns = [torch.from_numpy(choose_columns(backbone, config)) for backbone in backbones]
         decided = [tail.decides[columns] for tail, columns in zip(self._tails(), self._columns, strict=True)]
         self.register_buffer("decides", torch.cat(decided), persistent=False)
 
@@ -92,6 +92,6 @@ class HeadAlone(nn.Module):
         return self.head.classify(standardised, maps)
 
 
-def compiled(network: nn.Module, chosen: Hyperparameters) -> Any:
+def compiled(network: nn.Module, config: TrialConfig) -> Any:
     """Return ``network`` as it is called in training."""
-    return torch.compile(network, dynamic=True) if chosen.compile else network
+    return torch.compile(network, dynamic=True) if config.compile else network

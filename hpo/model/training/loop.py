@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import ResourceError
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.augment import ImageAugmentation, add_noise, mix
 from hpo.model.training.checkpoint import (
@@ -57,7 +57,7 @@ from hpo.runtime.atomic import Array
 
 
 @dataclass(frozen=True)
-class Course:
+class PhaseConfig:
     """How one phase trains its network."""
 
     epochs: int
@@ -72,22 +72,22 @@ class Course:
         return max(1, min(round(n_posters / self.batch_size), n_posters // 2))
 
 
-def head_course(head: Head, chosen: Hyperparameters) -> Course:
+def head_phase(head: Head, config: TrialConfig) -> PhaseConfig:
     """Phase one: the head alone."""
-    return Course(
-        chosen.epochs, chosen.batch_size, head_groups(head, chosen), head_schedule(chosen), chosen.feature_noise
+    return PhaseConfig(
+        config.epochs, config.batch_size, head_groups(head, config), head_schedule(config), config.feature_noise
     )
 
 
-def finetune_course(network: FineTuned, chosen: Hyperparameters, seed: int) -> Course:
+def finetune_phase(network: FineTuned, config: TrialConfig, seed: int) -> PhaseConfig:
     """Phase two: head and unfrozen stages."""
-    sizes = network.image_sizes if chosen.unfreeze == "everything" else ()
-    return Course(
-        chosen.finetune_epochs,
-        chosen.finetune_batch_size,
-        finetune_groups(network.head, network.stages(), chosen),
-        finetune_schedule(chosen),
-        augmentations=[ImageAugmentation.of(chosen, size_px, seed) for size_px in sizes],
+    sizes = network.image_sizes if config.unfreeze == "everything" else ()
+    return PhaseConfig(
+        config.finetune_epochs,
+        config.finetune_batch_size,
+        finetune_groups(network.head, network.stages(), config),
+        finetune_schedule(config),
+        augmentations=[ImageAugmentation.of(config, size_px, seed) for size_px in sizes],
     )
 
 
@@ -124,9 +124,9 @@ def as_float(tensor: Tensor) -> Tensor:
 
 
 def train_head(
-    head: Head, examples: Examples, targets: Tensor, val: Examples, chosen: Hyperparameters, seed: int
+    head: Head, examples: Examples, targets: Tensor, val: Examples, config: TrialConfig, seed: int
 ) -> Iterator[EpochResult]:
-    """Train ``head`` in place on ``examples`` with ``targets`` (N, L), and yield after every epoch.
+    """Return the training of ``head``, in place, on ``examples`` with ``targets`` (N, L), epoch by epoch.
 
     ``val`` is only looked at. Deterministic by ``seed`` on one machine.
     """
@@ -135,7 +135,7 @@ def train_head(
     with torch.no_grad():
         examples = examples.with_features(head.standardise(examples.features))
         val = val.with_features(head.standardise(val.features))
-    yield from train(HeadAlone(head), examples, targets, val, head_course(head, chosen), chosen, seed)
+    return train(HeadAlone(head), examples, targets, val, head_phase(head, config), config, seed)
 
 
 def train(
@@ -143,8 +143,8 @@ def train(
     examples: Examples,
     targets: Tensor,
     val: Examples,
-    course: Course,
-    chosen: Hyperparameters,
+    phase: PhaseConfig,
+    config: TrialConfig,
     seed: int,
     past: Past | None = None,
 ) -> Iterator[EpochResult]:
@@ -156,23 +156,23 @@ def train(
     is too much for the memory.
     """
     torch.manual_seed(seed)  # dropout draws from the global generator
-    training = _Training(network, examples, targets, course, chosen, seed)
-    for epoch, (figures, probabilities, weights) in enumerate(training.epochs(val, past), start=1):
-        yield EpochResult(
-            epoch,
-            figures.train_loss,
-            probabilities,
-            figures.learning_rate,
-            figures.seconds,
-            training.evaluated,
-            figures.micro_batch,
-            partial(training.predict, val),
-            weights,
-            training.state,
-        )
-
-
-_Epoch = tuple[EpochFigures, Array, Callable[[], StateDict]]  # its probabilities (N_val, L), its weights
+    training = _Training(network, examples, targets, phase, config, seed)
+    began, n_past = time.perf_counter(), 0
+    if past is not None:
+        began, n_past = began - past.seconds, len(past.figures)
+        training.restore(past.state)
+        for epoch, (figures, probabilities) in enumerate(zip(past.figures, past.probabilities, strict=True), start=1):
+            weights = partial(training.on_device, past.weights.get(epoch, {}))
+            yield training.result(epoch, figures, probabilities, val, weights)
+    for epoch in range(n_past + 1, phase.epochs + 1):
+        if config.max_seconds and epoch > 1 and time.perf_counter() - began > config.max_seconds:
+            return
+        started = time.perf_counter()
+        loss = training.train_epoch()
+        probabilities, rate = training.predict(val), training.optimizer.param_groups[-1]["lr"]
+        seconds = time.perf_counter() - started
+        figures = EpochFigures(train_loss=loss, learning_rate=rate, seconds=seconds, micro_batch=training.micro_batch)
+        yield training.result(epoch, figures, probabilities, val, training.copied)
 
 
 class _Training:
@@ -183,18 +183,18 @@ class _Training:
         network: HeadAlone | FineTuned,
         examples: Examples,
         targets: Tensor,
-        course: Course,
-        chosen: Hyperparameters,
+        phase: PhaseConfig,
+        config: TrialConfig,
         seed: int,
     ) -> None:
         self.device = best_device()
         self.network = network.to(self.device.device).to(memory_format=torch.channels_last)
-        self.examples, self.targets, self.course, self.chosen = examples, targets, course, chosen
-        self.call: Callable[..., Tensor] = compiled(network, chosen) if isinstance(network, FineTuned) else network
-        self.loss = Loss.of(chosen, targets)
-        self.n_steps = course.n_steps(examples.n_posters)
-        self.optimizer = build_optimizer(course.groups)
-        self.schedule = build_schedule(self.optimizer, course.factor, course.epochs * self.n_steps)
+        self.examples, self.targets, self.phase, self.config = examples, targets, phase, config
+        self.call: Callable[..., Tensor] = compiled(network, config) if isinstance(network, FineTuned) else network
+        self.loss = Loss.of(config, targets)
+        self.n_steps = phase.n_steps(examples.n_posters)
+        self.optimizer = build_optimizer(phase.groups)
+        self.schedule = build_schedule(self.optimizer, phase.factor, phase.epochs * self.n_steps)
         self.scaler = self.device.gradient_scaler()
         self.ema: Ema | None = None  # begins after the first step
         self.generator = torch.Generator().manual_seed(seed)
@@ -206,36 +206,33 @@ class _Training:
         """What an epoch is judged by."""
         return self.network if self.ema is None else self.ema.module
 
-    def epochs(self, val: Examples, past: Past | None) -> Iterator[_Epoch]:
-        """Yield the epochs of the past, if there is one, and train the others."""
-        began, n_past = time.perf_counter(), 0
-        if past is not None:
-            began, n_past = began - past.seconds, len(past.figures)
-            self._restore(past.state)
-            for row, figures in enumerate(past.figures):
-                yield figures, past.probabilities[row], partial(self._here, past.weights.get(row + 1, {}))
-        for epoch in range(n_past + 1, self.course.epochs + 1):
-            if self.chosen.max_seconds and epoch > 1 and time.perf_counter() - began > self.chosen.max_seconds:
-                return
-            yield self._epoch(val)
-
-    def _epoch(self, val: Examples) -> _Epoch:
-        started = time.perf_counter()
-        with self.device.matmul():
-            loss = self._train()
-        probabilities, rate = self.predict(val), self.optimizer.param_groups[-1]["lr"]
-        seconds = time.perf_counter() - started
-        figures = EpochFigures(train_loss=loss, learning_rate=rate, seconds=seconds, micro_batch=self.micro_batch)
-        return figures, probabilities, self._copied
-
     def predict(self, val: Examples) -> Array:
         """Return the probabilities (N_val, L) that an epoch is judged by."""
         return predict_probabilities(self.evaluated, val, self.device)
 
-    def _copied(self) -> StateDict:
+    def result(
+        self, epoch: int, figures: EpochFigures, probabilities: Array, val: Examples, weights: Callable[[], StateDict]
+    ) -> EpochResult:
+        """Return what the caller of ``train`` learns of an epoch."""
+        return EpochResult(
+            epoch,
+            figures.train_loss,
+            probabilities,
+            figures.learning_rate,
+            figures.seconds,
+            self.evaluated,
+            figures.micro_batch,
+            partial(self.predict, val),
+            weights,
+            self.state,
+        )
+
+    def copied(self) -> StateDict:
+        """Return a copy of the weights that an epoch is evaluated with."""
         return copy.deepcopy(self.evaluated.state_dict())
 
-    def _here(self, weights: StateDict) -> StateDict:
+    def on_device(self, weights: StateDict) -> StateDict:
+        """Return ``weights`` where the network is trained."""
         return {name: self.device.put(tensor) for name, tensor in weights.items()}
 
     def state(self) -> TrainingState:
@@ -252,12 +249,13 @@ class _Training:
         )
         return TrainingState(tensors, numbers)
 
-    def _restore(self, state: TrainingState) -> None:
+    def restore(self, state: TrainingState) -> None:
+        """Put back what ``state`` returned after an earlier step."""
         numbers = state.numbers
         self.step, self.micro_batch = numbers.step, numbers.micro_batch
         self.network.load_state_dict(beneath("network", state.tensors))
         if average := beneath("average", state.tensors):
-            self.ema = Ema(self.network, self.chosen.ema_decay)
+            self.ema = Ema(self.network, self.config.ema_decay)
             self.ema.load_state_dict(average)
         restore_optimizer(self.optimizer, beneath("optimizer", state.tensors))
         self.schedule.last_epoch = numbers.step  # torch's word for what we count in steps
@@ -267,78 +265,78 @@ class _Training:
         self.network.eval()
         restore_random(beneath("random", state.tensors), self.generator, self.device.device)
 
-    def _train(self) -> float:
-        """Go through every poster once and return the mean loss."""
+    def train_epoch(self) -> float:
+        """Train on every poster once and return the mean loss."""
         self.network.train()
         total = torch.zeros(())
         n = self.examples.n_posters
         order = torch.randperm(n, generator=self.generator)
         if self.examples.n_views > 1:
             order += n * torch.randint(self.examples.n_views, (n,), generator=self.generator)
-        # Near-equal batches: none is left with one poster, which BatchNorm refuses.
-        for rows, inputs in self.examples.batches(order.tensor_split(self.n_steps)):
-            total += self._step(inputs, self.targets[rows % n]).cpu() * len(rows)
+        with self.device.matmul():
+            # Near-equal batches: none is left with one poster, which BatchNorm refuses.
+            for rows, inputs in self.examples.batches(order.tensor_split(self.n_steps)):
+                total += self.train_step(inputs, self.targets[rows % n]).cpu() * len(rows)
         self.network.eval()
         return float(total) / n
 
-    def _step(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
-        inputs, targets = self._vary(inputs, targets)
-        loss = self._backward(inputs, targets)
-        if self.chosen.clip_norm:
+    def train_step(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
+        """Update the weights by one batch and return its loss."""
+        loss = self._gradient(*self._vary(inputs, targets))
+        if self.config.clip_norm:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.chosen.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
-        self._follow()
+        if self.config.averaging == "ema":
+            if self.ema is None:
+                self.ema = Ema(self.network, self.config.ema_decay)
+            self.ema.update()
         self.step += 1
         return loss
 
     def _vary(self, inputs: list[Tensor], targets: Tensor) -> tuple[list[Tensor], Tensor]:
         """Augment, mix and add noise: what a batch looks like this time."""
-        if self.course.augmentations:
-            augmented = zip(self.course.augmentations, inputs[1:], strict=True)
+        if self.phase.augmentations:
+            augmented = zip(self.phase.augmentations, inputs[1:], strict=True)
             inputs = [inputs[0], *(augment(posters, self.step) for augment, posters in augmented)]
-        if self.course.feature_noise:
-            inputs = [add_noise(inputs[0], self.course.feature_noise, self.generator), *inputs[1:]]
-        if not self.chosen.mixup:
+        if self.phase.feature_noise:
+            inputs = [add_noise(inputs[0], self.phase.feature_noise, self.generator), *inputs[1:]]
+        if not self.config.mixup:
             return inputs, targets
-        return mix([rows.float() for rows in inputs], targets, self.chosen.mixup, self.generator)
+        return mix([rows.float() for rows in inputs], targets, self.config.mixup, self.generator)
 
-    def _backward(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
-        """Leave the gradient of the batch; where memory runs out, of one part of it after another.
+    def _gradient(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
+        """Leave the gradient of the batch and return its loss; where memory runs out, of one part after another.
 
-        The gradient is the same, but for what looks at a batch as a whole: soft F1, and BatchNorm in training.
+        The gradient is the same, except for what depends on a batch as a whole: soft F1, and BatchNorm in training.
         """
         while True:
             self.optimizer.zero_grad(set_to_none=True)
+            total = torch.zeros((), device=self.device.device)
             try:
-                return self._accumulate(inputs, targets)
+                # Near-equal parts, as for batches: BatchNorm refuses a remainder of one poster.
+                for part in torch.arange(len(targets)).tensor_split(math.ceil(len(targets) / self.micro_batch)):
+                    share = len(part) / len(targets)
+                    whole = len(part) == len(targets)
+                    rows = [self.device.put(tensor if whole else tensor[part]) for tensor in inputs]
+                    with self.device.autocast():
+                        logits = self.call(*(as_float(tensor) for tensor in rows))
+                    loss = self.loss(logits, self.device.put(targets if whole else targets[part])) * share
+                    self.scaler.scale(loss + self._l1() * share).backward()  # type: ignore[no-untyped-call]
+                    total += loss.detach()
+                return total
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 self._halve(len(targets), error)
 
-    def _accumulate(self, inputs: list[Tensor], targets: Tensor) -> Tensor:
-        total = torch.zeros((), device=self.device.device)
-        # Near-equal parts, as for batches: BatchNorm refuses a remainder of one poster.
-        n_parts = math.ceil(len(targets) / self.micro_batch)
-        for part in torch.arange(len(targets)).tensor_split(n_parts):
-            share = len(part) / len(targets)
-            whole = len(part) == len(targets)
-            rows = [self.device.put(tensor if whole else tensor[part]) for tensor in inputs]
-            with self.device.autocast():
-                logits = self.call(*(as_float(tensor) for tensor in rows))
-            loss = self.loss(logits, self.device.put(targets if whole else targets[part])) * share
-            self.scaler.scale(loss + self._l1() * share).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
-        return total
-
     def _l1(self) -> Tensor | float:
-        if not self.chosen.l1:
+        if not self.config.l1:
             return 0.0
         matrices = [parameter.abs().sum() for parameter in self.network.head.parameters() if parameter.ndim > 1]
-        return self.chosen.l1 * torch.stack(matrices).sum()
+        return self.config.l1 * torch.stack(matrices).sum()
 
     def _halve(self, batch: int, error: BaseException) -> None:
         if self.micro_batch == self._least_posters():
@@ -354,13 +352,6 @@ class _Training:
         """A BatchNorm in training refuses one poster, which near-equal parts of three and more never are."""
         norms = (module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
         return 3 if any(norm.training for norm in norms) else 1
-
-    def _follow(self) -> None:
-        if self.chosen.averaging != "ema":
-            return
-        if self.ema is None:
-            self.ema = Ema(self.network, self.chosen.ema_decay)
-        self.ema.update()
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

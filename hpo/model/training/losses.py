@@ -1,6 +1,7 @@
-"""Losses: one family that contains cross-entropy, focal loss and ASL, and soft F1.
+"""Losses: a registry of them, whose entries a trial blends by shares.
 
-Positives and negatives of a label are judged apart. With p the probability of the label and p_m = max(p - margin, 0):
+The first entry, ``focal``, is a family that contains cross-entropy, focal loss and ASL. Positives and negatives of a
+label are weighed apart. With p the probability of the label and p_m = max(p - margin, 0):
 
     positive: -2 alpha w_l (1 - p)^gamma log p                negative: -2 (1 - alpha) p_m^gamma_negatives log(1 - p_m)
 
@@ -10,59 +11,59 @@ Multi-Label Classification", equations 4 to 7) two gammas and a margin. Targets 
 label smoothing and mixup compose with all of it. Everything works on log-probabilities, in float32 or better, so that
 value and gradient are finite for any finite logit of any precision; an infinite logit is left to show as a loss that is
 not finite. Soft F1 is a surrogate of the metric itself, but sees one batch, so it wants large batches.
+
+Another loss is one more entry of ``LOSSES``, and the hyperparameters that it reads in ``hpo.model.config``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
+
+LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # logits (B, L), targets (B, L) in 0..1 → scalar
 
 _SMALLEST_COUNT = 1e-6  # posters; keeps F1 from 0 / 0, and its square is still a float32
 
 
+@dataclass(frozen=True)
+class LossKind:
+    """A kind of loss: how a configuration parametrises it, and its share of the whole loss.
+
+    ``build`` takes the training targets (N, L) as well, of which class weights are made.
+    """
+
+    name: str
+    build: Callable[[TrialConfig, Tensor], LossFunction]
+    share: Callable[[TrialConfig], float]  # in 0..1; of the first kind 1, of others of what came before them
+
+
 @dataclass(frozen=True, eq=False)  # tensors have no truth value that == could return
 class Loss:
-    """Logits (B, L) and targets (B, L) in 0..1 → scalar, as one trial's hyperparameters choose."""
+    """Logits (B, L) and targets (B, L) in 0..1 → scalar: the mean over batch and labels of one trial's blend."""
 
-    gamma: float
-    alpha: float
-    label_smoothing: float = 0.0
-    gamma_negatives: float | None = None
-    margin: float = 0.0
-    positive_weights: Tensor | None = None  # (L,)
-    soft_f1: float = 0.0
+    terms: tuple[tuple[float, LossFunction], ...]  # shares and losses, in the order of LOSSES
 
     @classmethod
-    def of(cls, chosen: Hyperparameters, targets: Tensor) -> Loss:
-        """Return the loss that ``chosen`` describes, with classes balanced as in the training ``targets`` (N, L)."""
-        return cls(
-            gamma=chosen.focal_gamma,
-            alpha=chosen.focal_alpha,
-            label_smoothing=chosen.label_smoothing,
-            gamma_negatives=chosen.focal_gamma_negatives,
-            margin=chosen.margin,
-            positive_weights=balance_classes(targets, chosen.class_balance) if chosen.class_balance else None,
-            soft_f1=chosen.soft_f1,
-        )
+    def of(cls, config: TrialConfig, targets: Tensor) -> Loss:
+        """Return the loss that ``config`` describes, with classes balanced as in the training ``targets`` (N, L)."""
+        shares = ((kind.share(config), kind) for kind in LOSSES.values())
+        return cls(tuple((share, kind.build(config, targets)) for share, kind in shares if share))
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over batch and labels. Label smoothing is for the focal share: F1 counts the targets."""
-        focal = focal_loss(
-            logits,
-            targets,
-            self.gamma,
-            self.alpha,
-            self.label_smoothing,
-            gamma_negatives=self.gamma_negatives,
-            margin=self.margin,
-            positive_weights=self.positive_weights,
-        )
-        return focal.lerp(soft_f1_loss(logits, targets), self.soft_f1) if self.soft_f1 else focal
+        """Return the blend of all terms: each takes its share of what the terms before it make together."""
+        (_, first), *others = self.terms
+        total = first(logits, targets)
+        for share, term in others:
+            total = total.lerp(term(logits, targets), share)
+        return total
 
 
 def focal_loss(
@@ -104,16 +105,39 @@ def soft_f1_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """
     logits = _at_least_float32(logits)
     probabilities, targets = torch.sigmoid(logits), targets.to(logits.dtype)
-    found = (probabilities * targets).sum(0)  # (L,) true positives, in posters
-    claimed, wanted = probabilities.sum(0), targets.sum(0)
-    f1 = 2 * found / (claimed + wanted).clamp_min(_SMALLEST_COUNT)
-    return 1 - f1.sum() / (wanted > 0).sum().clamp_min(1)
+    true_positives = (probabilities * targets).sum(0)  # (L,) in posters
+    predicted, actual = probabilities.sum(0), targets.sum(0)
+    f1 = 2 * true_positives / (predicted + actual).clamp_min(_SMALLEST_COUNT)
+    return 1 - f1.sum() / (actual > 0).sum().clamp_min(1)
+
+
+def _focal(config: TrialConfig, targets: Tensor) -> LossFunction:
+    balance = config.class_balance
+    return partial(
+        focal_loss,
+        gamma=config.focal_gamma,
+        alpha=config.focal_alpha,
+        label_smoothing=config.label_smoothing,
+        gamma_negatives=config.focal_gamma_negatives,
+        margin=config.margin,
+        positive_weights=balance_classes(targets, balance) if balance else None,
+    )
+
+
+LOSSES: dict[str, LossKind] = {
+    kind.name: kind
+    for kind in (
+        LossKind("focal", _focal, share=lambda config: 1.0),
+        # Label smoothing and class weights are for the focal share: F1 counts the targets.
+        LossKind("soft_f1", lambda config, targets: soft_f1_loss, share=lambda config: config.soft_f1),
+    )
+}
 
 
 def balance_classes(targets: Tensor, exponent: float) -> Tensor:
     """Return weights (L,) of positives by ``targets`` (N, L): (negatives / positives)^exponent, of mean 1.
 
-    Without positives a label tells nothing of its frequency: it weighs 1 and has no part in the mean. A label without
+    A label without positives shows nothing of its frequency: it weighs 1 and has no part in the mean. A label without
     negatives counts as having one, so that its weight is not 0.
     """
     positives = targets.sum(0, dtype=torch.float32)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 
 # Averages of weights, which generalise better than the last ones at no cost to prediction.
 #
@@ -124,24 +124,22 @@ class ParameterGroup(TypedDict):
     weight_decay: float
 
 
-def head_groups(head: nn.Module, chosen: Hyperparameters) -> list[ParameterGroup]:
+def head_groups(head: nn.Module, config: TrialConfig) -> list[ParameterGroup]:
     """Return the groups of phase one: the head, with and without weight decay."""
-    return _groups("head", head.named_parameters(), chosen.learning_rate, chosen.weight_decay)
+    return _groups("head", head.named_parameters(), config.learning_rate, config.weight_decay)
 
 
-def finetune_groups(
-    head: nn.Module, stages: Sequence[NamedParameters], chosen: Hyperparameters
-) -> list[ParameterGroup]:
+def finetune_groups(head: nn.Module, stages: Sequence[NamedParameters], config: TrialConfig) -> list[ParameterGroup]:
     """Return the groups of phase two: the head and each unfrozen stage, with and without weight decay.
 
     ``stages`` go from shallow to deep. The deepest has finetune_learning_rate, each before it layer_decay times that of
     the next. Parameters that need no gradient are left out, and so are groups of none. Names are head, stage1 (the
     shallowest), stage2 ..., and the same followed by "undecayed".
     """
-    groups = _groups("head", head.named_parameters(), chosen.finetune_head_learning_rate, chosen.weight_decay)
+    groups = _groups("head", head.named_parameters(), config.finetune_head_learning_rate, config.weight_decay)
     for number, parameters in enumerate(stages, start=1):
-        rate = chosen.finetune_learning_rate * chosen.layer_decay ** (len(stages) - number)
-        groups += _groups(f"stage{number}", parameters, rate, chosen.weight_decay)
+        rate = config.finetune_learning_rate * config.layer_decay ** (len(stages) - number)
+        groups += _groups(f"stage{number}", parameters, rate, config.weight_decay)
     return groups
 
 
@@ -172,14 +170,14 @@ def build_schedule(optimizer: torch.optim.Optimizer, factor: Factor, n_steps: in
     return LambdaLR(optimizer, lambda step: factor(min(1.0, step / n_steps)))
 
 
-def head_schedule(chosen: Hyperparameters) -> Factor:
-    """Return the course of phase one: only one_cycle climbs."""
-    return schedule_factor(chosen.schedule, _HEAD_CLIMB if chosen.schedule == "one_cycle" else 0.0)
+def head_schedule(config: TrialConfig) -> Factor:
+    """Return the learning rate of phase one by progress: only one_cycle climbs."""
+    return schedule_factor(config.schedule, _HEAD_CLIMB if config.schedule == "one_cycle" else 0.0)
 
 
-def finetune_schedule(chosen: Hyperparameters) -> Factor:
-    """Return the course of phase two: each schedule climbs for warm_up first."""
-    return schedule_factor(chosen.finetune_schedule, chosen.warm_up)
+def finetune_schedule(config: TrialConfig) -> Factor:
+    """Return the learning rate of phase two by progress: each schedule climbs for warm_up first."""
+    return schedule_factor(config.finetune_schedule, config.warm_up)
 
 
 def schedule_factor(schedule: str, warm_up: float) -> Factor:

@@ -30,14 +30,14 @@ def four_digests() -> list[bytes]:
         ("average", 3, ["plain", "flip", "crop1-0.60", "crop2-0.60-flip", "crop3-0.60"]),
     ],
 )
-def test_the_views_that_were_chosen(chosen, flip, crops, keys):
-    views = views_of(chosen.model_copy(update={"flip": flip, "crops": crops}))
+def test_the_views_that_were_chosen(config, flip, crops, keys):
+    views = views_of(config.model_copy(update={"flip": flip, "crops": crops}))
     assert [view.key for view in views] == keys
 
 
 @given(scale=scales, other=scales)
-def test_views_of_one_key_are_equal(chosen, scale, other):
-    first, second = (views_of(chosen.model_copy(update={"crops": 1, "crop_scale": s}))[1] for s in (scale, other))
+def test_views_of_one_key_are_equal(config, scale, other):
+    first, second = (views_of(config.model_copy(update={"crops": 1, "crop_scale": s}))[1] for s in (scale, other))
     assert (first.key == second.key) == (first == second)
 
 

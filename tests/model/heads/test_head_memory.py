@@ -11,8 +11,8 @@ from hpo.model.heads.head import Head, available_bytes, check_fits_memory, check
 
 
 @pytest.mark.parametrize("change", [{}, {"block": "gated", "hidden_layers": 3}, {"head": "label_query"}], ids=str)
-def test_the_estimate_is_four_times_the_parameters(chosen, change):
-    head = Head(30, 3, chosen.model_copy(update=change), (8,))
+def test_the_estimate_is_four_times_the_parameters(config, change):
+    head = Head(30, 3, config.model_copy(update=change), (8,))
     assert training_bytes(lambda: [head]) == 4 * sum(4 * parameter.numel() for parameter in head.parameters())
 
 
@@ -37,13 +37,13 @@ def test_the_memory_available_is_part_of_the_machines():
     assert 0 < available_bytes() <= psutil.virtual_memory().total
 
 
-def test_a_head_that_fits_is_let_through(chosen):
-    check_fits_memory(lambda: [nn.Linear(10, 10)], chosen)
+def test_a_head_that_fits_is_let_through(config):
+    check_fits_memory(lambda: [nn.Linear(10, 10)], config)
 
 
 @pytest.mark.parametrize("kind", ["dense", "label_query"])
-def test_a_head_too_wide_for_memory_is_one_sentence(chosen, kind):
-    trial = chosen.model_copy(update={"head": kind, "width": 8192, "hidden_layers": 2})
+def test_a_head_too_wide_for_memory_is_one_sentence(config, kind):
+    trial = config.model_copy(update={"head": kind, "width": 8192, "hidden_layers": 2})
     with pytest.raises(SpaceError, match=r"width 8192, hidden_layers 2\): lower width or hidden_layers") as caught:
         check_head(10**10, 3, trial, (8,))
     assert str(caught.value).count("\n") == 0

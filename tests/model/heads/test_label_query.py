@@ -11,9 +11,9 @@ N_FEATURES, N_LABELS, CHANNELS = 7, 3, (4, 5)
 
 
 @pytest.fixture(scope="module")
-def queries(chosen):
+def queries(config):
     torch.manual_seed(0)
-    trial = chosen.model_copy(update={"width": 16, "attention_heads": 2, "input_dropout": 0.5, "dropout": 0.5})
+    trial = config.model_copy(update={"width": 16, "attention_heads": 2, "input_dropout": 0.5, "dropout": 0.5})
     queries = LabelQueries(N_FEATURES, N_LABELS, CHANNELS, trial)
     with torch.no_grad():
         queries.queries.normal_()  # as far apart as training would bring them

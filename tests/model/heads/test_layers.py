@@ -12,15 +12,15 @@ from hpo.model.heads.layers import Gated, Residual, hidden_blocks, hidden_widths
     ("width", "shape", "expected"),
     [(64, "constant", [64, 64, 64]), (64, "halving", [64, 32, 16]), (20, "halving", [20, 10, 8])],
 )
-def test_widths_are_constant_or_halve_down_to_eight(chosen, width, shape, expected):
-    trial = chosen.model_copy(update={"hidden_layers": 3, "width": width, "shape": shape})
+def test_widths_are_constant_or_halve_down_to_eight(config, width, shape, expected):
+    trial = config.model_copy(update={"hidden_layers": 3, "width": width, "shape": shape})
     assert hidden_widths(trial) == expected
 
 
 @pytest.fixture
-def bare(chosen):
+def bare(config):
     """One hidden layer of eight units without norm or dropout."""
-    return chosen.model_copy(update={"hidden_layers": 1, "width": 8, "norm": "none", "dropout": 0.0})
+    return config.model_copy(update={"hidden_layers": 1, "width": 8, "norm": "none", "dropout": 0.0})
 
 
 @pytest.mark.parametrize("n_inputs", [8, 6])
@@ -49,9 +49,9 @@ def test_a_gated_block_multiplies_by_a_gate_of_its_input(bare):
 @pytest.mark.parametrize("block", ["plain", "residual", "gated"])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("shape", ["constant", "halving"])
-def test_every_matrix_of_every_block_is_trained(chosen, block, norm, shape):
+def test_every_matrix_of_every_block_is_trained(config, block, norm, shape):
     change = {"hidden_layers": 3, "width": 16, "block": block, "norm": norm, "shape": shape, "activation": "gelu"}
-    trial = chosen.model_copy(update=change)
+    trial = config.model_copy(update=change)
     blocks = nn.Sequential(*hidden_blocks(6, trial))
     vectors = blocks(torch.randn(9, 6))
     (vectors * torch.randn_like(vectors)).sum().backward()
@@ -60,16 +60,16 @@ def test_every_matrix_of_every_block_is_trained(chosen, block, norm, shape):
     assert unused == []
 
 
-def test_dropout_ends_every_block(chosen):
+def test_dropout_ends_every_block(config):
     for block in ("plain", "residual", "gated"):
-        trial = chosen.model_copy(update={"hidden_layers": 1, "block": block, "dropout": 0.5, "norm": "none"})
+        trial = config.model_copy(update={"hidden_layers": 1, "block": block, "dropout": 0.5, "norm": "none"})
         blocks = nn.Sequential(*hidden_blocks(6, trial))
         assert [module.p for module in blocks.modules() if isinstance(module, nn.Dropout)] == [0.5]
         assert not torch.equal(blocks(torch.ones(1, 6)), blocks.eval()(torch.ones(1, 6)))
 
 
-def test_a_gate_is_not_dropped(chosen):
-    trial = chosen.model_copy(update={"hidden_layers": 1, "block": "gated", "dropout": 0.5})
+def test_a_gate_is_not_dropped(config):
+    trial = config.model_copy(update={"hidden_layers": 1, "block": "gated", "dropout": 0.5})
     block, dropout = hidden_blocks(6, trial)
     assert isinstance(block, Gated)
     assert isinstance(dropout, nn.Dropout)

@@ -16,8 +16,8 @@ SIZE_PX = 32
 EVERYTHING = {"random_crop": 0.4, "flip": "train", "augment": "rand", "erasing": 0.5}
 
 
-def augmentation(chosen, seed: int = 0, **update: object) -> ImageAugmentation:
-    return ImageAugmentation.of(chosen.model_copy(update=update), SIZE_PX, seed)
+def augmentation(config, seed: int = 0, **update: object) -> ImageAugmentation:
+    return ImageAugmentation.of(config.model_copy(update=update), SIZE_PX, seed)
 
 
 def same_posters(n_posters: int = 16) -> Tensor:
@@ -34,9 +34,9 @@ def n_different(images: Tensor) -> int:
     return len(torch.unique(images.flatten(1), dim=0))
 
 
-def test_nothing_chosen_returns_the_same_object(chosen):
+def test_nothing_chosen_returns_the_same_object(config):
     images = same_posters()
-    assert augmentation(chosen)(images, step=0) is images
+    assert augmentation(config)(images, step=0) is images
 
 
 @pytest.mark.parametrize(
@@ -50,17 +50,17 @@ def test_nothing_chosen_returns_the_same_object(chosen):
         (EVERYTHING, 15),
     ],
 )
-def test_each_poster_is_augmented_on_its_own(chosen, update, at_least):
+def test_each_poster_is_augmented_on_its_own(config, update, at_least):
     images = same_posters()
-    augmented = augmentation(chosen, **update)(images, step=0)
+    augmented = augmentation(config, **update)(images, step=0)
     assert (augmented.shape, augmented.dtype) == (images.shape, torch.uint8)
     assert n_different(augmented) >= at_least
     assert torch.equal(images, same_posters())  # the cache's own rows stay as they were
 
 
-def test_a_flip_mirrors_about_half_of_the_posters(chosen):
+def test_a_flip_mirrors_about_half_of_the_posters(config):
     images = same_posters(200)
-    augmented = augmentation(chosen, flip="train")(images, step=0)
+    augmented = augmentation(config, flip="train")(images, step=0)
     mirrored = (augmented == images.flip(2)).flatten(1).all(1)
     untouched = (augmented == images).flatten(1).all(1)
     assert (mirrored | untouched).all()
@@ -68,37 +68,37 @@ def test_a_flip_mirrors_about_half_of_the_posters(chosen):
 
 
 @pytest.mark.parametrize("augment", ["trivial", "rand"])
-def test_strength_moves_posters_further(chosen, augment):
+def test_strength_moves_posters_further(config, augment):
     images = same_posters(64)
 
     def distance(strength: int) -> float:
-        augmented = augmentation(chosen, augment=augment, augment_strength=strength)(images, step=0)
+        augmented = augmentation(config, augment=augment, augment_strength=strength)(images, step=0)
         return float((augmented.float() - images.float()).abs().median())
 
     assert distance(1) < distance(30)
 
 
-def test_erasing_paints_a_grey_rectangle_on_a_share_of_the_posters(chosen):
+def test_erasing_paints_a_grey_rectangle_on_a_share_of_the_posters(config):
     images = torch.zeros(200, SIZE_PX, SIZE_PX, 3, dtype=torch.uint8)
-    augmented = augmentation(chosen, erasing=0.3)(images, step=0)
+    augmented = augmentation(config, erasing=0.3)(images, step=0)
     assert set(augmented.unique().tolist()) == {0, 128}
     assert 35 < augmented.flatten(1).any(1).sum() < 85
 
 
-def test_the_draws_depend_on_the_seed_and_the_step_alone(chosen):
-    images, first = same_posters(), augmentation(chosen, **EVERYTHING)
+def test_the_draws_depend_on_the_seed_and_the_step_alone(config):
+    images, first = same_posters(), augmentation(config, **EVERYTHING)
     expected = [first(images, step) for step in range(6)]
     assert n_different(torch.stack(expected)) == 6
-    assert not torch.equal(augmentation(chosen, seed=1, **EVERYTHING)(images, 0), expected[0])
+    assert not torch.equal(augmentation(config, seed=1, **EVERYTHING)(images, 0), expected[0])
     with ThreadPoolExecutor(3) as pool:
-        again = list(pool.map(lambda step: augmentation(chosen, **EVERYTHING)(images, step), reversed(range(6))))
+        again = list(pool.map(lambda step: augmentation(config, **EVERYTHING)(images, step), reversed(range(6))))
     assert all(torch.equal(a, b) for a, b in zip(reversed(again), expected, strict=True))
 
 
 @pytest.mark.parametrize("augment", ["trivial", "rand"])
-def test_the_global_generators_are_left_alone(chosen, augment):
+def test_the_global_generators_are_left_alone(config, augment):
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    augmentation(chosen, **{**EVERYTHING, "augment": augment})(same_posters(), step=3)
+    augmentation(config, **{**EVERYTHING, "augment": augment})(same_posters(), step=3)
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002
 

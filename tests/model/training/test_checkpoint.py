@@ -27,36 +27,36 @@ from hpo.model.training.checkpoint import (
 )
 from hpo.model.training.dataloader import Examples
 from hpo.model.training.finetune import HeadAlone
-from hpo.model.training.loop import head_course, train
+from hpo.model.training.loop import head_phase, train
 
 N_POSTERS, N_FEATURES, N_LABELS = 120, 12, 3
 KEY = "0123abcd"
 
 
 @pytest.fixture(scope="module")
-def drawing(chosen):
+def drawing(config):
     """Hyperparameters of a training that draws from every generator and whose learning rate moves."""
     update = {
         "epochs": 4, "dropout": 0.3, "mixup": 0.4, "feature_noise": 0.1, "schedule": "one_cycle", "averaging": "ema",
         "clip_norm": 1.0,
     }  # fmt: skip
-    return chosen.model_copy(update=update)
+    return config.model_copy(update=update)
 
 
-def training(chosen, past: Past | None = None) -> Iterator[EpochResult]:
+def training(config, past: Past | None = None) -> Iterator[EpochResult]:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(N_POSTERS, N_FEATURES, generator=generator)
     targets = (features[:, :N_LABELS] + torch.randn(N_POSTERS, N_LABELS, generator=generator) > 1).float()
     torch.manual_seed(0)
-    network = HeadAlone(Head(N_FEATURES, N_LABELS, chosen))
+    network = HeadAlone(Head(N_FEATURES, N_LABELS, config))
     examples = Examples(N_POSTERS, features)
-    return train(network, examples, targets, examples, head_course(network.head, chosen), chosen, 0, past)
+    return train(network, examples, targets, examples, head_phase(network.head, config), config, 0, past)
 
 
-def stopped_after(epochs: int, file: Path, chosen) -> EpochResult:
+def stopped_after(epochs: int, file: Path, config) -> EpochResult:
     """Train so many epochs, keep each, and return the last."""
     checkpoint = Checkpoint(file)
-    for result in islice(training(chosen), epochs):
+    for result in islice(training(config), epochs):
         checkpoint.keep(result, {result.epoch: result.weights()})
     return result
 
@@ -72,10 +72,10 @@ def file(tmp_path, drawing) -> Path:
 @pytest.mark.parametrize("averaging", ["none", "ema"])
 @pytest.mark.parametrize("n_before", [1, 3, 4])
 def test_a_training_that_was_stopped_goes_on_as_if_it_had_not_been(tmp_path, drawing, n_before, averaging):
-    chosen = drawing.model_copy(update={"averaging": averaging})
-    whole = [(r.train_loss, r.learning_rate, r.val_probabilities, r.weights()) for r in training(chosen)]
-    stopped_after(n_before, tmp_path / "x.safetensors", chosen)
-    again = list(training(chosen, Checkpoint(tmp_path / "x.safetensors").past))
+    config = drawing.model_copy(update={"averaging": averaging})
+    whole = [(r.train_loss, r.learning_rate, r.val_probabilities, r.weights()) for r in training(config)]
+    stopped_after(n_before, tmp_path / "x.safetensors", config)
+    again = list(training(config, Checkpoint(tmp_path / "x.safetensors").past))
     assert [result.epoch for result in again] == [1, 2, 3, 4]
     for (loss, rate, probabilities, _), result in zip(whole, again, strict=True):
         assert (result.train_loss, result.learning_rate) == (loss, rate)

@@ -17,11 +17,11 @@ from hpo.model.backbones.feature_cache import activation_cache, decoded, feature
 from hpo.model.backbones.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.backbones.views import FLIP, PLAIN
 from hpo.model.classifier import build_head
-from hpo.model.config import Hyperparameters
+from hpo.model.config import TrialConfig
 from hpo.model.heads.head import Head
 from hpo.model.training.dataloader import Examples, StoredRows
 from hpo.model.training.finetune import FineTuned
-from hpo.model.training.loop import EpochResult, finetune_course, train
+from hpo.model.training.loop import EpochResult, finetune_phase, train
 
 VIEWS = (PLAIN, FLIP)
 SEED, BATCH, N_VAL = 3, 8, 20
@@ -39,20 +39,20 @@ class Cached:
     stored: StoredRows
     targets: Tensor  # (N, L)
 
-    def examples(self, chosen: Hyperparameters) -> Examples:
-        columns = choose_columns(self.backbone, chosen)
+    def examples(self, config: TrialConfig) -> Examples:
+        columns = choose_columns(self.backbone, config)
         return Examples(len(self.targets), self.features[:, columns], (self.stored,))
 
-    def network(self, chosen: Hyperparameters) -> FineTuned:
+    def network(self, config: TrialConfig) -> FineTuned:
         torch.manual_seed(0)
-        head = build_head([self.backbone], self.targets.shape[1], chosen)
-        head.fit_statistics(self.examples(chosen).features[: len(self.targets)], self.targets)
-        return FineTuned([self.backbone], [self.point], head, chosen)
+        head = build_head([self.backbone], self.targets.shape[1], config)
+        head.fit_statistics(self.examples(config).features[: len(self.targets)], self.targets)
+        return FineTuned([self.backbone], [self.point], head, config)
 
-    def train(self, network: FineTuned, chosen: Hyperparameters) -> list[EpochResult]:
-        examples, course = self.examples(chosen), finetune_course(network, chosen, SEED)
+    def train(self, network: FineTuned, config: TrialConfig) -> list[EpochResult]:
+        examples, phase = self.examples(config), finetune_phase(network, config, SEED)
         val = examples.select(torch.arange(N_VAL)).first_views(1)
-        return list(train(network, examples, self.targets, val, course, chosen, SEED))
+        return list(train(network, examples, self.targets, val, phase, config, SEED))
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +89,9 @@ def with_fitted_batch_norm(backbone: Backbone, posters: Posters) -> Backbone:
 
 
 @pytest.fixture
-def tuned(chosen) -> Hyperparameters:
+def tuned(config) -> TrialConfig:
     """Phase two of binary cross-entropy without any chance but the order of the posters."""
-    return chosen.model_copy(
+    return config.model_copy(
         update={
             "unfreeze": "last_stage",
             "norm": "none",
@@ -111,19 +111,19 @@ def tuned(chosen) -> Hyperparameters:
 # The same training, through the whole backbone
 
 
-def through_the_whole_backbone(cached: Cached, head: Head, chosen: Hyperparameters) -> tuple[list[float], Tensor]:
+def through_the_whole_backbone(cached: Cached, head: Head, config: TrialConfig) -> tuple[list[float], Tensor]:
     """Return the loss of each epoch and val's probabilities: fine-tuning as any tutorial writes it."""
-    backbone, columns = copy.deepcopy(cached.backbone), choose_columns(cached.backbone, chosen)
+    backbone, columns = copy.deepcopy(cached.backbone), choose_columns(cached.backbone, config)
     stages = [p for name, p in backbone.network.named_parameters() if name.startswith(BEHIND_THE_CUT)]
     for parameter in stages:
         parameter.requires_grad_(True)
-    rates = chosen.finetune_learning_rate, chosen.finetune_head_learning_rate
+    rates = config.finetune_learning_rate, config.finetune_head_learning_rate
     groups = [{"params": p, "lr": lr} for p, lr in zip((stages, list(head.parameters())), rates, strict=True)]
     optimizer, generator = torch.optim.AdamW(groups, weight_decay=0.0), torch.Generator().manual_seed(SEED)
     n_posters = len(cached.targets)
     losses = []
-    for _ in range(chosen.finetune_epochs):
-        set_training(backbone, chosen.batch_norm == "training")
+    for _ in range(config.finetune_epochs):
+        set_training(backbone, config.batch_norm == "training")
         order = torch.randperm(n_posters, generator=generator)
         rows = order + n_posters * torch.randint(len(VIEWS), (n_posters,), generator=generator)
         total = 0.0
@@ -148,10 +148,10 @@ def set_training(backbone: Backbone, training: bool) -> None:
 @pytest.mark.parametrize("features", ["final", "all_stages"])
 @pytest.mark.parametrize("batch_norm", ["frozen", "training"])
 def test_from_cached_activations_the_losses_are_those_of_the_whole_backbone(cached, tuned, features, batch_norm):
-    chosen = tuned.model_copy(update={"features": features, "batch_norm": batch_norm})
-    network = cached.network(chosen)
-    expected, probabilities = through_the_whole_backbone(cached, copy.deepcopy(network.head), chosen)
-    epochs = cached.train(network, chosen)
+    config = tuned.model_copy(update={"features": features, "batch_norm": batch_norm})
+    network = cached.network(config)
+    expected, probabilities = through_the_whole_backbone(cached, copy.deepcopy(network.head), config)
+    epochs = cached.train(network, config)
     assert expected[-1] < 0.8 * expected[0]
     assert [result.train_loss for result in epochs] == pytest.approx(expected, abs=1e-3)
     np.testing.assert_allclose(epochs[-1].val_probabilities, probabilities, atol=1e-2)
@@ -199,10 +199,10 @@ class LittleMemory:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
 
-def trained_with(cached: Cached, chosen: Hyperparameters, n_posters: int) -> tuple[FineTuned, list[EpochResult]]:
-    network = cached.network(chosen)
+def trained_with(cached: Cached, config: TrialConfig, n_posters: int) -> tuple[FineTuned, list[EpochResult]]:
+    network = cached.network(config)
     network.tails[0].register_forward_pre_hook(LittleMemory(n_posters))
-    return network, cached.train(network, chosen)
+    return network, cached.train(network, config)
 
 
 @pytest.mark.parametrize(("fits", "micro_batch"), [(7, 4), (3, 2), (1, 1)])
@@ -218,8 +218,8 @@ def test_where_memory_runs_out_smaller_batches_give_the_same_weights(cached, tun
 
 
 def test_no_part_of_a_batch_holds_a_single_poster_which_batch_norm_refuses(cached, tuned):
-    chosen = tuned.model_copy(update={"finetune_batch_size": 7, "norm": "batch", "finetune_epochs": 1})
-    _, [result] = trained_with(cached, chosen, 6)  # batches of 6 and 7
+    config = tuned.model_copy(update={"finetune_batch_size": 7, "norm": "batch", "finetune_epochs": 1})
+    _, [result] = trained_with(cached, config, 6)  # batches of 6 and 7
     assert result.micro_batch == 3
 
 

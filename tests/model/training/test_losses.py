@@ -10,19 +10,19 @@ from timm.loss import AsymmetricLossMultiLabel
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision.ops import sigmoid_focal_loss
 
-from hpo.model.training.losses import Loss, balance_classes, focal_loss, soft_f1_loss
+from hpo.model.training.losses import LOSSES, Loss, LossKind, balance_classes, focal_loss, soft_f1_loss
 
 LOGITS = st.floats(-30, 30, width=32)
 GAMMAS = st.sampled_from([0.0, 0.4, 1.0, 2.0, 5.0])
 MARGINS = st.sampled_from([0.0, 0.05, 0.3])
 FAMILY = (  # a point on each side of every bend
-    {"gamma": 0.0},
-    {"gamma": 0.3},
-    {"gamma": 2.0},
-    {"gamma": 0.0, "gamma_negatives": 0.5, "margin": 0.05},
-    {"gamma": 1.0, "gamma_negatives": 4.0, "margin": 0.05},
-    {"gamma": 8.0, "gamma_negatives": 0.01, "margin": 0.4, "label_smoothing": 0.1},
-    {"gamma": 1.0, "soft_f1": 0.5},
+    {"focal_gamma": 0.0},
+    {"focal_gamma": 0.3},
+    {"focal_gamma": 2.0},
+    {"focal_gamma": 0.0, "focal_gamma_negatives": 0.5, "margin": 0.05},
+    {"focal_gamma": 1.0, "focal_gamma_negatives": 4.0, "margin": 0.05},
+    {"focal_gamma": 8.0, "focal_gamma_negatives": 0.01, "margin": 0.4, "label_smoothing": 0.1},
+    {"focal_gamma": 1.0, "soft_f1": 0.5},
 )
 
 
@@ -90,10 +90,11 @@ def test_with_two_gammas_and_a_margin_it_is_timms_asl_as_a_mean(margin):
 @pytest.mark.parametrize(
     ("dtype", "largest"), [(torch.float32, 1e30), (torch.bfloat16, 1e30), (torch.float16, 65504.0)], ids=str
 )
-def test_value_and_gradient_are_finite_at_any_logit(point, target, dtype, largest):
+def test_value_and_gradient_are_finite_at_any_logit(chosen, point, target, dtype, largest):
     extremes = [-largest, -1e4, -100.0, -17.0, 0.0, 17.0, 100.0, 1e4, largest]
     logits = torch.tensor([extremes], dtype=dtype, requires_grad=True)
-    loss = Loss(alpha=0.25, **point)(logits, torch.full_like(logits, target))
+    targets = torch.full_like(logits, target)
+    loss = Loss.of(chosen.model_copy(update={"focal_alpha": 0.25, **point}), targets)(logits, targets)
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.isfinite()
@@ -110,10 +111,10 @@ def test_the_gradient_is_finite_where_the_margin_bends(gamma_negatives):
 
 
 @pytest.mark.parametrize("point", FAMILY, ids=str)
-def test_half_precision_loses_no_more_than_its_logits_do(point):
+def test_half_precision_loses_no_more_than_its_logits_do(chosen, point):
     logits, targets = drawn()
     half = logits.to(torch.bfloat16)
-    loss = Loss(alpha=0.3, **point)
+    loss = Loss.of(chosen.model_copy(update={"focal_alpha": 0.3, **point}), targets)
     assert loss(half, targets).item() == pytest.approx(loss(half.double(), targets).item(), rel=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         assert loss(half, targets).item() == pytest.approx(loss(half.double(), targets).item(), rel=1e-5)
@@ -133,10 +134,10 @@ def test_a_higher_logit_costs_positives_less_and_negatives_more(lower, step, gam
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**16), point=st.sampled_from(FAMILY), copies=st.integers(2, 5))
-def test_neither_order_nor_copies_of_posters_matter(seed, point, copies):
+def test_neither_order_nor_copies_of_posters_matter(chosen, seed, point, copies):
     logits, targets = drawn(seed, n_posters=6)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(6)).repeat(copies)
-    loss = Loss(alpha=0.3, **point)
+    loss = Loss.of(chosen.model_copy(update={"focal_alpha": 0.3, **point}), targets)
     assert loss(logits, targets).shape == ()
     assert loss(logits[order], targets[order]).item() == pytest.approx(loss(logits, targets).item(), rel=1e-9)
 
@@ -178,10 +179,10 @@ def test_soft_f1_of_a_batch_without_positives_teaches_nothing(logit):
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-def test_soft_f1_is_a_share_of_the_loss(share):
+def test_soft_f1_is_a_share_of_the_loss(chosen, share):
     logits, targets = drawn()
     expected = (1 - share) * focal_loss(logits, targets, 1, 0.5, 0.1) + share * soft_f1_loss(logits, targets)
-    loss = Loss(gamma=1, alpha=0.5, label_smoothing=0.1, soft_f1=share)
+    loss = Loss.of(chosen.model_copy(update={"label_smoothing": 0.1, "soft_f1": share}), targets)
     assert loss(logits, targets).item() == pytest.approx(expected.item())
 
 
@@ -213,21 +214,92 @@ def test_a_label_without_positives_weighs_one_and_one_without_negatives_somethin
     ],
     ids=str,
 )
-def test_every_hyperparameter_of_the_loss_changes_its_gradient(chosen, change):
+def test_every_hyperparameter_of_the_loss_changes_its_gradient(config, change):
     logits, targets = drawn()
     gradients = []
-    for trial in (chosen, chosen.model_copy(update=change)):
+    for trial in (config, config.model_copy(update=change)):
         leaf = logits.clone().requires_grad_()
         Loss.of(trial, targets)(leaf, targets).backward()
         gradients.append(leaf.grad)
     assert not torch.allclose(*gradients, rtol=1e-3)
 
 
-def test_the_chosen_loss_is_the_family_at_that_point(chosen):
+def test_the_chosen_loss_is_the_family_at_that_point(config):
     logits, targets = drawn()
     point = {"focal_gamma": 1.0, "focal_gamma_negatives": 4.0, "focal_alpha": 0.6, "margin": 0.05}
-    trial = chosen.model_copy(update={**point, "label_smoothing": 0.1, "class_balance": 1.0, "soft_f1": 0.25})
+    trial = config.model_copy(update={**point, "label_smoothing": 0.1, "class_balance": 1.0, "soft_f1": 0.25})
     weights = balance_classes(targets, 1.0)
     family = focal_loss(logits, targets, 1.0, 0.6, 0.1, gamma_negatives=4.0, margin=0.05, positive_weights=weights)
     expected = 0.75 * family + 0.25 * soft_f1_loss(logits, targets)
     assert Loss.of(trial, targets)(logits, targets).item() == pytest.approx(expected.item())
+
+
+# ---- every entry of the registry ---------------------------------------------------------------------------
+
+KINDS = pytest.mark.parametrize("kind", LOSSES.values(), ids=LOSSES)
+
+
+@KINDS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_every_loss_is_a_finite_scalar_with_a_finite_gradient(chosen, kind, dtype):
+    logits, targets = drawn()
+    leaf = (10 * logits).to(dtype).requires_grad_()
+    loss = kind.build(chosen, targets)(leaf, targets)
+    loss.backward()
+    assert loss.shape == ()
+    assert loss >= 0
+    assert torch.isfinite(loss)
+    assert torch.isfinite(leaf.grad).all()
+    assert leaf.grad.any()
+
+
+@KINDS
+def test_every_loss_falls_where_the_logits_approach_the_targets(chosen, kind):
+    logits, targets = drawn()
+    loss = kind.build(chosen, targets)
+    right = 4 * (2 * targets - 1)
+    values = [loss(logits.lerp(right, share), targets).item() for share in (0.0, 0.5, 1.0)]
+    assert values[0] > values[1] > values[2]
+
+
+@KINDS
+def test_every_loss_ignores_the_order_of_posters_and_of_labels(chosen, kind):
+    logits, targets = drawn()
+    weighted = chosen.model_copy(update={"class_balance": 1.0})
+    rows, columns = torch.arange(50).flip(0), torch.tensor([2, 0, 3, 1])
+    expected = kind.build(weighted, targets)(logits, targets).item()
+    moved_logits, moved = (table[rows][:, columns] for table in (logits, targets))
+    assert kind.build(weighted, moved)(moved_logits, moved).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_neutral_configuration_is_binary_cross_entropy(chosen):
+    logits, targets = drawn()
+    neutral = chosen.model_copy(update={"focal_gamma": 0.0, "focal_alpha": 0.5, "label_smoothing": 0.0})
+    expected = binary_cross_entropy_with_logits(logits, targets).item()
+    assert Loss.of(neutral, targets)(logits, targets).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_class_weights_weigh_the_positives_of_each_label(chosen):
+    """The gradient of a label's positives is that without weights, times the label's weight."""
+    logits, targets = drawn()
+    weights = balance_classes(targets, 0.5)
+    gradients = []
+    for balance in (0.0, 0.5):
+        leaf = logits.clone().requires_grad_()
+        Loss.of(chosen.model_copy(update={"class_balance": balance}), targets)(leaf, targets).backward()
+        gradients.append(leaf.grad)
+    expected = torch.where(targets > 0, gradients[0] * weights, gradients[0])
+    torch.testing.assert_close(gradients[1], expected)
+
+
+def test_a_loss_that_is_added_to_the_registry_takes_its_share(monkeypatch, chosen):
+    def squared(logits, targets):
+        return (torch.sigmoid(logits) - targets).square().mean()
+
+    logits, targets = drawn()
+    before = Loss.of(chosen, targets)(logits, targets)
+    added = LossKind("brier", build=lambda config, targets: squared, share=lambda config: config.mixup)
+    monkeypatch.setitem(LOSSES, "brier", added)
+    assert Loss.of(chosen, targets)(logits, targets) == before  # a share of 0 changes nothing
+    blended = Loss.of(chosen.model_copy(update={"mixup": 0.25}), targets)(logits, targets)
+    assert blended.item() == pytest.approx((0.75 * before + 0.25 * squared(logits, targets)).item())

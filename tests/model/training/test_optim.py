@@ -34,9 +34,9 @@ def curve(schedule: str, warm_up: float) -> np.ndarray:
     return np.array([factor(progress) for progress in np.linspace(0, 1, 101)])
 
 
-def test_learning_rates_fall_from_the_head_to_the_shallowest_stage(chosen):
+def test_learning_rates_fall_from_the_head_to_the_shallowest_stage(config):
     update = {"finetune_learning_rate": 1e-4, "finetune_head_learning_rate": 5e-4, "layer_decay": 0.5}
-    groups = finetune_groups(head(), stages(), chosen.model_copy(update=update))
+    groups = finetune_groups(head(), stages(), config.model_copy(update=update))
     rates = {group["name"]: group["lr"] for group in groups}
     assert rates == pytest.approx(
         {
@@ -52,53 +52,53 @@ def test_learning_rates_fall_from_the_head_to_the_shallowest_stage(chosen):
     )
 
 
-def test_every_parameter_that_is_trained_is_in_one_group(chosen):
+def test_every_parameter_that_is_trained_is_in_one_group(config):
     classifier, unfrozen = head(), stages(2)
     classifier[0].bias.requires_grad_(False)
-    grouped = [parameter for group in finetune_groups(classifier, unfrozen, chosen) for parameter in group["params"]]
+    grouped = [parameter for group in finetune_groups(classifier, unfrozen, config) for parameter in group["params"]]
     everything = [*classifier.named_parameters(), *unfrozen[0], *unfrozen[1]]
     assert {id(p) for p in grouped} == {id(p) for _, p in everything if p.requires_grad}
     assert len(grouped) == len({id(p) for p in grouped})
 
 
-def test_weight_decay_spares_biases_norms_tokens_and_positions(chosen):
+def test_weight_decay_spares_biases_norms_tokens_and_positions(config):
     vit = timm.create_model("test_vit", num_classes=0)
-    groups = finetune_groups(nn.Linear(4, 2), [vit.named_parameters()], chosen)
+    groups = finetune_groups(nn.Linear(4, 2), [vit.named_parameters()], config)
     names = {id(parameter): name for name, parameter in vit.named_parameters()}
     spared = {names[id(p)] for g in groups if g["weight_decay"] == 0 for p in g["params"] if id(p) in names}
     assert {"cls_token", "pos_embed", "norm.weight", "blocks.0.mlp.fc1.bias"} <= spared
     assert vit.no_weight_decay() & names.keys() <= spared
     assert "blocks.0.mlp.fc1.weight" not in spared
-    assert all(g["weight_decay"] == chosen.weight_decay for g in groups if not g["name"].endswith("undecayed"))
+    assert all(g["weight_decay"] == config.weight_decay for g in groups if not g["name"].endswith("undecayed"))
 
 
-def test_a_frozen_stage_has_no_group(chosen):
+def test_a_frozen_stage_has_no_group(config):
     frozen = stages(1)
     for _, parameter in frozen[0]:
         parameter.requires_grad_(False)
-    assert [group["name"] for group in finetune_groups(head(), frozen, chosen)] == ["head", "head undecayed"]
+    assert [group["name"] for group in finetune_groups(head(), frozen, config)] == ["head", "head undecayed"]
 
 
-def test_weight_decay_shrinks_matrices_alone(chosen):
+def test_weight_decay_shrinks_matrices_alone(config):
     classifier = head()
     with torch.no_grad():
         for parameter in classifier.parameters():
             parameter.fill_(1.0)
             parameter.grad = torch.zeros_like(parameter)
     update = {"weight_decay": 0.5, "learning_rate": 0.1}
-    build_optimizer(head_groups(classifier, chosen.model_copy(update=update))).step()
+    build_optimizer(head_groups(classifier, config.model_copy(update=update))).step()
     for parameter in classifier.parameters():
         expected = 1 - 0.1 * 0.5 if parameter.ndim == 2 else 1.0
         torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, expected))
 
 
-def test_groups_keep_their_proportions_through_a_schedule(chosen):
-    chosen = chosen.model_copy(update={"layer_decay": 0.5, "warm_up": 0.2})
-    groups = finetune_groups(head(), stages(2), chosen)
+def test_groups_keep_their_proportions_through_a_schedule(config):
+    config = config.model_copy(update={"layer_decay": 0.5, "warm_up": 0.2})
+    groups = finetune_groups(head(), stages(2), config)
     optimizer = build_optimizer(groups)
-    schedule = build_schedule(optimizer, finetune_schedule(chosen), n_steps=10)
+    schedule = build_schedule(optimizer, finetune_schedule(config), n_steps=10)
     for step in range(10):
-        factor = finetune_schedule(chosen)(step / 10)
+        factor = finetune_schedule(config)(step / 10)
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([factor * g["lr"] for g in groups])
         optimizer.step()
         schedule.step()
@@ -108,8 +108,8 @@ def test_groups_keep_their_proportions_through_a_schedule(chosen):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_phase_one_climbs_in_one_cycle_alone(chosen, schedule):
-    factor = head_schedule(chosen.model_copy(update={"schedule": schedule, "warm_up": 0.5}))
+def test_phase_one_climbs_in_one_cycle_alone(config, schedule):
+    factor = head_schedule(config.model_copy(update={"schedule": schedule, "warm_up": 0.5}))
     assert factor(0.0) == (pytest.approx(0.04) if schedule == "one_cycle" else 1.0)
     if schedule == "one_cycle":
         assert factor(0.3) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""A trial as recorded by Optuna, in the form that its MLflow run shows.
+"""A trial of a study in the form that its MLflow run shows.
 
 A search notes everything with the trial in Optuna's database first. MLflow is written from that, by any process:
 the worker that ran the trial, or `hpo sync` a week later on another machine (`mirror.py`).
@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
-
+from hpo.study.trial_record import TrialRecord
 from hpo.trial.objective import FINETUNE_STEP
 
-_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 _DIGITS = 6  # of a metric, significant: what it is worth, in half the characters
 
 LearningCurve = dict[str, list[tuple[int, float]]]  # metric → (epoch, value), in order of epoch
 
 
 @dataclass(frozen=True)
-class TrialRecord:
+class TrialRun:
     """One trial that has ended, in MLflow's words."""
 
     number: int
@@ -34,53 +32,43 @@ class TrialRecord:
     ended_ms: int | None  # since 1970
 
     @classmethod
-    def of(cls, trial: FrozenTrial) -> TrialRecord:
+    def of(cls, trial: TrialRecord) -> TrialRun:
         """Read the record of a trial that has ended."""
-        noted, state = trial.user_attrs, state_name(trial)
         return cls(
             number=trial.number,
-            state=state,
-            params=noted.get("chosen", trial.params),
-            metrics=noted.get("metrics", {}),
+            state=trial.state,
+            params=trial.configuration,
+            metrics=trial.metrics,
             curve={key: [(int(at), float(value)) for at, value in points] for key, points in _curve(trial).items()},
-            tags=trial_tags(noted) | _end_tags(trial),
-            name=run_name(
-                trial.number, noted.get("chosen", trial.params), trial.value if state == "complete" else None
-            ),
-            ended_ms=None if trial.datetime_complete is None else int(trial.datetime_complete.timestamp() * 1000),
+            tags=trial_tags(trial) | _end_tags(trial),
+            name=run_name(trial.number, trial.configuration, trial.value if trial.state == "complete" else None),
+            ended_ms=None if trial.ended is None else int(trial.ended.timestamp() * 1000),
         )
 
 
-def state_name(trial: FrozenTrial) -> str:
-    """Return complete, pruned or failed; running or waiting for one that has not ended."""
-    return _STATES.get(trial.state, trial.state.name.lower())
-
-
-def trial_tags(noted: Mapping[str, Any]) -> dict[str, str]:
+def trial_tags(trial: TrialRecord) -> dict[str, str]:
     """Return what a run says of its trial from the beginning."""
-    keys = {"worker": "hpo.worker", "recipe": "hpo.recipe", "warm_start": "hpo.warm_start", "retry_of": "hpo.retry_of"}
-    tags = {tag: str(noted[key]) for key, tag in keys.items() if noted.get(key) is not None}
-    tags |= {f"hpo.{what}": str(version) for what, version in noted.get("made_with", {}).items()}
-    backbone = noted.get("chosen", {}).get("backbone")
+    known = {"worker": trial.worker, "recipe": trial.recipe, "warm_start": trial.warm_start, "retry_of": trial.retry_of}
+    tags = {f"hpo.{what}": str(value) for what, value in {**known, **trial.made_with}.items() if value is not None}
+    backbone = (trial.config or {}).get("backbone")
     return tags if backbone is None else {**tags, "hpo.backbone": str(backbone)}
 
 
-def _end_tags(trial: FrozenTrial) -> dict[str, str]:
-    noted = trial.user_attrs
-    reason = noted.get("reason") or noted.get("error") or noted.get("lost")
+def _end_tags(trial: TrialRecord) -> dict[str, str]:
+    reason = trial.reason or trial.error or trial.lost
     tags = {} if reason is None else {"hpo.reason": str(reason)}
-    if "pruned_after" in noted:
-        tags["hpo.pruned_after"] = str(noted["pruned_after"])
-    if noted.get("history"):
-        tags["hpo.history"] = "; ".join(f"#{e['trial']} {e['how']}: {e['why']}" for e in noted["history"])
+    if trial.pruned_after is not None:
+        tags["hpo.pruned_after"] = str(trial.pruned_after)
+    if trial.history:
+        tags["hpo.history"] = "; ".join(f"#{e['trial']} {e['how']}: {e['why']}" for e in trial.history)
     return tags
 
 
-def _curve(trial: FrozenTrial) -> Mapping[str, Any]:
+def _curve(trial: TrialRecord) -> Mapping[str, Any]:
     """The curve that was noted; of a trial that was lost, what it had reported."""
-    if "curve" in trial.user_attrs:
-        return dict(trial.user_attrs["curve"])
-    values = sorted(trial.intermediate_values.items())
+    if trial.curve is not None:
+        return trial.curve
+    values = sorted(trial.reports.items())
     return {"val/objective": [(step % FINETUNE_STEP, value) for step, value in values]} if values else {}
 
 

@@ -1,0 +1,127 @@
+"""What a study remembers of itself in Optuna's user attributes: the only place that knows their keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypedDict, TypeVar
+
+import optuna
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hpo.data.dataset import DataOptions
+from hpo.errors import StudyError
+from hpo.evaluation.thresholds import DEFAULT_STRATEGY
+from hpo.runtime.commands import command
+from hpo.trial.setup import StudySetup
+
+SPACE = "space_document"  # the attribute that holds the space itself
+OF_THE_SPACE = ("space", "space_file", "weights", "backbones", SPACE)  # what changes with a study's space
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class ChampionRef(TypedDict):
+    """A registered version and its run."""
+
+    version: int
+    run_id: str
+
+
+class ChampionRecord(ChampionRef, total=False):
+    """The version that was last given the alias ``champion``, and what is claimed of it."""
+
+    reason: str
+    ci95: list[float]  # of the study's metric
+
+
+class ExportedScores(TypedDict):
+    """What the bundle of an exported champion claims of the study's metric."""
+
+    trial: int
+    value: float
+    ci95: list[float]
+    on: str  # which posters, in words
+    test: dict[str, Any]  # value, ci95 and n_posters of the test posters
+
+
+class StudyProgress(BaseModel):
+    """What changes while a study continues."""
+
+    model_config = ConfigDict(frozen=True)
+
+    identity: dict[str, str] | None = None  # what may not change, by the words of a refusal; written last
+    budget: int = 0  # finished trials that were last asked for
+    confirmed: dict[str, dict[str, float]] = {}  # trial number → fresh seed → value
+    code: str | None = None  # digest of the code of its workers
+    late_runs: dict[str, str] = {}  # trial number → MLflow run that was written after the trial had ended
+    warm_started: tuple[str, ...] = ()  # studies whose best trials were queued
+    version_of: str | None = None  # base name, where this is a later version
+    champion: dict[str, Any] | None = None  # a ChampionRecord
+    exported: dict[str, Any] | None = None  # ExportedScores
+    time_spent: str | None = None  # where the time of the last profiled search went
+    drawn: dict[str, Any] | None = None  # of what the study's figures were drawn
+    posters_note: str = ""  # what the report says of the posters, in Markdown
+    space_document: dict[str, Any] | None = None  # as ``migration.write_space`` writes it
+
+
+class StudyAttributes(StudyProgress):
+    """Everything that a study remembers, as far as it was written yet.
+
+    What a study is begun with is complete in ``StudySetup``, which ``setup_of`` reads.
+    """
+
+    metric: str | None = None  # written last of the setup: a study that knows it is begun
+    objective: str | None = None
+    thresholds: str = DEFAULT_STRATEGY
+    folds: int = 1
+    space: str | None = None
+    seed: int | None = None
+    synthetic: bool = False
+    data: DataOptions | None = None
+    fingerprints: dict[str, str] | None = None
+
+
+_CHANGING = frozenset(StudyProgress.model_fields)
+
+
+def attributes_of(name: str, written: Mapping[str, Any]) -> StudyAttributes:
+    """Return the attributes of study ``name``. Raises StudyError where one of them is not what hpo writes."""
+    return _read(StudyAttributes, name, written)
+
+
+def setup_of(name: str, written: Mapping[str, Any]) -> StudySetup:
+    """Return what study ``name`` was begun with. Raises StudyError where that is incomplete, or not what hpo writes."""
+    return _read(StudySetup, name, written)
+
+
+def _read(model: type[M], name: str, written: Mapping[str, Any]) -> M:
+    try:
+        return model.model_validate(dict(written))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StudyError(
+            f"Expected study {name!r} to remember {where!r} as {command('search')} writes it, but it cannot be used "
+            f"({first['msg']}): begin another study with --study, or take an older copy of its database."
+        ) from None
+
+
+def begun_with(written: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the attributes less those that change while a study continues, as they are in the database."""
+    return {key: value for key, value in written.items() if key not in _CHANGING}
+
+
+def is_bound(written: Mapping[str, Any]) -> bool:
+    """Say whether a study knows its identity: one that does not is new, or an interrupted copy."""
+    return "identity" in written
+
+
+def write(study: optuna.Study, **attributes: Any) -> None:
+    """Write attributes in the order in which they are given; their values are JSON."""
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+
+
+def write_begun(study: optuna.Study, more: Mapping[str, Any], identity: Mapping[str, str]) -> None:
+    """Write what a new study is begun with: the metric last of ``more``, and the identity after all of it."""
+    write(study, **dict(sorted(more.items(), key=lambda item: item[0] == "metric")), identity=dict(identity))
