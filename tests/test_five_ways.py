@@ -57,7 +57,7 @@ def of_the_trial(hpo: CommandLine) -> tuple[list[Path], np.ndarray]:
     context = StudyContext.reopen(study, tracking, places, silent)
     champion = tracking.registry.champion("s")
     assert champion is not None
-    said = context.probabilities(champion.run_id)
+    said = context.probabilities(champion.trial_number)
     assert said is not None
     return list(context.trainer.judged_on.posters.paths), said
 

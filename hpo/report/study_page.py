@@ -171,7 +171,7 @@ def _judged(study: Study, leader: TrialRecord, tracking: Tracking, places: Place
     """What needs the posters themselves, or MLflow."""
     try:
         context = StudyContext.reopen(study, tracking, places, phase)
-        probabilities = context.probabilities(study.run_id(leader))
+        probabilities = context.probabilities(leader.number)
         selected = select_members(context)
     except (DataError, StudyError, TrackingError) as error:
         return PageScores(why_not=str(error))

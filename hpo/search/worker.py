@@ -24,7 +24,7 @@ from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.tracking.mirror import MlflowMirror
-from hpo.tracking.predictions import BUNDLE, POOL, is_worth_keeping, save_probabilities
+from hpo.tracking.networks import BUNDLE, is_worth_keeping
 from hpo.tracking.trial_run import CurveKeeper, rounded
 from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
 from hpo.trial.description import reported_figure, save_trial, trial_metrics
@@ -147,12 +147,10 @@ class Runner:
 
     def _keep(self, number: int, result: TrialResult) -> None:
         """Leave what ensembles and comparisons need of this trial."""
-        folder = self._mirror.spooled(number)
-        (folder / POOL).mkdir(exist_ok=True)
-        save_probabilities(folder / POOL, result)
+        self._study.predictions.save(number, result.val_probabilities, result.judged_on)
         if is_worth_keeping(result):
-            described = self._context.describe(result)
-            save_trial(folder / BUNDLE, described, result, model_card(described), self._context.data)
+            described, bundle = self._context.describe(result), self._mirror.spooled(number) / BUNDLE
+            save_trial(bundle, described, result, model_card(described), self._context.data)
 
 
 def _seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:

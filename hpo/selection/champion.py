@@ -146,7 +146,7 @@ class ChampionSelector:
             return f"trial {number} is the first complete trial"
         if not self._same_data(champion):
             return f"trial {number} was trained on other data than version {champion.version}"
-        compared = self._compared(result.val_probabilities, champion.run_id)
+        compared = self._compared(result.val_probabilities, champion.trial_number)
         return f"trial {number} is ahead of trial {champion.trial_number}, the champion before{compared}"
 
     def _lead_over_others(self, leader: TrialRecord) -> str:
@@ -155,8 +155,8 @@ class ChampionSelector:
         others = [trial for trial in self._study.top(TOP_TRIALS) if trial.number != leader.number]
         if not others:
             return f"trial {leader.number} is the first complete trial"
-        mine = self._context.probabilities(self._study.run_id(leader))
-        compared = "" if mine is None else self._compared(mine, self._study.run_id(others[0]))
+        mine = self._context.probabilities(leader.number)
+        compared = "" if mine is None else self._compared(mine, others[0].number)
         return (
             f"trial {leader.number} has the best {self._study.metric}, {leader.value:.3f}; against trial "
             f"{others[0].number}, the runner-up{compared}"
@@ -178,10 +178,10 @@ class ChampionSelector:
             f"runner-up, has {fmean(others):.3f}"
         )
 
-    def _compared(self, probabilities: Array, run_id: str | None) -> str:
+    def _compared(self, probabilities: Array, number: int) -> str:
         """Say how far ahead of another trial one is on the same posters, where that one kept its probabilities."""
         part, metric = self._trainer.judged_on, self._study.metric
-        other = self._context.probabilities(run_id)
+        other = self._context.probabilities(number)
         if other is None:
             return ""
         mine, theirs = self._decided(probabilities), self._decided(other)

@@ -35,7 +35,7 @@ from hpo.selection.labelled import Labelled
 from hpo.settings import Places
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.predictions import download_network
+from hpo.tracking.networks import download_network
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import digests_of
 
@@ -253,7 +253,7 @@ class Contest:
             if model != study.name:
                 raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
             number = self.tracking.registry.version(*_parsed(name)).trial_number
-        probabilities = context.probabilities(study.run_id(self._trial(study, number)))
+        probabilities = context.probabilities(self._trial(study, number).number)
         if probabilities is None:
             raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
         return probabilities

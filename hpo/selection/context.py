@@ -1,7 +1,7 @@
 """A study together with its posters, trainer and MLflow.
 
 A search has them from its beginning. What works on a study afterwards (an export, a comparison, a report) opens them
-again, and can train any trial anew, to the same result.
+again, and can train any trial again, to the same result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from hpo.runtime.progress import Phase
 from hpo.settings import Places
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.predictions import load_probabilities
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import Baselines, describe
 from hpo.trial.trainer import Trainer
@@ -49,9 +48,9 @@ class StudyContext:
         """Constant decisions, scored on the posters that trials are judged by."""
         return constant_baselines(self.trainer.train.targets, self.trainer.judged_on.targets)
 
-    def probabilities(self, run_id: str | None) -> Array | None:
-        """Return what the trial of a run kept: probabilities (N, L) of the posters that it was judged on, or None."""
-        return load_probabilities(self.tracking, run_id, self.trainer.judged_on)
+    def probabilities(self, number: int) -> Array | None:
+        """Return the probabilities (N, L) that a trial gave the posters that it was evaluated on, or None."""
+        return self.study.predictions.load(number, self.trainer.judged_on)
 
     def train_again(self, trial: TrialRecord, seed: int | None = None) -> TrialResult:
         """Train a trial with its own seed: it comes out the same."""

@@ -18,7 +18,7 @@ import numpy as np
 from hpo.bundle.bundle import load_classifier
 from hpo.bundle.description import load_description
 from hpo.bundle.predictor import Predictor
-from hpo.errors import BundleError
+from hpo.errors import BundleError, StudyError
 from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, cross_fit, select
 from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
@@ -27,13 +27,21 @@ from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.predictions import Pool, download_network, load_pool
+from hpo.tracking.networks import download_network
 from hpo.trial.cost_model import WorkCounter
 from hpo.trial.description import describe_network, measure
 from hpo.trial.features import predicted_views
 from hpo.trial.trainer import Trainer
 
 DEFAULT_MAX_MEMBERS = MAX_MEMBERS
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The complete trials whose predictions are stored, best first."""
+
+    trials: tuple[TrialRecord, ...]
+    probabilities: Array  # (K, N, L)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +105,30 @@ def member_trials(context: StudyContext) -> tuple[TrialRecord, ...]:
     return tuple(pool.trials[member.candidate] for member in ensemble.members)
 
 
-def _choice(context: StudyContext, max_members: int, max_cost: float | None) -> tuple[Pool, Limits, Choice]:
+def _choice(context: StudyContext, max_members: int, max_cost: float | None) -> tuple[Candidates, Limits, Choice]:
     trainer = context.trainer
     part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
-    pool = load_pool(context.study, context.tracking, part)
+    pool = _candidates(context)
     counter = WorkCounter(trainer.source, trainer.train, trainer.val)
     costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
     most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
     limits = Limits(max_members, most, costs)
     return pool, limits, select(pool.probabilities, part.targets, metric, strategy=strategy, limits=limits)
+
+
+def _candidates(context: StudyContext) -> Candidates:
+    study = context.study
+    found = [
+        (trial, probabilities)
+        for trial in study.top(None)
+        if (probabilities := context.probabilities(trial.number)) is not None
+    ]
+    if not found:
+        raise StudyError(
+            f"Expected complete trials of study {study.name!r} that kept their probabilities, got none: "
+            "run a few with hpo search."
+        )
+    return Candidates(tuple(trial for trial, _ in found), np.stack([probabilities for _, probabilities in found]))
 
 
 def _claim(candidates: Array, context: StudyContext, limits: Limits) -> dict[str, Any]:
@@ -168,7 +191,7 @@ def _thresholds(probabilities: Array, trainer: Trainer) -> Thresholds:
 def _trained(trial: TrialRecord, context: StudyContext) -> tuple[Network, Array]:
     """Return the network of a trial, and its probabilities (N, L) of the posters that it was judged on."""
     run_id = context.study.run_id(trial)
-    probabilities = context.probabilities(run_id)
+    probabilities = context.probabilities(trial.number)
     with tempfile.TemporaryDirectory() as folder:
         kept = None if run_id is None else download_network(context.tracking, run_id, Path(folder))
         if kept is not None and probabilities is not None:

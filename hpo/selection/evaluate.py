@@ -158,7 +158,7 @@ def claims(described: Description, trial: TrialRecord, context: StudyContext, ph
     """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
     trainer = context.trainer
     if trainer.n_folds > 1:
-        probabilities = context.probabilities(context.study.run_id(trial))
+        probabilities = context.probabilities(trial.number)
         return {} if probabilities is None else {"cross_fitted": _cross_fitted(described, probabilities, trainer)}
     if described.metrics.get("phase", "frozen") == "finetune":
         return {}

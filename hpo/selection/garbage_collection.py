@@ -23,7 +23,7 @@ from hpo.settings import Places
 from hpo.study.storage import DATABASE_ERRORS
 from hpo.study.study import Study
 from hpo.tracking.artifacts import ArtifactFiles, StoredModel, StoredRun, StoredVersion
-from hpo.tracking.predictions import BUNDLE, POOL, VERSION_BUNDLE
+from hpo.tracking.networks import BUNDLE, VERSION_BUNDLE
 from hpo.tracking.registry import REASON_TAG
 from hpo.tracking.runs import STUDY_TAG, Tracking
 
@@ -425,7 +425,7 @@ def _sizes(run: StoredRun, files: ArtifactFiles, everything: bool) -> dict[str, 
         return {}
     there = files.names(run.uri)
     sizes = files.sizes(run.uri, MODEL) if there.get(MODEL) else {}
-    return sizes | (files.sizes(run.uri, BUNDLE) if there.get(POOL) and BUNDLE in files.names(run.uri, POOL) else {})
+    return sizes | (files.sizes(run.uri, BUNDLE) if there.get(BUNDLE) else {})
 
 
 def _waiting(spool: Path) -> Iterator[Spooled]:

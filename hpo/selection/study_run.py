@@ -13,6 +13,7 @@ from hpo.data.dataset import SavedSplit
 from hpo.data.summary import group_rows, split_rows
 from hpo.selection.context import StudyContext
 from hpo.study.study import Study
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.client import LoggedTable
 from hpo.tracking.figures import decision_figures, progress_figure, study_figures
 from hpo.tracking.runs import Tracking
@@ -76,7 +77,7 @@ class ParentRun:
         progress = progress_figure([trial.value for trial in ended], [t.state for t in ended], metric, constant)
         figures = {"progress": progress, **study_figures(ended, metric, self._study.importances())}
         self._tracking.show(run_id, figures)
-        self._draw_decisions(self._study.run_id(leader))
+        self._draw_decisions(leader)
         self._study.note_drawn(drawn_of)
 
     def close(self, run_id: str, interrupted: bool) -> None:
@@ -95,8 +96,8 @@ class ParentRun:
         }
         return {**tables, **board, "thresholds": threshold_rows(leader)}
 
-    def _draw_decisions(self, run_id: str | None) -> None:
-        probabilities = self._context.probabilities(run_id)
+    def _draw_decisions(self, leader: TrialRecord) -> None:
+        run_id, probabilities = self._study.run_id(leader), self._context.probabilities(leader.number)
         if run_id is None or probabilities is None:
             return
         trainer, names = self._context.trainer, self._data.catalogue.label_names

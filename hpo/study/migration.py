@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -144,12 +144,18 @@ def read_space(written: Mapping[str, Any]) -> SearchSpace:
     return SearchSpace(written["name"], searched, written["fixed"], {}, written["weights"])
 
 
-def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str, Any]) -> tuple[str, str]:
+def migrate(
+    study: optuna.Study,
+    identity: Mapping[str, str],
+    more: Mapping[str, Any],
+    carry_predictions: Callable[[optuna.Study], None],
+) -> tuple[str, str]:
     """Make the next version of ``study``; return Optuna's name of it, and a sentence that says what happened.
 
-    ``identity`` and ``more`` are what a study of the changed space remembers, the space among it. The caller holds a
-    lock, so that neither trials nor versions are begun meanwhile. The budget moves along, so that workers of the old
-    version end. Raises StudyError where a trial does not lie in the new space, or is still running.
+    ``identity`` and ``more`` are what a study of the changed space remembers, the space among it;
+    ``carry_predictions`` copies what the trials predicted to the version that it receives, under the same numbers. The
+    caller holds a lock, so that neither trials nor versions are begun meanwhile. The budget moves along, so that
+    workers of the old version end. Raises StudyError where a trial does not lie in the new space, or is still running.
     """
     name, trials = base_name(study.study_name), study.get_trials(deepcopy=False)
     old, new = read_space(attributes_of(name, study.user_attrs).space_document or {}), read_space(more[SPACE])
@@ -163,6 +169,7 @@ def migrate(study: optuna.Study, identity: Mapping[str, str], more: Mapping[str,
     version = _begin(study, f"{name}~{version_number(study.study_name) + 1}")
     for trial, fit in zip(trials, fits, strict=True):
         version.add_trial(_copy(trial, fit.params, new))
+    carry_predictions(version)
     _remember(study, version, identity, more)
     taken = "its trial is" if len(trials) == 1 else f"its {len(trials)} trials are"
     what = "grew" if _lies_in(old, new) and not _lies_in(new, old) else "changed"

@@ -29,6 +29,12 @@ _TABLE = sa.Table(
 )
 
 
+def create_table(storage: RetryingStorage) -> None:
+    """Make the table of predictions where there is none. Raises StudyError."""
+    with storage.locked("table of predictions"):  # as two processes that create a table at once break both
+        storage.retry(lambda: _TABLE.create(storage.engine, checkfirst=True))
+
+
 class PredictionStore(Protocol):
     """Where the predictions of one study's trials are kept."""
 
@@ -50,8 +56,6 @@ class DatabasePredictions:
 
     def __init__(self, storage: RetryingStorage, study_id: int) -> None:
         self._storage, self._study_id = storage, study_id
-        with storage.locked("table of predictions"):  # as two processes that create a table at once break both
-            storage.retry(lambda: _TABLE.create(storage.engine, checkfirst=True))
 
     def save(self, number: int, probabilities: Array, part: Part) -> None:
         """Keep the probabilities of a trial: see ``PredictionStore``."""

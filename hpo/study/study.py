@@ -37,6 +37,7 @@ from hpo.study.attributes import (
 )
 from hpo.study.migration import enqueue_warm_start
 from hpo.study.mismatch import differences
+from hpo.study.predictions import DatabasePredictions, PredictionStore, create_table
 from hpo.study.pruners import RecentTrialsPruner, build_pruner
 from hpo.study.ranking import fresh_values, leader, ranked, run_again
 from hpo.study.running_trial import OutOfTime, RunningTrial
@@ -105,6 +106,14 @@ class Study:
     def memory(self) -> dict[str, Any]:
         """The same in JSON, as it was written, complete or not."""
         return begun_with(self._study.user_attrs)
+
+    @property
+    def predictions(self) -> PredictionStore:
+        """What each trial predicted for the posters that it was evaluated on."""
+        return self._predictions(self._study)
+
+    def _predictions(self, study: optuna.Study) -> DatabasePredictions:
+        return DatabasePredictions(self._storage, study._study_id)
 
     def check_begun(self) -> None:
         """Raise StudyError for a study that no search has bound to posters and a space: yet, or at all."""
@@ -265,6 +274,7 @@ class Study:
     def _bind(self, identity: Mapping[str, str], more: Mapping[str, Any]) -> str | None:
         known = self.attributes.identity
         if known is None:
+            self._predictions(self._study).clear()
             write_begun(self._study, more, identity)
             return None
         changed = [what for what in identity if identity[what] != known.get(what)]
@@ -286,7 +296,7 @@ class Study:
         with self.locked("claims"):  # no worker begins a trial of the old version meanwhile
             latest, notice = versions.latest_version(self._storage, self.name), None
             if latest == self._study.study_name:
-                latest, notice = versions.migrate(self._study, identity, more)
+                latest, notice = versions.migrate(self._study, identity, more, self._carry_predictions)
         before = self._study
         self._study = optuna.load_study(
             study_name=latest, storage=self._storage, sampler=before.sampler, pruner=before.pruner
@@ -294,6 +304,9 @@ class Study:
         self._queue = TrialQueue(self._study, self._storage, self._locks)
         self._finished.clear()
         return notice or self._bind(identity, more)
+
+    def _carry_predictions(self, version: optuna.Study) -> None:
+        self._predictions(version).copy_from(self._predictions(self._study))
 
     def check_latest(self) -> None:
         """Raise StudyError where another search has moved the study on to a later version."""
@@ -460,6 +473,7 @@ def open_study(
                 versions.check_name(name)
                 optuna.create_study(storage=storage, study_name=version, direction="maximize", load_if_exists=True)
             study = optuna.load_study(storage=storage, study_name=version, sampler=samples, pruner=prunes)
+            create_table(storage)
     except KeyError as error:
         raise no_such_study(storage_url, name) from error
     return Study(study, storage, locks)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study, open_study
 from hpo.tracking.artifacts import ArtifactFiles
-from hpo.tracking.predictions import BUNDLE, POOL, save_probabilities
+from hpo.tracking.networks import BUNDLE
 from hpo.tracking.registry import Registry
 from hpo.tracking.runs import Tracking, open_tracking
 from hpo.tracking.trial_run import TrialRun
@@ -38,6 +38,8 @@ from hpo.trial.objective import Objective
 from hpo.trial.trainer import Trainer
 from tests.postgres import free_port
 from tests.test_many_workers import wait_until_it_answers
+
+FIGURES = "figures"  # of a trial's run, which are kept
 
 
 @dataclass
@@ -68,7 +70,7 @@ class House:
             trial.note(chosen=config, run_id=run_id, phase="frozen")
             self.runs.append(run_id)
             value = next(left)
-            self.keep(run_id, "pool/probabilities.safetensors", 300)
+            self.keep(run_id, f"{FIGURES}/curve.json", 300)
             if bundles:
                 self.keep(run_id, f"{BUNDLE}/bundle.json", 2000)
             best = self.study.best()
@@ -185,7 +187,7 @@ def test_champion_challenger_best_and_ensemble_keep_their_weights_and_twice_free
     assert house.versions() == {1, 3, 4, 5}
     assert house.tracking.registry.champion("s").version == 5
     assert not house.has(1, "model")
-    assert all(house.has(number, f"{POOL}/probabilities.safetensors") for number in range(6))
+    assert all(house.has(number, f"{FIGURES}/curve.json") for number in range(6))
     assert [house.has(number, BUNDLE) for number in range(6)] == [False] * 5 + [True]  # others have it in a version
     assert len(before) - len(house.files()) == 2 + 5  # of a version, and bundles
     assert house.free(2, 5).items == ()
@@ -245,28 +247,28 @@ def test_a_kill_between_a_version_and_its_files_is_mended(house, monkeypatch):
 def test_a_server_deletes_files_as_well(far_house):
     far_house.search(0.1, 0.2, 0.3, 0.2)
     second = far_house.tracking.start_trial(far_house.parent, 1, "#1", {}, {})
-    far_house.keep(second, "pool/probabilities.safetensors", 300)
+    far_house.keep(second, f"{FIGURES}/curve.json", 300)
     far_house.client.delete_run(second)
     freed = far_house.free()
     assert (freed.n_bytes, len(freed.items)) == (4000 + 4 * 2000 + 300, 6)
     assert far_house.versions() == {2, 3}
     assert not far_house.has(0, "model")
     assert not far_house.has(3, BUNDLE)
-    assert all(far_house.has(number, POOL) for number in range(4))
+    assert all(far_house.has(number, FIGURES) for number in range(4))
     assert far_house.free().items == ()
 
 
 def test_second_runs_logged_models_and_the_spool_are_freed(house):
     house.search(0.2, 0.1, bundles=False)
     second = house.tracking.start_trial(house.parent, 1, "#1", {}, {})
-    house.keep(second, "pool/probabilities.safetensors", 300)
+    house.keep(second, f"{FIGURES}/curve.json", 300)
     house.client.delete_run(second)
     logged = house.client.create_logged_model(house.tracking.experiment_id, "by MLflow", source_run_id=house.runs[0])
     file = house.folder / "artifacts" / "models" / logged.model_id / "artifacts" / "MLmodel"
     file.parent.mkdir(parents=True)
     file.write_bytes(bytes(70))
     for number, n_bytes in ((0, 300), (1, 200)):  # that of trial 1 is not what its run has
-        waiting = house.spool / f"{number}" / POOL / "probabilities.safetensors"
+        waiting = house.spool / f"{number}" / FIGURES / "curve.json"
         waiting.parent.mkdir(parents=True)
         waiting.write_bytes(bytes(n_bytes))
     freed = house.free()
@@ -275,7 +277,7 @@ def test_second_runs_logged_models_and_the_spool_are_freed(house):
     assert not file.exists()
     assert not [name for name in house.files() if second in name]
     assert [folder.name for folder in house.spool.iterdir()] == ["1"]
-    assert all(house.has(number, POOL) for number in (0, 1))
+    assert all(house.has(number, FIGURES) for number in (0, 1))
     assert house.free().items == ()
 
 
@@ -326,13 +328,10 @@ def real(house, parts, source, result, config) -> tuple[House, StudyContext]:
     house.search(*(0.1 * (n + 1) for n in range(6)), bundles=False)
     rng = np.random.default_rng(0)
     actual = trainer.judged_on.targets
-    for number, run_id in enumerate(house.runs):
+    for number in range(len(house.runs)):
         noise = rng.random(actual.shape) * (0.6 if number in (3, 4) else 1.0)
-        folder = house.folder / f"of {number}" / POOL
-        folder.mkdir(parents=True)
         table = np.where(actual, 1 - noise, noise).astype(np.float32)
-        save_probabilities(folder, replace(result, val_probabilities=table))
-        house.tracking.keep(run_id, folder.parent)
+        house.study.predictions.save(number, table, trainer.judged_on)
     return house, StudyContext(house.study, house.tracking, None, trainer)
 
 

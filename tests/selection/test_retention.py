@@ -8,14 +8,14 @@ import pytest
 
 from hpo.selection.garbage_collection import DeletionPlan, Facts, Rules, Spooled, plan
 from hpo.tracking.artifacts import StoredModel, StoredRun, StoredVersion
-from hpo.tracking.predictions import BUNDLE
+from hpo.tracking.networks import BUNDLE
 
 HOUR_MS = 3_600_000
 NOW_MS = 100 * HOUR_MS
 PROVISIONAL = "trial 3 is ahead of trial 1, the champion before; to be confirmed"
 RUN = {"uri": "file:///artifacts", "deleted": False, "ended_ms": 0}
 MODEL_FILES = {"model/MLmodel": 10, "model/artifacts/bundle/bundle.json": 20}
-BUNDLE_FILES = {"pool/bundle/bundle.json": 20}
+BUNDLE_FILES = {"network/bundle.json": 20}
 
 
 def version(number: int = 1, trial: int = 1, **changed: object) -> StoredVersion:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 
@@ -73,6 +74,14 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path)
+
+
+def test_predictions_move_along_with_the_trials(house, parts):
+    probabilities = np.full(parts[1].targets.shape, 0.25, np.float32)
+    house.run(DEFAULT, 3).predictions.save(1, probabilities, parts[1])
+    grown = house.begin(WIDER)
+    assert np.array_equal(grown.predictions.load(1, parts[1]), probabilities)
+    assert grown.predictions.load(2, parts[1]) is None
 
 
 def facts(study: Study) -> list[tuple]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from hpo.data.dataset import Part
 from hpo.errors import StudyError
-from hpo.study.predictions import DatabasePredictions
+from hpo.study.predictions import DatabasePredictions, create_table
 from hpo.study.storage import open_storage
 
 
@@ -26,6 +26,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def store(url: str, study_id: int = 1) -> DatabasePredictions:
     with open_storage(url) as storage:
+        create_table(storage)
         return DatabasePredictions(storage, study_id)
 
 
