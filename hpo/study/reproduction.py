@@ -12,7 +12,8 @@ from hpo.trial.setup import StudySetup
 
 def command_of(study: Study) -> str:
     """Return the command line that begins this study again; options that have their defaults are left out."""
-    if study.attributes.data is None:  # a study whose first search has not noted its options yet
+    known = study.attributes
+    if known.metric is None or known.data is None:  # a study whose first search has not noted its options yet
         return command("search", study=study.name)
     setup = study.setup
     posters = {} if setup.synthetic else {"data": setup.data.csv, "images": setup.data.images}

@@ -43,6 +43,7 @@ DATA = {
     "metric": "f1_macro",
     "synthetic": True,
     "space": "default",
+    "weights": {},
     "seed": 0,
 }
 _barrier: Barrier
