@@ -130,7 +130,7 @@ def doctor(
         from hpo.doctor.trials import count_posters
         from hpo.model.backbones.architectures import check_known
         from hpo.report.doctor import checks_account, print_summary
-        from hpo.search.worker_pool import parse_workers
+        from hpo.search.executors.processes import parse_workers
         from hpo.settings import Places
         from hpo.space.load import load_space
     console = None if as_json else Console()

@@ -48,7 +48,7 @@ def evaluate(
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
     from hpo.bundle.predictor import Predictor
     from hpo.bundle.trained_on import read_digests
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.progress import RichProgress
     from hpo.data.table.packed_images import images_of
     from hpo.evaluation.baselines import baseline_averages
     from hpo.report.tables import print_evaluation, trained_on_line
@@ -64,10 +64,10 @@ def evaluate(
         "label_separator": label_separator,
     }
     cache_dir = Places.of(None, None, None).cache_dir
-    with RichWatch() as watch:
-        source = images_of(data, images, image_column, cache_dir, watch.phase)
+    with RichProgress() as watch:
+        source = images_of(data, images, image_column, cache_dir, watch.bar)
         labelled = Labelled.read(data, source, rules_for(predictor.description, types, columns))
-        found = evaluate_table(predictor, labelled, digests, watch.phase, min_labels)
+        found = evaluate_table(predictor, labelled, digests, watch.bar, min_labels)
         for line in (*labelled.lines(), *trained_on_line(found)):
             watch.notice(line)
     if as_json:
@@ -134,7 +134,7 @@ def compare(
     }
     if types is not None:
         parse_types(types)  # a mistake is told before anything loads
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.progress import RichProgress
     from hpo.data.table.packed_images import images_of
     from hpo.report.tables import print_comparison, table_lines
     from hpo.selection.compare import Contest
@@ -146,12 +146,12 @@ def compare(
         if data is None or images is None:
             raise UsageError("Expected --data and --images, got neither.")
         rules = rules_for(described, types, columns)
-        return Labelled.read(data, images_of(data, images, rules.image_column, places.cache_dir, watch.phase), rules)
+        return Labelled.read(data, images_of(data, images, rules.image_column, places.cache_dir, watch.bar), rules)
 
     places = Places.of(storage, tracking_uri, cache_dir)
     tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch() as watch:
-        contest = Contest(tracking, places, _study(study, places), watch.phase)
+    with RichProgress() as watch:
+        contest = Contest(tracking, places, _study(study, places), watch.bar)
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
         account = compared.account(top)
         for line in () if compared.labelled is None else (*compared.labelled.lines(), *table_lines(account)):

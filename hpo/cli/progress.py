@@ -41,7 +41,7 @@ def start_heavy_imports() -> Iterator[None]:
         yield
 
 
-class RichWatch:
+class RichProgress:
     """Progress on stderr; also works where stderr is a file, without the bars."""
 
     def __init__(self, metric: str = "") -> None:
@@ -62,7 +62,7 @@ class RichWatch:
         self._note = ""
         self._current = ""
 
-    def __enter__(self) -> RichWatch:
+    def __enter__(self) -> RichProgress:
         self._progress.start()
         return self
 
@@ -76,7 +76,7 @@ class RichWatch:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def phase(self, what: str, total: int) -> Iterator[Advance]:
+    def bar(self, what: str, total: int) -> Iterator[Advance]:
         """Show a bar for ``total`` posters while the block runs."""
         task = self._progress.add_task(what, total=total, note="posters")
         try:

@@ -38,7 +38,7 @@ from hpo.escaping import shortened
 from hpo.space.document import SHIPPED_SPACES, find_space
 
 if TYPE_CHECKING:
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.progress import RichProgress
     from hpo.settings import Places
 
 _MOST_DIGITS = 9  # of a number of trials or seconds
@@ -150,7 +150,7 @@ def search(
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     n_trials, adds_trials = parse_trials(trials)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
-    from hpo.cli.progress import RichWatch, start_heavy_imports
+    from hpo.cli.progress import RichProgress, start_heavy_imports
     from hpo.data.splits.split import parse_size
     from hpo.settings import Places
 
@@ -163,8 +163,8 @@ def search(
         from hpo.model.backbones.architectures import check_known
         from hpo.report.tables import print_outcome
         from hpo.search.config import SearchOptions
+        from hpo.search.executors.processes import parse_workers
         from hpo.search.search import search as run_search
-        from hpo.search.worker_pool import parse_workers
         from hpo.space.load import load_space
         from hpo.trial.objective import Objective
     n_workers = parse_workers(workers)
@@ -179,7 +179,7 @@ def search(
         keep_adult=adult,
         top_labels=labels,
     )
-    with RichWatch(metric) as watch:
+    with RichProgress(metric) as watch:
         csv, folder = _posters(data, images, image_column, places, watch)
         options = SearchOptions(
             data=DataOptions(
@@ -241,7 +241,7 @@ def parse_duration(text: str) -> float:
 
 
 def _posters(
-    data: Path | None, images: Path | None, image_column: str | None, places: Places, watch: RichWatch
+    data: Path | None, images: Path | None, image_column: str | None, places: Places, watch: RichProgress
 ) -> tuple[Path, Path]:
     """Return the table and where its images are, drawing the built-in sample when no table is given."""
     if data is not None:
@@ -254,6 +254,6 @@ def _posters(
 
     watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
     out = places.cache_dir / f"sample-{VERSION}"
-    with watch.phase("drawing the sample", DEFAULT_POSTERS) as progress:
+    with watch.bar("drawing the sample", DEFAULT_POSTERS) as progress:
         csv = write_sample(out, progress=progress)
     return csv, out / "images"

@@ -56,6 +56,17 @@ def leave() -> None:
 
 
 @contextmanager
+def joined(file: Path | None, who: str) -> Iterator[None]:
+    """Append what this process does inside to the timeline in ``file``, where one is kept."""
+    if file is not None:
+        join(file, who)
+    try:
+        yield
+    finally:
+        leave()
+
+
+@contextmanager
 def stage(name: str, **facts: Any) -> Iterator[None]:
     """Note what happens inside as a stage of the search, however it ends; stages may lie within others."""
     if _file is None:

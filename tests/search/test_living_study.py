@@ -40,7 +40,7 @@ class Onlooker:
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
-    def phase(self, what: str, total: int):
+    def bar(self, what: str, total: int):
         return nullcontext(lambda _: None)
 
     def trial_ended(self, *_: object) -> None:

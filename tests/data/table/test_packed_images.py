@@ -197,14 +197,14 @@ def test_f7_the_doctor_counts_the_posters_of_a_table_that_holds_its_images(tmp_p
 
 
 def test_f7_a_search_takes_the_images_of_the_table_before_the_folder_beside_it(tmp_path: Path):
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.progress import RichProgress
     from hpo.cli.search import _posters
     from hpo.settings import Places
 
     path, places, watch = (
         table(tmp_path, id=IDS, image=STRUCTS, genres=GENRES),
         Places.of(None, None, None),
-        RichWatch(),
+        RichProgress(),
     )
     (tmp_path / "images").mkdir()
     assert _posters(path, None, None, places, watch) == (path, path)
