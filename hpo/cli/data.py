@@ -67,7 +67,7 @@ def check(
     from hpo.data.table.packed_images import packed_column
     from hpo.data.table.rules import CatalogueRules
     from hpo.report.tables import print_check
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
     rules = CatalogueRules(
         id_column=id_column,
@@ -90,10 +90,10 @@ def check(
         grouping=grouping,
         split_file=split,
     )
-    places = Places.of(None, None, cache_dir)
+    paths = Paths.of(None, None, cache_dir)
     with RichProgress() as watch:
-        data = prepare_data(options, places.cache_dir, watch.bar)
-    saved = save_split(data, places.splits)
+        data = prepare_data(options, paths.cache_dir, watch.bar)
+    saved = save_split(data, paths.splits)
     account = account_of(data)
     account["split"] |= {"file": str(saved.file), "picture": str(saved.picture)}
     if as_json:
@@ -167,8 +167,8 @@ def fetch(
     with RichProgress() as watch, watch.bar("fetching", len(wanted)) as progress:
         report = fetch_posters(wanted, out, options, progress)
     if as_json:
-        places = {"csv": str(csv), "images": str(out / "images"), "record": str(out / "fetch.jsonl")}
-        typer.echo(json.dumps({**report.as_dict(), **places}, ensure_ascii=False))
+        paths = {"csv": str(csv), "images": str(out / "images"), "record": str(out / "fetch.jsonl")}
+        typer.echo(json.dumps({**report.as_dict(), **paths}, ensure_ascii=False))
     else:
         for line in report_lines(report, out):
             typer.echo(line)

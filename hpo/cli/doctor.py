@@ -131,13 +131,13 @@ def doctor(
         from hpo.model.backbones.architectures import check_known
         from hpo.report.doctor import checks_account, print_summary
         from hpo.search.executors.processes import parse_workers
-        from hpo.settings import Places
+        from hpo.settings import Paths
         from hpo.space.load import load_space
     console = None if as_json else Console()
     loaded = load_space(space or Path("default"), check_known)
     n_posters, posters = count_posters(data, images)
     plan = PlannedSearch(
-        Places.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner
+        Paths.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner
     )
     findings = [_shown(finding, console) for finding in chain([posters], examine_environment(plan))]
     account: dict[str, Any] = checks_account(findings)

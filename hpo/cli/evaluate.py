@@ -54,7 +54,7 @@ def evaluate(
     from hpo.report.tables import print_evaluation, trained_on_line
     from hpo.selection.evaluate import baselines_over_supported, evaluate_table
     from hpo.selection.labelled import Labelled
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
     predictor, digests = Predictor.load(bundle), read_digests(bundle)
     columns = {
@@ -63,7 +63,7 @@ def evaluate(
         "image_column": image_column,
         "label_separator": label_separator,
     }
-    cache_dir = Places.of(None, None, None).cache_dir
+    cache_dir = Paths.of(None, None, None).cache_dir
     with RichProgress() as watch:
         source = images_of(data, images, image_column, cache_dir, watch.bar)
         labelled = Labelled.read(data, source, rules_for(predictor.description, types, columns))
@@ -90,7 +90,7 @@ def rules_for(described: Description, types: str | None, columns: dict[str, str 
 if TYPE_CHECKING:
     from hpo.bundle.description import Description
     from hpo.selection.labelled import Labelled
-    from hpo.settings import Places
+    from hpo.settings import Paths
     from hpo.study.study import Study
 
 ModelArgument = Annotated[
@@ -139,19 +139,19 @@ def compare(
     from hpo.report.tables import print_comparison, table_lines
     from hpo.selection.compare import Contest
     from hpo.selection.labelled import Labelled
-    from hpo.settings import Places
+    from hpo.settings import Paths
     from hpo.tracking.runs import open_tracking
 
     def read(described: Description) -> Labelled:
         if data is None or images is None:
             raise UsageError("Expected --data and --images, got neither.")
         rules = rules_for(described, types, columns)
-        return Labelled.read(data, images_of(data, images, rules.image_column, places.cache_dir, watch.bar), rules)
+        return Labelled.read(data, images_of(data, images, rules.image_column, paths.cache_dir, watch.bar), rules)
 
-    places = Places.of(storage, tracking_uri, cache_dir)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    paths = Paths.of(storage, tracking_uri, cache_dir)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
     with RichProgress() as watch:
-        contest = Contest(tracking, places, _study(study, places), watch.bar)
+        contest = Contest(tracking, paths, _study(study, paths), watch.bar)
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
         account = compared.account(top)
         for line in () if compared.labelled is None else (*compared.labelled.lines(), *table_lines(account)):
@@ -162,15 +162,15 @@ def compare(
         print_comparison(account)
 
 
-def _study(name: str | None, places: Places) -> Study | None:
+def _study(name: str | None, paths: Paths) -> Study | None:
     """Open the study of that name; without one the latest, or none where there is none."""
     from hpo.study.storage import latest_study_name
     from hpo.study.study import open_study
 
     try:
-        found = name or latest_study_name(places.storage)
+        found = name or latest_study_name(paths.storage)
     except StudyError:
         return None
-    opened = open_study(places.storage, found, places.locks, seed=0, create=False)
+    opened = open_study(paths.storage, found, paths.locks, seed=0, create=False)
     opened.check_begun()
     return opened

@@ -39,7 +39,7 @@ from hpo.space.document import SHIPPED_SPACES, find_space
 
 if TYPE_CHECKING:
     from hpo.cli.progress import RichProgress
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
 _MOST_DIGITS = 9  # of a number of trials or seconds
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -152,11 +152,11 @@ def search(
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
     from hpo.cli.progress import RichProgress, start_heavy_imports
     from hpo.data.splits.split import parse_size
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
-    places = Places.of(storage, tracking_uri, cache_dir)
-    places.check_writable()
+    paths = Paths.of(storage, tracking_uri, cache_dir)
+    paths.check_writable()
     with start_heavy_imports():
         from hpo.data.dataset import DataOptions
         from hpo.data.table.rules import CatalogueRules
@@ -180,7 +180,7 @@ def search(
         top_labels=labels,
     )
     with RichProgress(metric) as watch:
-        csv, folder = _posters(data, images, image_column, places, watch)
+        csv, folder = _posters(data, images, image_column, paths, watch)
         options = SearchOptions(
             data=DataOptions(
                 csv=csv.resolve(),
@@ -203,7 +203,7 @@ def search(
             adds_trials=adds_trials,
             workers=n_workers,
             timeout_seconds=timeout_seconds,
-            places=places,
+            paths=paths,
             sampler=sampler,
             pruner=pruner,
             warm_start=warm_start,
@@ -241,7 +241,7 @@ def parse_duration(text: str) -> float:
 
 
 def _posters(
-    data: Path | None, images: Path | None, image_column: str | None, places: Places, watch: RichProgress
+    data: Path | None, images: Path | None, image_column: str | None, paths: Paths, watch: RichProgress
 ) -> tuple[Path, Path]:
     """Return the table and where its images are, drawing the built-in sample when no table is given."""
     if data is not None:
@@ -253,7 +253,7 @@ def _posters(
     from hpo.data.sample.sample import DEFAULT_POSTERS, VERSION, write_sample
 
     watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
-    out = places.cache_dir / f"sample-{VERSION}"
+    out = paths.cache_dir / f"sample-{VERSION}"
     with watch.bar("drawing the sample", DEFAULT_POSTERS) as progress:
         csv = write_sample(out, progress=progress)
     return csv, out / "images"

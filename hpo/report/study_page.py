@@ -20,7 +20,7 @@ from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, select_members
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.ranking import fresh_values
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
@@ -65,7 +65,7 @@ class PageScores:
 
 
 def write_report(
-    out: Path, study: Study, tracking: Tracking, places: Places, phase: Phase, *, force: bool = False
+    out: Path, study: Study, tracking: Tracking, paths: Paths, phase: Phase, *, force: bool = False
 ) -> None:
     """Write the page of ``study`` to ``out``, whole or not at all.
 
@@ -77,7 +77,7 @@ def write_report(
         raise StudyError(
             f"Study {study.name!r} has no complete trial to report on yet: continue with {command_of(study)}."
         )
-    judged = _judged(study, leader, tracking, places, phase)
+    judged = _judged(study, leader, tracking, paths, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
     figure = reported(study.attributes, leader, study.exported())
@@ -162,10 +162,10 @@ def _ensemble_rows(selected: Selected | None) -> list[ReportRow]:
     ]  # fmt: skip
 
 
-def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
+def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, paths: Paths, phase: Phase) -> PageScores:
     """What needs the posters themselves, or MLflow."""
     try:
-        context = StudyContext.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, paths, phase)
         probabilities = context.probabilities(study.run_id(leader))
         selected = select_members(context)
     except (DataError, StudyError, TrackingError) as error:

@@ -88,7 +88,7 @@ def _begin(options: SearchOptions, context: StudyContext, callback: SearchCallba
     """
     study = context.study
     with timeline.stage("posters"):
-        saved = save_split(context.data, options.places.splits)
+        saved = save_split(context.data, options.paths.splits)
     attributes = study_attributes(options, context.data, saved)
     space = {versions.SPACE: versions.write_space(options.space)}
     grown = study.bind(study_identity(options, context.data), {**attributes, **space})
@@ -113,8 +113,8 @@ def _begin(options: SearchOptions, context: StudyContext, callback: SearchCallba
 def _queue_first_trials(options: SearchOptions, study: Study) -> None:
     study.enqueue_recipes(options.space)
     if options.warm_start is not None:
-        places = options.places
-        source = open_study(places.storage, options.warm_start, places.locks, seed=0, create=False)
+        paths = options.paths
+        source = open_study(paths.storage, options.warm_start, paths.locks, seed=0, create=False)
         study.warm_start(source, options.space)
 
 
@@ -230,7 +230,7 @@ class _Search:
 
     def _collect_garbage(self, finished_before: set[int]) -> None:
         """Raise TrackingError where MLflow does not answer."""
-        spool = self.options.places.spool(self.study.name)
+        spool = self.options.paths.spool(self.study.name)
         with suppress(StudyError):  # no trial has left probabilities: nothing was kept that could be deleted
             free_after_search(self.context, spool, finished_before)
 

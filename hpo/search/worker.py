@@ -71,7 +71,7 @@ def open_mirror(
     options: SearchOptions, context: StudyContext, parent_run_id: str, callback: SearchCallback
 ) -> MlflowMirror:
     """Return what writes the study's trials to MLflow, below the run ``parent_run_id``."""
-    spool = options.places.spool(context.study.name)
+    spool = options.paths.spool(context.study.name)
     return MlflowMirror(context.study, context.tracking, parent_run_id, spool, callback.notice, options.system_metrics)
 
 

@@ -32,7 +32,7 @@ from hpo.runtime.commands import command
 from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.tracking.predictions import download_network
 from hpo.tracking.runs import Tracking
@@ -165,7 +165,7 @@ class Contest:
     """Where the models of a comparison come from."""
 
     tracking: Tracking
-    places: Places
+    paths: Paths
     study: Study | None  # of which trials are meant by their number
     phase: Phase
 
@@ -214,7 +214,7 @@ class Contest:
     def on_the_study(self, names: tuple[str, str]) -> Comparison:
         """Compare two trials, or versions, of the study on the posters that it judged them on. Raises StudyError."""
         study = self._study_of(names)
-        context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
+        context = StudyContext.reopen(study, self.tracking, self.paths, self.phase)
         part, objective = context.trainer.judged_on, context.trainer.objective
         tables = [self._kept(context, name) for name in names]
         first, second = (
@@ -280,7 +280,7 @@ class Contest:
             return _loaded(kept) if kept is not None else self._trained_again(study, trial)
 
     def _trained_again(self, study: Study, trial: FrozenTrial) -> tuple[Predictor, Digests]:
-        context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
+        context = StudyContext.reopen(study, self.tracking, self.paths, self.phase)
         result = context.train_again(trial)
         return Predictor(context.describe(result), result.network), digests_of(context.data)
 

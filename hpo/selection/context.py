@@ -20,7 +20,7 @@ from hpo.runtime import profiling as timeline
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import Phase
 from hpo.selection.study_config import StudyConfig
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.tracking.predictions import load_probabilities
 from hpo.tracking.runs import Tracking, open_tracking
@@ -45,21 +45,21 @@ class StudyContext:
         Raises DataError, StudyError or TrackingError.
         """
         with timeline.stage("posters"):
-            data = prepare_data(config.data, config.places.cache_dir, phase)
+            data = prepare_data(config.data, config.paths.cache_dir, phase)
         n_folds = config.resolved_folds(len(data.split.train) + len(data.split.val))
         study = config.open_study(n_folds)
-        tracking = open_tracking(config.places.tracking_uri, config.places.artifacts)
-        trainer = Trainer.of(config.trainer_attributes(n_folds), data, config.places.cache_dir, phase)
+        tracking = open_tracking(config.paths.tracking_uri, config.paths.artifacts)
+        trainer = Trainer.of(config.trainer_attributes(n_folds), data, config.paths.cache_dir, phase)
         return cls(study, tracking, data, trainer)
 
     @classmethod
-    def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> StudyContext:
+    def reopen(cls, study: Study, tracking: Tracking, paths: Paths, phase: Phase) -> StudyContext:
         """Prepare the posters of a study that was begun. Raises DataError or StudyError if they have changed."""
-        options = _found(DataOptions.model_validate(study.attributes["data"]), places.state_dir.parent)
-        data = prepare_data(options, places.cache_dir, phase)
+        options = _found(DataOptions.model_validate(study.attributes["data"]), paths.state_dir.parent)
+        data = prepare_data(options, paths.cache_dir, phase)
         if data.fingerprints != study.attributes["fingerprints"]:
             raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
-        return cls(study, tracking, data, Trainer.of(study.attributes, data, places.cache_dir, phase))
+        return cls(study, tracking, data, Trainer.of(study.attributes, data, paths.cache_dir, phase))
 
     @cached_property
     def baselines(self) -> Baselines:

@@ -27,7 +27,7 @@ from hpo.runtime.progress import Phase
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.selection.evaluate import ScoresByPart, claims, with_scores
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.reproduction import command_of
 from hpo.study.study import ExportedScores as Claimed
 from hpo.study.study import Study
@@ -50,7 +50,7 @@ class Exported:
 def export_best(
     study: Study,
     tracking: Tracking,
-    places: Places,
+    paths: Paths,
     out: Path,
     phase: Phase,
     min_labels: int = 0,
@@ -74,12 +74,12 @@ def export_best(
         refusal = None if champion is None else _download(study, tracking, staged)
         if champion is not None and refusal is None:
             title = f"version {champion.version}, trial {champion.trial_number}"
-            untested = _judge_champion(staged, champion, study, tracking, places, phase, min_labels, onnx)
+            untested = _judge_champion(staged, champion, study, tracking, paths, phase, min_labels, onnx)
         elif leader is None:
             raise refusal or StudyError(f"Study {study.name!r} has no complete trial to train again.")
         else:
             try:
-                context = StudyContext.reopen(study, tracking, places, phase)
+                context = StudyContext.reopen(study, tracking, paths, phase)
             except (DataError, StudyError) as error:
                 raise refusal or error from error
             why = "" if champion is None else f", since the files of version {champion.version} are missing or damaged"
@@ -113,7 +113,7 @@ def _judge_champion(
     champion: Version,
     study: Study,
     tracking: Tracking,
-    places: Places,
+    paths: Paths,
     phase: Phase,
     min_labels: int,
     onnx: Precision | None,
@@ -124,7 +124,7 @@ def _judge_champion(
     _describe(staged, described)
     untested, data = None, None
     try:
-        context = StudyContext.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, paths, phase)
     except (DataError, StudyError) as error:
         untested = str(error)
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpo.data.dataset import DataOptions
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import SearchSpace
 from hpo.study.pruners import BY_EPOCH
 from hpo.study.study import Study, open_study
@@ -35,7 +35,7 @@ class StudyConfig:
     """What ``StudyContext.open`` needs to know of a study."""
 
     study: str  # its name
-    places: Places
+    paths: Paths
     data: DataOptions
     space: SearchSpace
     objective: Objective
@@ -57,9 +57,9 @@ class StudyConfig:
     def open_study(self, n_folds: int) -> Study:
         """Open the study, or create it; ``n_folds`` decides the pruner where none is named. Raises StudyError."""
         return open_study(
-            self.places.storage,
+            self.paths.storage,
             self.study,
-            self.places.locks,
+            self.paths.locks,
             self.seed,
             create=True,
             n_folds=n_folds,

@@ -26,7 +26,7 @@ from hpo.search.executors.processes import ProcessExecutor
 from hpo.search.executors.registry import EXECUTORS
 from hpo.search.search import Outcome, search
 from hpo.search.worker import run_worker
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study, open_study
@@ -50,7 +50,7 @@ class FuturesExecutor:
     """Workers in a pool of `concurrent.futures`: as a cluster's would be, they are asked to stop by a file they see."""
 
     def __init__(self, job: SearchJob) -> None:
-        self._job, self._stop = job, job.options.places.state_dir / "stop"
+        self._job, self._stop = job, job.options.paths.state_dir / "stop"
         self._pool = ProcessPoolExecutor(job.options.workers, multiprocessing.get_context("spawn"))
         self._workers: list[Future[None]] = []
 
@@ -128,7 +128,7 @@ def options(request: pytest.FixtureRequest, tmp_path: Path, drawn) -> SearchOpti
         objective=Objective("f1_macro"),
         trials=3,
         timeout_seconds=None,
-        places=Places(f"sqlite:///{tmp_path}/o.db", f"sqlite:///{tmp_path}/m.db", tmp_path, tmp_path / "cache"),
+        paths=Paths(f"sqlite:///{tmp_path}/o.db", f"sqlite:///{tmp_path}/m.db", tmp_path, tmp_path / "cache"),
         confirm=False,
         executor=request.param,
         workers=1 if request.param == "inline" else 2,
@@ -141,7 +141,7 @@ def space_of(folder: Path, epochs: int):
 
 
 def opened(options: SearchOptions) -> Study:
-    return open_study(options.places.storage, "s", options.places.locks, seed=0, create=False)
+    return open_study(options.paths.storage, "s", options.paths.locks, seed=0, create=False)
 
 
 @pytest.mark.parametrize("options", ["inline", "processes", "futures"], indirect=True)
@@ -160,7 +160,7 @@ def test_a_search_reaches_exactly_its_budget_and_reports_what_happens(options: S
         assert (recorder.n_started, recorder.n_epochs) == (0, 0)
         assert set(recorder.alive) <= {0, 1, 2}
         assert recorder.alive
-    assert not list(options.places.locks.glob("*.lock"))  # every worker has signed off
+    assert not list(options.paths.locks.glob("*.lock"))  # every worker has signed off
 
 
 def test_a_stop_ends_the_search_after_the_current_epoch(options: SearchOptions, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_an_error_in_the_worker_is_one_sentence(
 
 @pytest.mark.parametrize("options", ["processes"], indirect=True)
 def test_a_killed_worker_is_replaced_and_its_trial_run_again(options: SearchOptions, tmp_path: Path) -> None:
-    study = open_study(options.places.storage, "s", options.places.locks, seed=0, create=True)
+    study = open_study(options.paths.storage, "s", options.paths.locks, seed=0, create=True)
     study.set_budget(1)
     executor = ProcessExecutor(SearchJob(replace(options, workers=1), float("inf"), lambda: iter(())), run_and_wait)
     executor.start()
@@ -229,7 +229,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_run_again(options: SearchOpti
 
 def run_and_wait(options: SearchOptions, callback: SearchCallback, should_stop: Callable[[], bool]) -> None:
     """A worker whose first trial lasts until it is killed, and whose second one completes."""
-    pid_file = options.places.state_dir / "pid"
+    pid_file = options.paths.state_dir / "pid"
 
     def objective(trial: RunningTrial) -> float:
         trial.choose()

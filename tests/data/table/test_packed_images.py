@@ -199,15 +199,15 @@ def test_f7_the_doctor_counts_the_posters_of_a_table_that_holds_its_images(tmp_p
 def test_f7_a_search_takes_the_images_of_the_table_before_the_folder_beside_it(tmp_path: Path):
     from hpo.cli.progress import RichProgress
     from hpo.cli.search import _posters
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
-    path, places, watch = (
+    path, paths, watch = (
         table(tmp_path, id=IDS, image=STRUCTS, genres=GENRES),
-        Places.of(None, None, None),
+        Paths.of(None, None, None),
         RichProgress(),
     )
     (tmp_path / "images").mkdir()
-    assert _posters(path, None, None, places, watch) == (path, path)
-    assert _posters(path, tmp_path / "images", None, places, watch) == (path, tmp_path / "images")
+    assert _posters(path, None, None, paths, watch) == (path, path)
+    assert _posters(path, tmp_path / "images", None, paths, watch) == (path, tmp_path / "images")
     plain = table(tmp_path, id=IDS, genres=GENRES)
-    assert _posters(plain, None, None, places, watch) == (plain, tmp_path / "images")
+    assert _posters(plain, None, None, paths, watch) == (plain, tmp_path / "images")
