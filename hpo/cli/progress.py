@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hpo.data.dataset import PreparedData
     from hpo.model.config import Hyperparameters
-    from hpo.runtime.progress import Progress as Advance
+    from hpo.runtime.progress import ProgressFn
     from hpo.study.trial_queue import TrialCounts
     from hpo.trial.trial import EpochReport
 
@@ -76,7 +76,7 @@ class RichProgress:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def bar(self, what: str, total: int) -> Iterator[Advance]:
+    def bar(self, what: str, total: int) -> Iterator[ProgressFn]:
         """Show a bar for ``total`` posters while the block runs."""
         task = self._progress.add_task(what, total=total, note="posters")
         try:

@@ -17,7 +17,7 @@ from hpo.evaluation.metrics import METRICS, predict
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import GalleryPicture, check_replaceable, thumbnail, whole_or_absent
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, select_members
 from hpo.settings import Paths
@@ -65,7 +65,7 @@ class PageScores:
 
 
 def write_report(
-    out: Path, study: Study, tracking: Tracking, paths: Paths, phase: Phase, *, force: bool = False
+    out: Path, study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory, *, force: bool = False
 ) -> None:
     """Write the page of ``study`` to ``out``, whole or not at all.
 
@@ -162,7 +162,7 @@ def _ensemble_rows(selected: Selected | None) -> list[ReportRow]:
     ]  # fmt: skip
 
 
-def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, paths: Paths, phase: Phase) -> PageScores:
+def _judged(study: Study, leader: FrozenTrial, tracking: Tracking, paths: Paths, phase: ProgressFactory) -> PageScores:
     """What needs the posters themselves, or MLflow."""
     try:
         context = StudyContext.reopen(study, tracking, paths, phase)

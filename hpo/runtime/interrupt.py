@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from hpo.runtime.progress import Phase, Progress
+from hpo.runtime.progress import ProgressFactory, ProgressFn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -49,11 +49,11 @@ class Interruptible:
             self._asked = False
             raise KeyboardInterrupt
 
-    def watching(self, phase: Phase) -> Phase:
+    def watching(self, phase: ProgressFactory) -> ProgressFactory:
         """Return ``phase`` with a check after every batch of posters."""
 
         @contextmanager
-        def checked(what: str, total: int) -> Iterator[Progress]:
+        def checked(what: str, total: int) -> Iterator[ProgressFn]:
             with phase(what, total) as progress:
 
                 def advance(n_posters: int) -> None:

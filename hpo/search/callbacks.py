@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -36,7 +36,7 @@ class SearchCallback(TrialCallback, Protocol):
     def notice(self, text: str, /) -> None:
         """Something that the user should read, in one line."""
 
-    def bar(self, what: str, total: int, /) -> AbstractContextManager[Progress]:
+    def bar(self, what: str, total: int, /) -> AbstractContextManager[ProgressFn]:
         """Posters are prepared inside: what is done with them, and how many they are. A ``ProgressFactory``."""
 
     def prepared(self, data: PreparedData, finished: int, budget: int) -> None:
@@ -56,7 +56,7 @@ class NullCallback:
         """Ignore it."""
 
     @contextmanager
-    def bar(self, what: str, total: int) -> Iterator[Progress]:
+    def bar(self, what: str, total: int) -> Iterator[ProgressFn]:
         """Show nothing."""
         yield lambda _: None
 

@@ -29,7 +29,7 @@ from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
 from hpo.runtime.commands import command
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
 from hpo.settings import Paths
@@ -167,7 +167,7 @@ class Contest:
     tracking: Tracking
     paths: Paths
     study: Study | None  # of which trials are meant by their number
-    phase: Phase
+    phase: ProgressFactory
 
     def on_posters(self, names: tuple[str, str], read: Callable[[Description], Labelled]) -> Comparison:
         """Let both models predict the posters that ``read`` finds for the first.

@@ -18,7 +18,7 @@ from hpo.errors import StudyError
 from hpo.evaluation.baselines import constant_baselines
 from hpo.runtime import profiling as timeline
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.study_config import StudyConfig
 from hpo.settings import Paths
 from hpo.study.study import Study
@@ -39,7 +39,7 @@ class StudyContext:
     trainer: Trainer
 
     @classmethod
-    def open(cls, config: StudyConfig, phase: Phase) -> StudyContext:
+    def open(cls, config: StudyConfig, phase: ProgressFactory) -> StudyContext:
         """Prepare a study's posters, and open the study, which is created where there is none, and its MLflow.
 
         Raises DataError, StudyError or TrackingError.
@@ -53,7 +53,7 @@ class StudyContext:
         return cls(study, tracking, data, trainer)
 
     @classmethod
-    def reopen(cls, study: Study, tracking: Tracking, paths: Paths, phase: Phase) -> StudyContext:
+    def reopen(cls, study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory) -> StudyContext:
         """Prepare the posters of a study that was begun. Raises DataError or StudyError if they have changed."""
         options = _found(DataOptions.model_validate(study.attributes["data"]), paths.state_dir.parent)
         data = prepare_data(options, paths.cache_dir, phase)

@@ -26,7 +26,7 @@ from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
 from hpo.model.config import Hyperparameters
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.tracking.predictions import Pool, download_network, load_pool
 from hpo.trial.cost_model import WorkCounter
@@ -135,7 +135,9 @@ def _parts_gflop(trial: FrozenTrial, trainer: Trainer, counter: WorkCounter) -> 
     }
 
 
-def assemble(selected: Selected, context: StudyContext, phase: Phase, flip_average: bool = False) -> Assembled:
+def assemble(
+    selected: Selected, context: StudyContext, phase: ProgressFactory, flip_average: bool = False
+) -> Assembled:
     """Put the chosen trials together; those whose network was not kept are trained again, and come out the same.
 
     With ``flip_average`` every member looks at posters mirrored as well, and thresholds are fitted on what that gives

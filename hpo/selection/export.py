@@ -23,7 +23,7 @@ from hpo.bundle.description import (
 from hpo.bundle.model_card import PARTS, model_card
 from hpo.data.dataset import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.selection.evaluate import ScoresByPart, claims, with_scores
@@ -52,7 +52,7 @@ def export_best(
     tracking: Tracking,
     paths: Paths,
     out: Path,
-    phase: Phase,
+    phase: ProgressFactory,
     min_labels: int = 0,
     onnx: Precision | None = None,
 ) -> Exported:
@@ -114,7 +114,7 @@ def _judge_champion(
     study: Study,
     tracking: Tracking,
     paths: Paths,
-    phase: Phase,
+    phase: ProgressFactory,
     min_labels: int,
     onnx: Precision | None,
 ) -> str | None:
@@ -143,7 +143,12 @@ def _registered(study: Study, tracking: Tracking) -> Version | None:
 
 
 def _train_leader(
-    staged: Path, leader: FrozenTrial, context: StudyContext, phase: Phase, min_labels: int, onnx: Precision | None
+    staged: Path,
+    leader: FrozenTrial,
+    context: StudyContext,
+    phase: ProgressFactory,
+    min_labels: int,
+    onnx: Precision | None,
 ) -> None:
     """Train the study's leader again and write it to ``staged``."""
     result = context.train_again(leader)
@@ -157,7 +162,7 @@ def _train_leader(
 def export_ensemble(
     context: StudyContext,
     out: Path,
-    phase: Phase,
+    phase: ProgressFactory,
     max_members: int = DEFAULT_MAX_MEMBERS,
     max_cost: float | None = None,
     min_labels: int = 0,
@@ -223,12 +228,12 @@ def check_replaceable(out: Path, *, force: bool) -> None:
         raise BundleError(f"{out} exists already: give --force to replace it, or another folder to --out.")
 
 
-def _judge(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: Phase) -> None:
+def _judge(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: ProgressFactory) -> None:
     """Add the honest scores to the bundle in ``folder``."""
     _describe(folder, with_scores(folder, data, claimed, phase))
 
 
-def _add_graph(folder: Path, data: PreparedData | None, precision: Precision | None, phase: Phase) -> None:
+def _add_graph(folder: Path, data: PreparedData | None, precision: Precision | None, phase: ProgressFactory) -> None:
     """Put an ONNX graph beside the weights, compared on the test posters, or on noise where they are not at hand."""
     if precision is None:
         return

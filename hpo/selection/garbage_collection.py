@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hpo.errors import HpoError, StudyError, TrackingError
 from hpo.runtime.commands import command
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import member_trials
 from hpo.settings import Paths
@@ -338,7 +338,7 @@ def collect_garbage(
     study: Study,
     tracking: Tracking,
     paths: Paths,
-    phase: Phase,
+    phase: ProgressFactory,
     *,
     keep: int = KEEP,
     now: bool = False,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hpo.errors import DataError, StudyError
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.selection.study_run import close_parent_run, open_parent_run
@@ -32,7 +32,9 @@ class SyncReport:
         return self.runs.nothing and not (self.requeued or self.made_again or self.closed)
 
 
-def sync(study: Study, tracking: Tracking, paths: Paths, phase: Phase, notice: Callable[[str], None]) -> SyncReport:
+def sync(
+    study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory, notice: Callable[[str], None]
+) -> SyncReport:
     """Repair trials, runs and the champion of ``study``. Safe at any time, also twice, also while others search.
 
     Raises TrackingError where MLflow cannot be reached.
@@ -63,7 +65,9 @@ def _close(study: Study, tracking: Tracking, parent: str) -> bool:
     return True
 
 
-def _promote(study: Study, tracking: Tracking, paths: Paths, phase: Phase, notice: Callable[[str], None]) -> bool:
+def _promote(
+    study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory, notice: Callable[[str], None]
+) -> bool:
     """Train the leader again, to the same result, and register it; say whether that could be done."""
     try:
         context = StudyContext.reopen(study, tracking, paths, phase)

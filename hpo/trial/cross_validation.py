@@ -33,7 +33,7 @@ from hpo.model.training.dataloader import joined
 from hpo.model.training.loop import train_head
 from hpo.model.training.optim import StateDict, greedy_soup
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 from hpo.trial.features import FeatureSource, predicted_views, train_views
 from hpo.trial.objective import Objective
 from hpo.trial.trial import SOUP_EPOCHS, EpochReport, Epochs, JudgedEpoch, PhaseName, TrialResult, run_trial
@@ -57,7 +57,7 @@ def out_of_fold_probabilities(
     val_part: Part,
     source: FeatureSource,
     seed: int,
-    progress: Progress = lambda _: None,
+    progress: ProgressFn = lambda _: None,
 ) -> Array:
     """Return float32 (N_train, L): each training poster by a head that did not see it."""
     views = train_views(chosen)

@@ -18,7 +18,7 @@ from hpo.data.dataset import Part, PreparedData
 from hpo.evaluation.thresholds import DEFAULT_STRATEGY
 from hpo.model.config import Hyperparameters
 from hpo.model.training.checkpoint import Checkpoints
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.trial.cross_validation import FoldModel, run_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
@@ -41,7 +41,7 @@ class Trainer:
     _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
+    def of(cls, attributes: Mapping[str, Any], data: PreparedData, cache_dir: Path, phase: ProgressFactory) -> Trainer:
         """Return the trainer of the study that remembers ``attributes``; studies of before there were folds have none.
 
         Caches are filled when a trial first asks, and ``phase`` shows it.

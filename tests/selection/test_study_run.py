@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from hpo.data.dataset import DataOptions
 from hpo.data.table.rules import CatalogueRules
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 from hpo.selection.study_run import open_parent_run
 from hpo.selection.sync import sync
 from hpo.settings import Paths
@@ -163,7 +163,7 @@ def test_a15_sync_closes_the_run_of_a_search_that_ended_while_mlflow_was_away(tm
     assert not sync(study, tracking, paths, no_phase, pytest.fail).closed
 
 
-def no_phase(*_: object) -> AbstractContextManager[Progress]:
+def no_phase(*_: object) -> AbstractContextManager[ProgressFn]:
     raise AssertionError("nothing takes time here")
 
 

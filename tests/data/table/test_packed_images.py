@@ -21,7 +21,7 @@ from hpo.data.table.catalogue import Catalogue, CleaningReport, read_catalogue
 from hpo.data.table.packed_images import PackedImages, images_of, packed_column
 from hpo.data.table.rules import CatalogueRules
 from hpo.errors import DataError
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 
 N = 40
 LABELS = [["Drama"], ["War", "Drama"], ["Comedy"], ["Comedy", "War"]]
@@ -42,7 +42,7 @@ STRUCTS = [{"bytes": content, "path": f"{i}.jpg"} for content, i in zip(CONTENT,
 
 
 @contextmanager
-def quiet(_what: str, _n: int) -> Iterator[Progress]:
+def quiet(_what: str, _n: int) -> Iterator[ProgressFn]:
     yield lambda _: None
 
 
