@@ -43,7 +43,7 @@ def space(
 def _explain(name: Path, n_samples: int, seed: int, as_json: bool) -> None:
     from rich.console import Console
 
-    from hpo.report.space import print_samples, print_space, space_account
+    from hpo.report.space_tables import print_samples, print_space, space_account
     from hpo.space.counting import draw
     from hpo.space.load import load_space
 
@@ -63,7 +63,7 @@ def _explain(name: Path, n_samples: int, seed: int, as_json: bool) -> None:
 def _compare(first: Path, second: Path, as_json: bool) -> None:
     from rich.console import Console
 
-    from hpo.report.space import difference_account, print_difference
+    from hpo.report.space_tables import difference_account, print_difference
     from hpo.space.comparison import compare
     from hpo.space.load import load_space
 
@@ -120,7 +120,7 @@ def doctor(
     tiny networks and drawn posters, and downloads nothing. The exit code is 1 for a problem or a dead parameter.
     """
     budget, _ = parse_trials(trials)
-    from hpo.cli.progress import start_heavy_imports
+    from hpo.cli.rich_progress import start_heavy_imports
 
     with start_heavy_imports():
         from rich.console import Console
@@ -129,7 +129,7 @@ def doctor(
         from hpo.doctor.finding import PlannedSearch
         from hpo.doctor.trials import count_posters
         from hpo.model.backbones.architectures import check_known
-        from hpo.report.doctor import checks_account, print_summary
+        from hpo.report.doctor_tables import checks_account, print_summary
         from hpo.search.executors.processes import parse_workers
         from hpo.settings import Paths
         from hpo.space.load import load_space
@@ -153,7 +153,7 @@ def doctor(
 
 def _shown(finding: CheckResult, console: Console | None) -> CheckResult:
     """Print each finding as it comes: a server that does not answer takes seconds."""
-    from hpo.report.doctor import print_finding
+    from hpo.report.doctor_tables import print_finding
 
     if console is not None:
         print_finding(finding, console)
@@ -166,7 +166,7 @@ def _examine_parameters(space: SearchSpace, configurations: int, seed: int, cons
 
     from hpo.doctor.dead_parameters import examine
     from hpo.doctor.toy_problem import small_world
-    from hpo.report.doctor import findings_account, print_findings
+    from hpo.report.doctor_tables import findings_account, print_findings
 
     with Console(stderr=True).status("drawing posters") as status, small_world(seed) as world:
         found: list[ParameterFinding] = examine(

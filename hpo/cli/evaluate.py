@@ -48,7 +48,7 @@ def evaluate(
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
     from hpo.bundle.predictor import Predictor
     from hpo.bundle.trained_on import read_digests
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.table.packed_images import images_of
     from hpo.evaluation.baselines import baseline_averages
     from hpo.report.tables import print_evaluation, trained_on_line
@@ -64,12 +64,12 @@ def evaluate(
         "label_separator": label_separator,
     }
     cache_dir = Paths.of(None, None, None).cache_dir
-    with RichProgress() as watch:
-        source = images_of(data, images, image_column, cache_dir, watch.bar)
+    with RichProgress() as display:
+        source = images_of(data, images, image_column, cache_dir, display.bar)
         labelled = Labelled.read(data, source, rules_for(predictor.description, types, columns))
-        found = evaluate_table(predictor, labelled, digests, watch.bar, min_labels)
+        found = evaluate_table(predictor, labelled, digests, display.bar, min_labels)
         for line in (*labelled.lines(), *trained_on_line(found)):
-            watch.notice(line)
+            display.notice(line)
     if as_json:
         typer.echo(to_json(found))
     else:
@@ -134,7 +134,7 @@ def compare(
     }
     if types is not None:
         parse_types(types)  # a mistake is told before anything loads
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.table.packed_images import images_of
     from hpo.report.tables import print_comparison, table_lines
     from hpo.selection.compare import Contest
@@ -146,16 +146,16 @@ def compare(
         if data is None or images is None:
             raise UsageError("Expected --data and --images, got neither.")
         rules = rules_for(described, types, columns)
-        return Labelled.read(data, images_of(data, images, rules.image_column, paths.cache_dir, watch.bar), rules)
+        return Labelled.read(data, images_of(data, images, rules.image_column, paths.cache_dir, display.bar), rules)
 
     paths = Paths.of(storage, tracking_uri, cache_dir)
     tracking = open_tracking(paths.tracking_uri, paths.artifacts)
-    with RichProgress() as watch:
-        contest = Contest(tracking, paths, _study(study, paths), watch.bar)
+    with RichProgress() as display:
+        contest = Contest(tracking, paths, _study(study, paths), display.bar)
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
         account = compared.account(top)
         for line in () if compared.labelled is None else (*compared.labelled.lines(), *table_lines(account)):
-            watch.notice(line)
+            display.notice(line)
     if as_json:
         typer.echo(to_json(account))
     else:

@@ -38,7 +38,7 @@ from hpo.escaping import shortened
 from hpo.space.document import SHIPPED_SPACES, find_space
 
 if TYPE_CHECKING:
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.settings import Paths
 
 _MOST_DIGITS = 9  # of a number of trials or seconds
@@ -150,7 +150,7 @@ def search(
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     n_trials, adds_trials = parse_trials(trials)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
-    from hpo.cli.progress import RichProgress, start_heavy_imports
+    from hpo.cli.rich_progress import RichProgress, start_heavy_imports
     from hpo.data.splits.split import parse_size
     from hpo.settings import Paths
 
@@ -179,8 +179,8 @@ def search(
         keep_adult=adult,
         top_labels=labels,
     )
-    with RichProgress(metric) as watch:
-        csv, folder = _posters(data, images, image_column, paths, watch)
+    with RichProgress(metric) as display:
+        csv, folder = _posters(data, images, image_column, paths, display)
         options = SearchOptions(
             data=DataOptions(
                 csv=csv.resolve(),
@@ -212,8 +212,8 @@ def search(
             profile=None if profile is None else profile.resolve(),
             synthetic=data is None,
         )
-        outcome = run_search(options, watch)
-    print_outcome(outcome, watch.console)
+        outcome = run_search(options, display)
+    print_outcome(outcome, display.console)
     if outcome.interrupted:
         raise typer.Exit(130)
 
@@ -241,7 +241,7 @@ def parse_duration(text: str) -> float:
 
 
 def _posters(
-    data: Path | None, images: Path | None, image_column: str | None, paths: Paths, watch: RichProgress
+    data: Path | None, images: Path | None, image_column: str | None, paths: Paths, display: RichProgress
 ) -> tuple[Path, Path]:
     """Return the table and where its images are, drawing the built-in sample when no table is given."""
     if data is not None:
@@ -252,8 +252,10 @@ def _posters(
         raise UsageError("--images was given without a CSV of its posters: name one with --data.")
     from hpo.data.sample.sample import DEFAULT_POSTERS, VERSION, write_sample
 
-    watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
+    display.notice(
+        "No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers."
+    )
     out = paths.cache_dir / f"sample-{VERSION}"
-    with watch.bar("drawing the sample", DEFAULT_POSTERS) as progress:
+    with display.bar("drawing the sample", DEFAULT_POSTERS) as progress:
         csv = write_sample(out, progress=progress)
     return csv, out / "images"

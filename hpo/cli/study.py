@@ -122,7 +122,7 @@ def export_best(
     """Write the champion, or an ensemble, as a bundle, judged on the test posters that no search has looked at."""
     paths = open_places(storage, tracking_uri, cache_dir)
     opened = open_study_of(study, paths)
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.tables import export_lines
     from hpo.selection.context import StudyContext
     from hpo.selection.export import check_replaceable, export_ensemble
@@ -132,14 +132,14 @@ def export_best(
     folder, precision = out or Path(f"bundle-{opened.name}"), onnx_precision if onnx else None
     check_replaceable(folder, force=force)
     tracking = open_tracking(paths.tracking_uri, paths.artifacts)
-    with RichProgress(opened.metric) as watch:
+    with RichProgress(opened.metric) as display:
         if ensemble:
-            context = StudyContext.reopen(opened, tracking, paths, watch.bar)
+            context = StudyContext.reopen(opened, tracking, paths, display.bar)
             exported = export_ensemble(
-                context, folder, watch.bar, max_members, max_cost, min_labels, flip_average, precision
+                context, folder, display.bar, max_members, max_cost, min_labels, flip_average, precision
             )
         else:
-            exported = export(opened, tracking, paths, folder, watch.bar, min_labels, precision)
+            exported = export(opened, tracking, paths, folder, display.bar, min_labels, precision)
     for line in export_lines(exported):
         typer.echo(line)
 
@@ -156,15 +156,15 @@ def ensemble(
     """Say which trials of a study are best averaged, what each adds, and what the average may claim."""
     paths = open_places(storage, tracking_uri, cache_dir)
     opened = open_study_of(study, paths)
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.tables import ensemble_account, print_ensemble
     from hpo.selection.context import StudyContext
     from hpo.selection.ensemble import select_members
     from hpo.tracking.runs import open_tracking
 
     tracking = open_tracking(paths.tracking_uri, paths.artifacts)
-    with RichProgress(opened.metric) as watch:
-        selected = select_members(StudyContext.reopen(opened, tracking, paths, watch.bar), max_members, max_cost)
+    with RichProgress(opened.metric) as display:
+        selected = select_members(StudyContext.reopen(opened, tracking, paths, display.bar), max_members, max_cost)
     if as_json:
         typer.echo(json.dumps(ensemble_account(opened, selected), ensure_ascii=False))
     else:
@@ -181,14 +181,14 @@ def sync(
     """Write every MLflow run that is missing or wrong from Optuna's record; safe at any time, also twice."""
     paths = open_places(storage, tracking_uri, cache_dir)
     opened = open_study_of(study, paths)
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.status import print_sync, sync_account
     from hpo.selection.sync import sync as run_sync
     from hpo.tracking.runs import open_tracking
 
     tracking = open_tracking(paths.tracking_uri, paths.artifacts)
-    with RichProgress() as watch:
-        done = run_sync(opened, tracking, paths, watch.bar, watch.notice)
+    with RichProgress() as display:
+        done = run_sync(opened, tracking, paths, display.bar, display.notice)
     if as_json:
         typer.echo(json.dumps(sync_account(opened, done), ensure_ascii=False))
     else:
@@ -249,7 +249,7 @@ def report(
 ) -> None:
     """Write a study as one page that needs no MLflow and no network: result, leaderboards, charts, examples, cost."""
     pass
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.study_page import write_report
     from hpo.tracking.runs import open_tracking
 
@@ -257,8 +257,8 @@ def report(
     opened = open_study_of(study, paths)
     file = out or Path(f"report-{opened.name}.html")
     tracking = open_tracking(paths.tracking_uri, paths.artifacts)
-    with RichProgress(opened.metric) as watch:
-        write_report(file, opened, tracking, paths, watch.bar, force=force)
+    with RichProgress(opened.metric) as display:
+        write_report(file, opened, tracking, paths, display.bar, force=force)
     typer.echo(f"Wrote {file}.")
 
 
@@ -284,7 +284,7 @@ def gc(
 ) -> None:
     """Free what a study no longer needs: overtaken versions, spare networks, deleted runs. Safe at any time."""
     pass
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.tables import gc_account, print_gc
     from hpo.selection.garbage_collection import collect_garbage
     from hpo.tracking.runs import open_tracking
@@ -292,8 +292,8 @@ def gc(
     paths = open_places(storage, tracking_uri, cache_dir)
     opened = open_study_of(study, paths)
     tracking = open_tracking(paths.tracking_uri, paths.artifacts)
-    with RichProgress() as watch:
-        freed = collect_garbage(opened, tracking, paths, watch.bar, keep=keep, now=now, dry_run=dry_run)
+    with RichProgress() as display:
+        freed = collect_garbage(opened, tracking, paths, display.bar, keep=keep, now=now, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(gc_account(opened, freed, dry_run), ensure_ascii=False))
     else:

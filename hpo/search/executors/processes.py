@@ -95,7 +95,7 @@ class ProcessExecutor:
 
     def start(self) -> None:
         """Start the workers."""
-        self._stage.enter_context(timeline.stage(timeline.LOOKING_ON))
+        self._stage.enter_context(timeline.stage(timeline.SUPERVISING))
         for i in range(self._job.options.workers):
             self._processes.append(self._spawn(i))
 

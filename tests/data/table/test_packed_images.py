@@ -197,7 +197,7 @@ def test_f7_the_doctor_counts_the_posters_of_a_table_that_holds_its_images(tmp_p
 
 
 def test_f7_a_search_takes_the_images_of_the_table_before_the_folder_beside_it(tmp_path: Path):
-    from hpo.cli.progress import RichProgress
+    from hpo.cli.rich_progress import RichProgress
     from hpo.cli.search import _posters
     from hpo.settings import Paths
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from hpo.cli.progress import RichProgress
+from hpo.cli.rich_progress import RichProgress
 from hpo.study.trial_queue import TrialCounts
 
 
