@@ -19,7 +19,7 @@ class SearchOptions(StudyConfig):
     timeout_seconds: float | None
     space_file: Path | None = None  # where it was read from; None: one that ships
     adds_trials: bool = False  # so many more than have finished
-    executor: str | None = None  # a name of `executors/registry.py`; None: by the number of workers
+    executor: str | None = None  # a name of `executors/factory.py`; None: by the number of workers
     workers: int = 1
     confirm: bool = True  # run the top trials again on fresh seeds before one of them is promoted
     warm_start: str | None = None  # a study in the same storage whose best trials are tried first

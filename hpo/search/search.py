@@ -22,7 +22,7 @@ from hpo.runtime.interrupt import Interruptible
 from hpo.search.callbacks import SearchCallback
 from hpo.search.config import SearchOptions, study_attributes, study_identity
 from hpo.search.executors.base import SearchJob
-from hpo.search.executors.registry import build_executor
+from hpo.search.executors.factory import build_executor
 from hpo.search.worker import TrialWorker, open_mirror
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext

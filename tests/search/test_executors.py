@@ -22,8 +22,8 @@ from hpo.errors import HpoError, StudyError
 from hpo.search.callbacks import NullCallback, SearchCallback
 from hpo.search.config import SearchOptions
 from hpo.search.executors.base import Executor, SearchJob
+from hpo.search.executors.factory import EXECUTORS
 from hpo.search.executors.processes import ProcessExecutor
-from hpo.search.executors.registry import EXECUTORS
 from hpo.search.search import Outcome, search
 from hpo.search.worker import run_worker
 from hpo.settings import Paths

@@ -2,7 +2,7 @@
 
 A worker takes its trials from the study's database, which is the queue, and shares nothing else with the others. So an
 executor knows no trial: it starts workers, replaces those that were lost, and stops them. A new one is a file beside
-this one and an entry in `registry.py`.
+this one and an entry in `factory.py`.
 """
 
 from __future__ import annotations
