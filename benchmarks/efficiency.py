@@ -33,7 +33,7 @@ from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.data.table.rules import CatalogueRules
 from hpo.evaluation.metrics import score
 from hpo.model.training.loop import predict_probabilities
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import open_study
@@ -148,7 +148,7 @@ def _search(job: Job) -> tuple[Job, Found]:
     torch.set_num_threads(1)
     strategy, space = STRATEGIES[job.strategy], load_space(Path("default"))
     space = space if strategy.recipes else replace(space, recipes={})
-    cache = Places.of(None, None, None).cache_dir
+    cache = Paths.of(None, None, None).cache_dir
     with tempfile.TemporaryDirectory() as folder:
         data = _prepare(job, Path(folder), cache)
         source = FeatureSource(cache, {}, phase)

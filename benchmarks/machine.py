@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 
 ROOT = Path(__file__).parents[1]
 LOG = ROOT / "benchmarks" / "LOG.md"
@@ -47,7 +47,7 @@ def median_seconds(act: Callable[[], object], repeats: int) -> float:
 
 
 @contextmanager
-def phase(what: str, n_posters: int) -> Iterator[Progress]:
+def phase(what: str, n_posters: int) -> Iterator[ProgressFn]:
     """Say what caches are filled with, once."""
     print(f"{what}: {n_posters:,}", file=sys.stderr, flush=True)
     yield lambda _: None

@@ -69,7 +69,7 @@ def main() -> None:
     for library in LIBRARIES:
         users = [name for name, tree in trees.items() if any(m.split(".")[0] == library for m in imported(tree))]
         print(f"modules with {library:10}{len(users):3} in {', '.join(sorted({user.split('.')[1] for user in users}))}")
-    twice = {name: places for name, places in classes.items() if len(places) > 1 and not name.startswith("_")}
+    twice = {name: paths for name, paths in classes.items() if len(paths) > 1 and not name.startswith("_")}
     print(f"public classes twice   {', '.join(sorted(twice)) or 'none'}")
     stems = Counter(file.stem for name, file in found.items() if file.stem != "__init__")
     print(f"file names twice       {', '.join(sorted(stem for stem, count in stems.items() if count > 1)) or 'none'}")

@@ -21,7 +21,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.machine import Gap, log
 from hpo.report.mlflow_ui import _free_port, _start, _stop, _wait_until_it_answers
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import open_study
@@ -43,8 +43,8 @@ def main() -> None:
     """Measure and log."""
     lines = []
     for where in ("sqlite", "HTTP"):
-        with tempfile.TemporaryDirectory() as folder, _mlflow(Path(folder), where) as places:
-            ours, bare = _ours(Path(folder), places), _bare(Path(folder), places)
+        with tempfile.TemporaryDirectory() as folder, _mlflow(Path(folder), where) as paths:
+            ours, bare = _ours(Path(folder), paths), _bare(Path(folder), paths)
         lines.append(
             f"- {where}: {1000 * ours:.0f} ms a trial (150 ms is the goal), bare MLflow {1000 * bare:.0f} ms; "
             f"ours : bare = {ours / bare:.3f}"
@@ -54,23 +54,23 @@ def main() -> None:
 
 def gap() -> Gap:
     """Return the gap to the loop that a user writes, on sqlite."""
-    with tempfile.TemporaryDirectory() as folder, _mlflow(Path(folder), "sqlite") as places:
-        ours, bare = _ours(Path(folder), places), _bare(Path(folder), places)
+    with tempfile.TemporaryDirectory() as folder, _mlflow(Path(folder), "sqlite") as paths:
+        ours, bare = _ours(Path(folder), paths), _bare(Path(folder), paths)
     return Gap("MLflow, a trial", ours, bare, "the study's report")
 
 
 @contextmanager
-def _mlflow(folder: Path, where: str) -> Iterator[Places]:
-    places = Places(f"sqlite:///{folder}/optuna.db", f"sqlite:///{folder}/mlflow.db", folder, folder / "cache")
-    open_tracking(places.tracking_uri, places.artifacts)
+def _mlflow(folder: Path, where: str) -> Iterator[Paths]:
+    paths = Paths(f"sqlite:///{folder}/optuna.db", f"sqlite:///{folder}/mlflow.db", folder, folder / "cache")
+    open_tracking(paths.tracking_uri, paths.artifacts)
     if where == "sqlite":
-        yield places
+        yield paths
         return
     port = _free_port(0)
-    server: subprocess.Popen[bytes] = _start(places, port)
+    server: subprocess.Popen[bytes] = _start(paths, port)
     try:
         _wait_until_it_answers(server, f"http://127.0.0.1:{port}")
-        yield Places(places.storage, f"http://127.0.0.1:{port}", folder, folder / "cache")
+        yield Paths(paths.storage, f"http://127.0.0.1:{port}", folder, folder / "cache")
     finally:
         _stop(server)
 
@@ -80,11 +80,11 @@ def _curve() -> dict[str, list[tuple[int, float]]]:
     return {name: [(epoch, 0.4) for epoch in range(1, EPOCHS + 1)] for name in names}
 
 
-def _ours(folder: Path, places: Places) -> float:
-    study = open_study(places.storage, "s", folder / "locks", 0, create=True)
+def _ours(folder: Path, paths: Paths) -> float:
+    study = open_study(paths.storage, "s", folder / "locks", 0, create=True)
     study.bind({}, {"metric": "f1_macro", "synthetic": True})
     study.set_budget(TRIALS)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
     parent = tracking.study_run("s", {}, {}, {}, {})
     mirror = MlflowMirror(study, tracking, parent, folder / "spool", lambda text: print(text, file=sys.stderr))
     begun: dict[int, float] = {}
@@ -109,10 +109,10 @@ def _ours(folder: Path, places: Places) -> float:
     return statistics.median(seconds)
 
 
-def _bare(folder: Path, places: Places) -> float:
-    client = MlflowClient(places.tracking_uri, places.tracking_uri)
+def _bare(folder: Path, paths: Paths) -> float:
+    client = MlflowClient(paths.tracking_uri, paths.tracking_uri)
     experiment = client.create_experiment(
-        "bare", (folder / "bare").as_uri() if "sqlite" in places.tracking_uri else None
+        "bare", (folder / "bare").as_uri() if "sqlite" in paths.tracking_uri else None
     )
     table = folder / "probabilities.npy"
     np.save(table, np.zeros((POSTERS, LABELS), np.float32))

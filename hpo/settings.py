@@ -24,7 +24,7 @@ def at_home(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Places:
+class Paths:
     """Where a study, its runs and the caches are: local by default, wherever the user says otherwise."""
 
     storage: str  # Optuna's database
@@ -33,7 +33,7 @@ class Places:
     cache_dir: Path
 
     @classmethod
-    def of(cls, storage: str | None, tracking_uri: str | None, cache_dir: Path | None) -> Places:
+    def of(cls, storage: str | None, tracking_uri: str | None, cache_dir: Path | None) -> Paths:
         """Fill in what was not given: options, then environment variables, then ``./mlruns``."""
         state_dir = Path("mlruns").resolve()
         return cls(

@@ -18,7 +18,7 @@ import pytest
 
 from hpo.bundle.predictor import Predictor
 from hpo.selection.context import StudyContext
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import open_study
 from hpo.tracking.runs import open_tracking
 from tests.postgres import free_port
@@ -51,10 +51,10 @@ def silent(_: str, __: int) -> Iterator[object]:
 def of_the_trial(hpo: CommandLine) -> tuple[list[Path], np.ndarray]:
     """The validation posters, and what the champion's trial said of them while the search ran."""
     mlruns = hpo.folder / "mlruns"
-    places = Places(f"sqlite:///{mlruns}/optuna.db", f"sqlite:///{mlruns}/mlflow.db", mlruns, hpo.folder / "cache")
-    study = open_study(places.storage, "s", places.locks, 0, create=False)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    context = StudyContext.reopen(study, tracking, places, silent)
+    paths = Paths(f"sqlite:///{mlruns}/optuna.db", f"sqlite:///{mlruns}/mlflow.db", mlruns, hpo.folder / "cache")
+    study = open_study(paths.storage, "s", paths.locks, 0, create=False)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    context = StudyContext.reopen(study, tracking, paths, silent)
     champion = tracking.registry.champion("s")
     assert champion is not None
     said = context.probabilities(champion.trial_number)

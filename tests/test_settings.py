@@ -6,7 +6,7 @@ import pytest
 
 from hpo.data.dataset import DataOptions
 from hpo.data.table.rules import CatalogueRules
-from hpo.settings import Places
+from hpo.settings import Paths
 
 
 @pytest.fixture(autouse=True)
@@ -22,10 +22,10 @@ def test_f24_a_tilde_is_the_home_folder_wherever_no_shell_sees_it(home: Path, mo
     monkeypatch.setenv("HPO_CACHE_DIR", "~/cache")
     monkeypatch.setenv("HPO_STORAGE", "sqlite:///~/o.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///~/m.db")
-    places = Places.of(None, None, None)
-    assert places.cache_dir == home / "cache"
-    assert (places.storage, places.tracking_uri) == (f"sqlite:///{home}/o.db", f"sqlite:///{home}/m.db")
-    assert Places.of(None, None, Path("~/other")).cache_dir == home / "other"
+    paths = Paths.of(None, None, None)
+    assert paths.cache_dir == home / "cache"
+    assert (paths.storage, paths.tracking_uri) == (f"sqlite:///{home}/o.db", f"sqlite:///{home}/m.db")
+    assert Paths.of(None, None, Path("~/other")).cache_dir == home / "other"
 
 
 def test_f24_a_table_and_its_images_as_well(home: Path):
@@ -37,10 +37,10 @@ def test_f24_a_table_and_its_images_as_well(home: Path):
 
 @pytest.mark.parametrize("url", ["postgresql+psycopg://me@host/~db", "http://host/~me", "sqlite:////data/~x.db"])
 def test_other_addresses_stay_as_they_are(url: str):
-    assert Places.of(url, url, None).storage == url
+    assert Paths.of(url, url, None).storage == url
 
 
 def test_what_is_not_given_is_below_the_current_folder(home: Path):
-    places = Places.of(None, None, None)
-    assert places.storage == f"sqlite:///{home}/mlruns/optuna.db"
-    assert places.tracking_uri == f"sqlite:///{home}/mlruns/mlflow.db"
+    paths = Paths.of(None, None, None)
+    assert paths.storage == f"sqlite:///{home}/mlruns/optuna.db"
+    assert paths.tracking_uri == f"sqlite:///{home}/mlruns/mlflow.db"

@@ -101,12 +101,12 @@ def _run_script(name: str, inputs: Inputs, marks: list[float], folder: Path) -> 
 
 def _place(work: Path) -> tuple[Path, dict[str, str]]:
     """Make a folder to work in, with a home and a place for temporary files of its own: all that is left is there."""
-    places = {"HOME": work / "home", "TMPDIR": work / "tmp", "RAY_TMPDIR": work / "tmp"}
-    for place in places.values():
+    paths = {"HOME": work / "home", "TMPDIR": work / "tmp", "RAY_TMPDIR": work / "tmp"}
+    for place in paths.values():
         place.mkdir(parents=True, exist_ok=True)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HPO_", "MLFLOW_", "XDG_"))}
     offline = {"HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    return work, {**kept, **offline, **{key: str(place) for key, place in places.items()}}
+    return work, {**kept, **offline, **{key: str(place) for key, place in paths.items()}}
 
 
 def _complaints(folder: Path, usage: Usage, minutes: float) -> list[str]:

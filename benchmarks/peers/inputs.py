@@ -17,7 +17,7 @@ from hpo.data.dataset import DataOptions, PreparedData, prepare_data, save_split
 from hpo.data.table.rules import CatalogueRules
 from hpo.model.backbones.architectures import find_architecture
 from hpo.model.backbones.weights import PACKAGES, load_network
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def prepare(name: str, n_posters: int | None, folder: Path) -> Inputs:
 
 
 @contextmanager
-def _phase(what: str, n_posters: int) -> Iterator[Progress]:
+def _phase(what: str, n_posters: int) -> Iterator[ProgressFn]:
     yield lambda done: None
 
 

@@ -19,7 +19,7 @@ from hpo.evaluation.label_errors import entry_issue_scores, label_issue_scores
 if TYPE_CHECKING:
     from hpo.bundle.predictor import Predictor
     from hpo.data.completion.entries import Entry, Listing
-    from hpo.runtime.progress import Phase
+    from hpo.runtime.progress import ProgressFactory
 
 _NAMED_LINES = 5
 
@@ -124,7 +124,7 @@ def _marks(labels: Sequence[Sequence[str]], label_names: Sequence[str]) -> Bools
     return np.array(marks, bool).reshape(len(labels), len(label_names))
 
 
-def annotate(predictor: Predictor, listing: Listing, phase: Phase) -> Annotation:
+def annotate(predictor: Predictor, listing: Listing, phase: ProgressFactory) -> Annotation:
     """Ask the bundle about every entry that has a poster."""
     paths = list(dict.fromkeys(path for entry in listing.entries for path in entry.images))
     with phase("predicting", len(paths)) as progress:

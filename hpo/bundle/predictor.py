@@ -26,7 +26,7 @@ from hpo.data.decoding import Framing, Missing, Source, decode
 from hpo.errors import BundleError, DataError
 from hpo.evaluation.metrics import predict
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 
 if TYPE_CHECKING:
     from hpo.model.backbones.batches import Forward
@@ -129,7 +129,7 @@ class Predictor:
                     found = self._probabilities(list(whole.values()), forward)
                 yield Predicted(tuple(whole), found, broken, len(block), tuple(block))
 
-    def predict(self, posters: Poster | Iterable[Poster], progress: Progress = lambda _: None) -> Predicted:
+    def predict(self, posters: Poster | Iterable[Poster], progress: ProgressFn = lambda _: None) -> Predicted:
         """Answer for every poster that can be decoded, in batches, so that memory stays flat."""
         asked = list(one_or_many(posters))
         rows: list[int] = []

@@ -54,7 +54,7 @@ def annotate(
     from hpo.bundle.annotation import column_names
     from hpo.bundle.description import load_description
     from hpo.bundle.predictor import Predictor
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.completion.csv_edit import check_new_columns, write_completed
     from hpo.data.completion.entries import read_listing
     from hpo.data.table.rules import ColumnNames
@@ -65,8 +65,8 @@ def annotate(
     listing = read_listing(csv, images, label_names, names, label_separator)
     check_new_columns(listing, column_names(label_names) if probabilities else ())
     predictor = Predictor.load(bundle)
-    with RichWatch() as watch:
-        annotation = ask(predictor, listing, watch.phase)
+    with RichProgress() as display:
+        annotation = ask(predictor, listing, display.bar)
     write_completed(listing, out, annotation.filled, annotation.columns() if probabilities else None)
     if doubtful_file is not None:
         _write_doubtful(doubtful_file, annotation, csv)

@@ -60,14 +60,14 @@ def check(
 
     The split and a picture of it are written to `mlruns/splits`; a search with the same options uses the same one.
     """
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.dataset import DataOptions, prepare_data, save_split
     from hpo.data.splits.split import parse_size
     from hpo.data.summary import account_of
     from hpo.data.table.packed_images import packed_column
     from hpo.data.table.rules import CatalogueRules
     from hpo.report.tables import print_check
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
     rules = CatalogueRules(
         id_column=id_column,
@@ -90,10 +90,10 @@ def check(
         grouping=grouping,
         split_file=split,
     )
-    places = Places.of(None, None, cache_dir)
-    with RichWatch() as watch:
-        data = prepare_data(options, places.cache_dir, watch.phase)
-    saved = save_split(data, places.splits)
+    paths = Paths.of(None, None, cache_dir)
+    with RichProgress() as display:
+        data = prepare_data(options, paths.cache_dir, display.bar)
+    saved = save_split(data, paths.splits)
     account = account_of(data)
     account["split"] |= {"file": str(saved.file), "picture": str(saved.picture)}
     if as_json:
@@ -145,7 +145,7 @@ def fetch(
 
     Exit code 2 says that some posters are missing; the report says why.
     """
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.download.client import FetchOptions
     from hpo.data.download.downloader import copy_catalogue, fetch_posters
     from hpo.data.table.rules import CatalogueRules
@@ -164,11 +164,11 @@ def fetch(
     csv = csv or _catalogue_for(out)
     wanted = _wanted(csv, rules)[:limit]
     csv = copy_catalogue(csv, out)
-    with RichWatch() as watch, watch.phase("fetching", len(wanted)) as progress:
+    with RichProgress() as display, display.bar("fetching", len(wanted)) as progress:
         report = fetch_posters(wanted, out, options, progress)
     if as_json:
-        places = {"csv": str(csv), "images": str(out / "images"), "record": str(out / "fetch.jsonl")}
-        typer.echo(json.dumps({**report.as_dict(), **places}, ensure_ascii=False))
+        paths = {"csv": str(csv), "images": str(out / "images"), "record": str(out / "fetch.jsonl")}
+        typer.echo(json.dumps({**report.as_dict(), **paths}, ensure_ascii=False))
     else:
         for line in report_lines(report, out):
             typer.echo(line)
@@ -246,10 +246,10 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Other seeds draw other posters.")] = 0,
 ) -> None:
     """Draw synthetic posters and their catalogue, deterministically."""
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.sample.sample import write_sample
 
-    with RichWatch() as watch, watch.phase("drawing", posters) as progress:
+    with RichProgress() as display, display.bar("drawing", posters) as progress:
         csv = write_sample(out, posters, seed, progress)
     typer.echo(f"Wrote {csv} and {out / 'images'}: {posters} usable posters, synthetic (drawn).")
     typer.echo(f"Next: {command('search', data=csv, images=out / 'images', seed=None)}")

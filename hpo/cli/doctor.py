@@ -43,7 +43,7 @@ def space(
 def _explain(name: Path, n_samples: int, seed: int, as_json: bool) -> None:
     from rich.console import Console
 
-    from hpo.report.space import print_samples, print_space, space_account
+    from hpo.report.space_tables import print_samples, print_space, space_account
     from hpo.space.load import load_space
     from hpo.study.samplers import draw
 
@@ -63,7 +63,7 @@ def _explain(name: Path, n_samples: int, seed: int, as_json: bool) -> None:
 def _compare(first: Path, second: Path, as_json: bool) -> None:
     from rich.console import Console
 
-    from hpo.report.space import difference_account, print_difference
+    from hpo.report.space_tables import difference_account, print_difference
     from hpo.space.comparison import compare
     from hpo.space.load import load_space
 
@@ -121,7 +121,7 @@ def doctor(
     effect.
     """
     budget, _ = parse_trials(trials)
-    from hpo.cli.progress import start_heavy_imports
+    from hpo.cli.rich_progress import start_heavy_imports
 
     with start_heavy_imports():
         from rich.console import Console
@@ -130,15 +130,15 @@ def doctor(
         from hpo.doctor.result import PlannedSearch
         from hpo.doctor.trials import count_posters
         from hpo.model.backbones.architectures import check_known
-        from hpo.report.doctor import checks_account, print_summary
-        from hpo.search.worker_pool import parse_workers
-        from hpo.settings import Places
+        from hpo.report.doctor_tables import checks_account, print_summary
+        from hpo.search.executors.processes import parse_workers
+        from hpo.settings import Paths
         from hpo.space.load import load_space
     console = None if as_json else Console()
     loaded = load_space(space or Path("default"), check_known)
     n_posters, posters = count_posters(data, images)
     plan = PlannedSearch(
-        Places.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner
+        Paths.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner
     )
     findings = [_shown(finding, console) for finding in chain([posters], examine_environment(plan))]
     account: dict[str, Any] = checks_account(findings)
@@ -154,7 +154,7 @@ def doctor(
 
 def _shown(finding: CheckResult, console: Console | None) -> CheckResult:
     """Print each finding as it comes: a server that does not answer takes seconds."""
-    from hpo.report.doctor import print_finding
+    from hpo.report.doctor_tables import print_finding
 
     if console is not None:
         print_finding(finding, console)
@@ -167,7 +167,7 @@ def _examine_parameters(space: SearchSpace, configurations: int, seed: int, cons
 
     from hpo.doctor.proxy_task import open_proxy_task
     from hpo.doctor.unused_parameters import examine
-    from hpo.report.doctor import findings_account, print_findings
+    from hpo.report.doctor_tables import findings_account, print_findings
 
     with Console(stderr=True).status("drawing posters") as status, open_proxy_task(seed) as task:
         found: list[ParameterEffect] = examine(

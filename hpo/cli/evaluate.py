@@ -48,13 +48,13 @@ def evaluate(
     """Score a bundle on posters with known labels: all averages with 95 % intervals, and each label."""
     from hpo.bundle.predictor import Predictor
     from hpo.bundle.trained_on import read_digests
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.table.packed_images import images_of
     from hpo.evaluation.baselines import baseline_averages
     from hpo.report.tables import print_evaluation, trained_on_line
     from hpo.selection.evaluate import baselines_over_supported, evaluate_table
     from hpo.selection.labelled import Labelled
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
     predictor, digests = Predictor.load(bundle), read_digests(bundle)
     columns = {
@@ -63,13 +63,13 @@ def evaluate(
         "image_column": image_column,
         "label_separator": label_separator,
     }
-    cache_dir = Places.of(None, None, None).cache_dir
-    with RichWatch() as watch:
-        source = images_of(data, images, image_column, cache_dir, watch.phase)
+    cache_dir = Paths.of(None, None, None).cache_dir
+    with RichProgress() as display:
+        source = images_of(data, images, image_column, cache_dir, display.bar)
         labelled = Labelled.read(data, source, rules_for(predictor.description, types, columns))
-        found = evaluate_table(predictor, labelled, digests, watch.phase, min_labels)
+        found = evaluate_table(predictor, labelled, digests, display.bar, min_labels)
         for line in (*labelled.lines(), *trained_on_line(found)):
-            watch.notice(line)
+            display.notice(line)
     if as_json:
         typer.echo(to_json(found))
     else:
@@ -90,7 +90,7 @@ def rules_for(described: Description, types: str | None, columns: dict[str, str 
 if TYPE_CHECKING:
     from hpo.bundle.description import Description
     from hpo.selection.labelled import Labelled
-    from hpo.settings import Places
+    from hpo.settings import Paths
     from hpo.study.study import Study
 
 ModelArgument = Annotated[
@@ -134,43 +134,43 @@ def compare(
     }
     if types is not None:
         parse_types(types)  # a mistake is reported before anything loads
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.data.table.packed_images import images_of
     from hpo.report.tables import print_comparison, table_lines
     from hpo.selection.compare import Contest
     from hpo.selection.labelled import Labelled
-    from hpo.settings import Places
+    from hpo.settings import Paths
     from hpo.tracking.runs import open_tracking
 
     def read(described: Description) -> Labelled:
         if data is None or images is None:
             raise UsageError("Expected --data and --images, got neither.")
         rules = rules_for(described, types, columns)
-        return Labelled.read(data, images_of(data, images, rules.image_column, places.cache_dir, watch.phase), rules)
+        return Labelled.read(data, images_of(data, images, rules.image_column, paths.cache_dir, display.bar), rules)
 
-    places = Places.of(storage, tracking_uri, cache_dir)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch() as watch:
-        contest = Contest(tracking, places, _study(study, places), watch.phase)
+    paths = Paths.of(storage, tracking_uri, cache_dir)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    with RichProgress() as display:
+        contest = Contest(tracking, paths, _study(study, paths), display.bar)
         compared = contest.on_the_study((a, b)) if data is None else contest.on_posters((a, b), read)
         account = compared.account(top)
         for line in () if compared.labelled is None else (*compared.labelled.lines(), *table_lines(account)):
-            watch.notice(line)
+            display.notice(line)
     if as_json:
         typer.echo(to_json(account))
     else:
         print_comparison(account)
 
 
-def _study(name: str | None, places: Places) -> Study | None:
+def _study(name: str | None, paths: Paths) -> Study | None:
     """Open the study of that name; without one the latest, or none where there is none."""
     from hpo.study.storage import latest_study_name
     from hpo.study.study import open_study
 
     try:
-        found = name or latest_study_name(places.storage)
+        found = name or latest_study_name(paths.storage)
     except StudyError:
         return None
-    opened = open_study(places.storage, found, places.locks, seed=0, create=False)
+    opened = open_study(paths.storage, found, paths.locks, seed=0, create=False)
     opened.check_begun()
     return opened

@@ -38,8 +38,8 @@ from hpo.escaping import shortened
 from hpo.space.document import SHIPPED_SPACES, find_space
 
 if TYPE_CHECKING:
-    from hpo.cli.progress import RichWatch
-    from hpo.settings import Places
+    from hpo.cli.rich_progress import RichProgress
+    from hpo.settings import Paths
 
 _MOST_DIGITS = 9  # of a number of trials or seconds
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -148,21 +148,21 @@ def search(
     timeout_seconds = None if timeout is None else parse_duration(timeout)
     n_trials, adds_trials = parse_trials(trials)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
-    from hpo.cli.progress import RichWatch, start_heavy_imports
+    from hpo.cli.rich_progress import RichProgress, start_heavy_imports
     from hpo.data.splits.split import parse_size
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
     sizes = parse_size(val_size, "--val-size"), parse_size(test_size, "--test-size")
-    places = Places.of(storage, tracking_uri, cache_dir)
-    places.check_writable()
+    paths = Paths.of(storage, tracking_uri, cache_dir)
+    paths.check_writable()
     with start_heavy_imports():
         from hpo.data.dataset import DataOptions
         from hpo.data.table.rules import CatalogueRules
         from hpo.model.backbones.architectures import check_known
         from hpo.report.tables import print_outcome
         from hpo.search.config import SearchOptions
+        from hpo.search.executors.processes import parse_workers
         from hpo.search.search import search as run_search
-        from hpo.search.worker_pool import parse_workers
         from hpo.space.load import load_space
         from hpo.trial.objective import Objective
     n_workers = parse_workers(workers)
@@ -177,8 +177,8 @@ def search(
         keep_adult=adult,
         top_labels=labels,
     )
-    with RichWatch(metric) as watch:
-        csv, folder = _posters(data, images, image_column, places, watch)
+    with RichProgress(metric) as display:
+        csv, folder = _posters(data, images, image_column, paths, display)
         options = SearchOptions(
             data=DataOptions(
                 csv=csv.resolve(),
@@ -201,7 +201,7 @@ def search(
             adds_trials=adds_trials,
             workers=n_workers,
             timeout_seconds=timeout_seconds,
-            places=places,
+            paths=paths,
             sampler=sampler,
             pruner=pruner,
             warm_start=warm_start,
@@ -210,8 +210,8 @@ def search(
             profile=None if profile is None else profile.resolve(),
             synthetic=data is None,
         )
-        outcome = run_search(options, watch)
-    print_outcome(outcome, watch.console)
+        outcome = run_search(options, display)
+    print_outcome(outcome, display.console)
     if outcome.interrupted:
         raise typer.Exit(130)
 
@@ -239,7 +239,7 @@ def parse_duration(text: str) -> float:
 
 
 def _posters(
-    data: Path | None, images: Path | None, image_column: str | None, places: Places, watch: RichWatch
+    data: Path | None, images: Path | None, image_column: str | None, paths: Paths, display: RichProgress
 ) -> tuple[Path, Path]:
     """Return the table and where its images are, drawing the built-in sample when no table is given."""
     if data is not None:
@@ -250,8 +250,10 @@ def _posters(
         raise UsageError("--images was given without a CSV of its posters: name one with --data.")
     from hpo.data.sample.sample import DEFAULT_POSTERS, VERSION, write_sample
 
-    watch.notice("No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers.")
-    out = places.cache_dir / f"sample-{VERSION}"
-    with watch.phase("drawing the sample", DEFAULT_POSTERS) as progress:
+    display.notice(
+        "No --data: searching the built-in sample. Its posters are synthetic (drawn), and so are its numbers."
+    )
+    out = paths.cache_dir / f"sample-{VERSION}"
+    with display.bar("drawing the sample", DEFAULT_POSTERS) as progress:
         csv = write_sample(out, progress=progress)
     return csv, out / "images"

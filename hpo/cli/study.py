@@ -23,7 +23,7 @@ from hpo.cli.options import (
 from hpo.errors import HpoError, StudyError
 
 if TYPE_CHECKING:
-    from hpo.settings import Places
+    from hpo.settings import Paths
     from hpo.study.attributes import ChampionRef
     from hpo.study.study import Study
 
@@ -45,11 +45,11 @@ def status(
     ] = None,
 ) -> None:
     """Say how far a study is, who works on it, what its best trial is, and which version is the champion."""
-    places = open_places(storage, tracking_uri)
-    opened = open_study_of(study, places)
+    paths = open_places(storage, tracking_uri)
+    opened = open_study_of(study, paths)
     from hpo.report.status import print_status, status_of, watch_status
 
-    champion = opened.champion_ref if tracking_uri is None else _champion_at(places, opened.name)
+    champion = opened.champion_ref if tracking_uri is None else _champion_at(paths, opened.name)
     if watch:
         watch_status(opened, champion, typer.echo if as_json else None)
     elif as_json:
@@ -58,10 +58,10 @@ def status(
         print_status(opened, status_of(opened, champion()))
 
 
-def _champion_at(places: Places, name: str) -> Callable[[], ChampionRef | None]:
+def _champion_at(paths: Paths, name: str) -> Callable[[], ChampionRef | None]:
     from hpo.tracking.runs import open_tracking
 
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
 
     def ask() -> ChampionRef | None:
         champion = tracking.registry.champion(name)
@@ -121,9 +121,9 @@ def export_best(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write the champion, or an ensemble, as a bundle, judged on the test posters that no search has looked at."""
-    places = open_places(storage, tracking_uri, cache_dir)
-    opened = open_study_of(study, places)
-    from hpo.cli.progress import RichWatch
+    paths = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, paths)
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.tables import export_lines
     from hpo.selection.context import StudyContext
     from hpo.selection.export import check_replaceable, export_ensemble
@@ -132,15 +132,15 @@ def export_best(
 
     folder, precision = out or Path(f"bundle-{opened.name}"), onnx_precision if onnx else None
     check_replaceable(folder, force=force)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch(opened.metric) as watch:
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    with RichProgress(opened.metric) as display:
         if ensemble:
-            context = StudyContext.reopen(opened, tracking, places, watch.phase)
+            context = StudyContext.reopen(opened, tracking, paths, display.bar)
             exported = export_ensemble(
-                context, folder, watch.phase, max_members, max_cost, min_labels, flip_average, precision
+                context, folder, display.bar, max_members, max_cost, min_labels, flip_average, precision
             )
         else:
-            exported = export(opened, tracking, places, folder, watch.phase, min_labels, precision)
+            exported = export(opened, tracking, paths, folder, display.bar, min_labels, precision)
     for line in export_lines(exported):
         typer.echo(line)
 
@@ -155,17 +155,17 @@ def ensemble(
     cache_dir: CacheDir = None,
 ) -> None:
     """Say which trials of a study are best averaged, what each adds, and what the average may claim."""
-    places = open_places(storage, tracking_uri, cache_dir)
-    opened = open_study_of(study, places)
-    from hpo.cli.progress import RichWatch
+    paths = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, paths)
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.tables import ensemble_account, print_ensemble
     from hpo.selection.context import StudyContext
     from hpo.selection.ensemble import select_members
     from hpo.tracking.runs import open_tracking
 
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch(opened.metric) as watch:
-        selected = select_members(StudyContext.reopen(opened, tracking, places, watch.phase), max_members, max_cost)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    with RichProgress(opened.metric) as display:
+        selected = select_members(StudyContext.reopen(opened, tracking, paths, display.bar), max_members, max_cost)
     if as_json:
         typer.echo(json.dumps(ensemble_account(opened, selected), ensure_ascii=False))
     else:
@@ -180,16 +180,16 @@ def sync(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write every MLflow run that is missing or wrong from Optuna's record; safe at any time, also twice."""
-    places = open_places(storage, tracking_uri, cache_dir)
-    opened = open_study_of(study, places)
-    from hpo.cli.progress import RichWatch
+    paths = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, paths)
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.status import print_sync, sync_account
     from hpo.selection.sync import sync as run_sync
     from hpo.tracking.runs import open_tracking
 
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch() as watch:
-        done = run_sync(opened, tracking, places, watch.phase, watch.notice)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    with RichProgress() as display:
+        done = run_sync(opened, tracking, paths, display.bar, display.notice)
     if as_json:
         typer.echo(json.dumps(sync_account(opened, done), ensure_ascii=False))
     else:
@@ -206,33 +206,33 @@ def ui(
     tracking_uri: TrackingUri = None,
 ) -> None:
     """Start MLflow on this machine; print links to a study's trials, report and champion. Ctrl-C stops it."""
-    places = open_places(storage, tracking_uri)
+    paths = open_places(storage, tracking_uri)
     from hpo.report.mlflow_ui import serve
 
     try:
-        opened = open_study_of(study, places)
+        opened = open_study_of(study, paths)
     except HpoError:
         if study is not None:
             raise
         opened = None
-    serve(places, opened, port, typer.echo, open_browser=open_browser)
+    serve(paths, opened, port, typer.echo, open_browser=open_browser)
 
 
-def open_places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Places:
+def open_places(storage: str | None, tracking_uri: str | None, cache_dir: Path | None = None) -> Paths:
     """Return where a study and its MLflow are, by options, environment and default."""
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
-    places = Places.of(storage, tracking_uri, cache_dir)
-    places.check_writable()
-    return places
+    paths = Paths.of(storage, tracking_uri, cache_dir)
+    paths.check_writable()
+    return paths
 
 
-def open_study_of(name: str | None, places: Places) -> Study:
+def open_study_of(name: str | None, paths: Paths) -> Study:
     """Open the study of that name; without one the only one, or the latest."""
     from hpo.study.storage import latest_study_name
     from hpo.study.study import open_study
 
-    opened = open_study(places.storage, name or latest_study_name(places.storage), places.locks, seed=0, create=False)
+    opened = open_study(paths.storage, name or latest_study_name(paths.storage), paths.locks, seed=0, create=False)
     opened.check_begun()
     return opened
 
@@ -250,16 +250,16 @@ def report(
 ) -> None:
     """Write a study as one page that needs no MLflow and no network: result, leaderboards, charts, examples, cost."""
     pass
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.study_page import write_report
     from hpo.tracking.runs import open_tracking
 
-    places = open_places(storage, tracking_uri, cache_dir)
-    opened = open_study_of(study, places)
+    paths = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, paths)
     file = out or Path(f"report-{opened.name}.html")
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch(opened.metric) as watch:
-        write_report(file, opened, tracking, places, watch.phase, force=force)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    with RichProgress(opened.metric) as display:
+        write_report(file, opened, tracking, paths, display.bar, force=force)
     typer.echo(f"Wrote {file}.")
 
 
@@ -285,16 +285,16 @@ def gc(
 ) -> None:
     """Free what a study no longer needs: overtaken versions, spare networks, deleted runs. Safe at any time."""
     pass
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.report.tables import gc_account, print_gc
     from hpo.selection.garbage_collection import collect_garbage
     from hpo.tracking.runs import open_tracking
 
-    places = open_places(storage, tracking_uri, cache_dir)
-    opened = open_study_of(study, places)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
-    with RichWatch() as watch:
-        freed = collect_garbage(opened, tracking, places, watch.phase, keep=keep, now=now, dry_run=dry_run)
+    paths = open_places(storage, tracking_uri, cache_dir)
+    opened = open_study_of(study, paths)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
+    with RichProgress() as display:
+        freed = collect_garbage(opened, tracking, paths, display.bar, keep=keep, now=now, dry_run=dry_run)
     if as_json:
         typer.echo(json.dumps(gc_account(opened, freed, dry_run), ensure_ascii=False))
     else:

@@ -29,7 +29,7 @@ from hpo.data.table.catalogue import Catalogue, CleaningReport, check_trainable,
 from hpo.data.table.cleaning import SHARED_BY
 from hpo.data.table.packed_images import images_of
 from hpo.data.table.rules import CatalogueRules
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.settings import at_home
 
 # What decides the posters of a search: a light module, since every command names it.
@@ -115,7 +115,7 @@ class PreparedData:
         }
 
 
-def prepare_data(options: DataOptions, cache_dir: Path, phase: Phase) -> PreparedData:
+def prepare_data(options: DataOptions, cache_dir: Path, phase: ProgressFactory) -> PreparedData:
     """Read, clean, decode, find what belongs together, and split. Raises DataError."""
     images = images_of(options.csv, options.images, options.rules.image_column, cache_dir, phase)
     catalogue, cleaning = read_catalogue(options.csv, images, options.rules)
@@ -135,7 +135,7 @@ def prepare_data(options: DataOptions, cache_dir: Path, phase: Phase) -> Prepare
 
 
 def _usable(
-    catalogue: Catalogue, thumbnails: DecodedImages, phase: Phase
+    catalogue: Catalogue, thumbnails: DecodedImages, phase: ProgressFactory
 ) -> tuple[Catalogue, Posters, dict[Path, str]]:
     """Return the posters that can be decoded and are real, with their files, and why the others are left out."""
     posters = read_posters(catalogue.image_paths)
@@ -149,7 +149,7 @@ def _usable(
     return catalogue, posters.take(usable), broken
 
 
-def _decode(posters: Posters, thumbnails: DecodedImages, phase: Phase) -> dict[int, str]:
+def _decode(posters: Posters, thumbnails: DecodedImages, phase: ProgressFactory) -> dict[int, str]:
     missing = thumbnails.missing(posters)
     if not missing:
         return thumbnails.ensure(posters)

@@ -19,7 +19,7 @@ from hpo.data.decoding import DECODING_VERSION, Framing, content_of, decode
 from hpo.data.shards import DIGEST_BYTES, ShardStore
 from hpo.errors import DataError
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Progress, n_cores, one_ahead
+from hpo.runtime.progress import ProgressFn, n_cores, one_ahead
 
 MAX_BROKEN_SHARE = 0.1  # above this the folder is wrong, not a few posters
 SHARD_POSTERS = 256
@@ -75,7 +75,7 @@ class DecodedImages:
         """Return how many posters have not been decoded so."""
         return len(self._store.missing(posters.digests))
 
-    def ensure(self, posters: Posters, progress: Progress = lambda _: None) -> dict[int, str]:
+    def ensure(self, posters: Posters, progress: ProgressFn = lambda _: None) -> dict[int, str]:
         """Decode what is missing, and return why for each row that cannot be decoded.
 
         Raises DataError when more than a tenth of the posters are broken, or when the disk refuses.
@@ -91,7 +91,7 @@ class DecodedImages:
             )
         return broken
 
-    def _decode_missing(self, posters: Posters, progress: Progress) -> dict[bytes, str]:
+    def _decode_missing(self, posters: Posters, progress: ProgressFn) -> dict[bytes, str]:
         todo = posters.take(self._store.missing(posters.digests))
         reasons: dict[bytes, str] = {}
         with ThreadPoolExecutor(n_cores()) as pool:

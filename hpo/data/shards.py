@@ -160,8 +160,8 @@ class ShardStore:
             name, row = self._places[digest]
             by_shard.setdefault(name, []).append((position, row))
         gathered: Array | None = None
-        for name, places in by_shard.items():
-            positions, rows = np.array(places).T
+        for name, paths in by_shard.items():
+            positions, rows = np.array(paths).T
             try:
                 taken = self._map(name)[rows][:, columns]
             except (OSError, ValueError) as error:

@@ -42,7 +42,7 @@ _FIX = "let both machines keep time by NTP: timedatectl set-ntp true"
 
 def check_database_clock(plan: PlannedSearch) -> CheckResult | None:
     """Compare with the clock of the storage's server; None for a file."""
-    url = url_of_server(plan.places.storage)
+    url = url_of_server(plan.paths.storage)
     if url is None:
         return None
 
@@ -57,7 +57,7 @@ def check_database_clock(plan: PlannedSearch) -> CheckResult | None:
 
 def check_tracking_clock(plan: PlannedSearch) -> CheckResult | None:
     """Compare with the clock of the MLflow server; None for a database."""
-    uri = plan.places.tracking_uri
+    uri = plan.paths.tracking_uri
     if not is_server(uri):
         return None
 
@@ -95,7 +95,7 @@ _TWO_DATABASES = (
 
 def check_storage(plan: PlannedSearch) -> CheckResult:
     """Say whether studies can be kept where ``--storage`` says."""
-    url = plan.places.storage
+    url = plan.paths.storage
     shown = masked(url)
     try:
         parsed = parse(url, _STORAGE)
@@ -175,7 +175,7 @@ _MIGRATIONS = {  # where a program keeps the steps from schema to schema, and ho
 
 def check_tracking_database(plan: PlannedSearch) -> CheckResult | None:
     """Say whether MLflow can keep runs where ``--tracking-uri`` says; None where that is a server."""
-    uri = plan.places.tracking_uri
+    uri = plan.paths.tracking_uri
     if uri.startswith(("http://", "https://")):
         return None
     if "://" not in uri or uri.startswith("file:"):
@@ -191,7 +191,7 @@ def check_tracking_database(plan: PlannedSearch) -> CheckResult | None:
 def check_two_databases(plan: PlannedSearch) -> CheckResult | None:
     """Say whether Optuna and MLflow share a database: both own a table ``alembic_version``, and one breaks."""
     try:
-        one, other = parse(plan.places.storage, _STORAGE), parse(plan.places.tracking_uri, _TRACKING)
+        one, other = parse(plan.paths.storage, _STORAGE), parse(plan.paths.tracking_uri, _TRACKING)
     except Refused:
         return None  # which the check of that URL says
     if is_same(one, other):

@@ -44,7 +44,7 @@ def check_network_disk(plan: PlannedSearch, mounts: str | None = None) -> CheckR
 def sqlite_files(plan: PlannedSearch) -> list[Path]:
     """Return the files of Optuna's and MLflow's databases, where they are files."""
     files: list[Path] = []
-    for url in (plan.places.storage, plan.places.tracking_uri):
+    for url in (plan.paths.storage, plan.paths.tracking_uri):
         try:
             file = file_of(parse(url, ""))
         except Refused:  # the check of that URL says it
@@ -109,11 +109,11 @@ def check_room(plan: PlannedSearch) -> CheckResult:
 def _rooms(plan: PlannedSearch, needs: Needs) -> list[_Room]:
     """Put together what lies on one disk."""
     temporary = Path(tempfile.gettempdir())
-    wanted = [("cache", plan.places.cache_dir, needs.cache), ("state", plan.places.state_dir, needs.state)]
+    wanted = [("cache", plan.paths.cache_dir, needs.cache), ("state", plan.paths.state_dir, needs.state)]
     by_disk: dict[int, list[tuple[str, Path, float]]] = defaultdict(list)
     for purpose, folder, n_bytes in [*wanted, ("temporary files", temporary, needs.temporary)]:
         by_disk[nearest(folder).stat().st_dev].append((purpose, folder, n_bytes))
-    return [_room(asked, plan.places.cache_dir) for asked in by_disk.values()]
+    return [_room(asked, plan.paths.cache_dir) for asked in by_disk.values()]
 
 
 def _room(asked: list[tuple[str, Path, float]], cache_dir: Path) -> _Room:

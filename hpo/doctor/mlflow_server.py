@@ -17,7 +17,7 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 def check_tracking_server(plan: PlannedSearch) -> CheckResult | None:
     """Say whether the server of ``--tracking-uri`` can be used; None where that is a database."""
-    uri = plan.places.tracking_uri
+    uri = plan.paths.tracking_uri
     if not is_server(uri):
         return None
     shown = masked(uri)

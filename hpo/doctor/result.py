@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.space import SearchSpace
 
 State = Literal["ok", "warning", "problem"]
@@ -25,7 +25,7 @@ class CheckResult:
 class PlannedSearch:
     """The search that is examined before it runs."""
 
-    places: Places
+    paths: Paths
     space: SearchSpace
     workers: int
     trials: int

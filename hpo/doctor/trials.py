@@ -12,7 +12,7 @@ from hpo.doctor.result import CheckResult, PlannedSearch, ok, problem, warning
 from hpo.errors import BackboneError, DataError, StudyError
 from hpo.model.backbones.backbone import check_image_size, check_weights
 from hpo.runtime.commands import command
-from hpo.search.config import default_folds
+from hpo.selection.study_config import default_folds
 from hpo.study.pruners import MEDIAN_WARMUP_STEPS, build_pruner
 from hpo.study.samplers import STARTUP_TRIALS
 

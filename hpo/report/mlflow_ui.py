@@ -24,7 +24,7 @@ from hpo.errors import TrackingError
 from hpo.evaluation.metrics import METRICS
 from hpo.runtime.commands import command
 from hpo.runtime.masking import MASK, masked
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import STATE_TAG, Tracking, open_tracking
@@ -48,22 +48,22 @@ sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
 
 
 def serve(
-    places: Places, study: Study | None, port: int, say: Callable[[str], None], *, open_browser: bool = False
+    paths: Paths, study: Study | None, port: int, say: Callable[[str], None], *, open_browser: bool = False
 ) -> None:
     """Serve until Ctrl-C; with a remote MLflow only print the links. Raises TrackingError when it does not start.
 
     ``open_browser`` opens the first link once it can be opened.
     """
-    remote = places.tracking_uri.startswith(("http://", "https://"))
+    remote = paths.tracking_uri.startswith(("http://", "https://"))
     port = 0 if remote else _free_port(port)
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
     if remote:
-        address = masked(places.tracking_uri).replace(f"{MASK}@", "").rstrip("/")
+        address = masked(paths.tracking_uri).replace(f"{MASK}@", "").rstrip("/")
         _announce(_links(address, tracking, study), [], say, open_browser)
         return
     address = f"http://127.0.0.1:{port}"
     links = _links(address, tracking, study)
-    server = _start(places, port)
+    server = _start(paths, port)
     try:
         _wait_until_it_answers(server, address)
         _announce(links, ["Ctrl-C stops the server."], say, open_browser)
@@ -224,7 +224,7 @@ def _free_port(port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(places: Places, port: int) -> subprocess.Popen[bytes]:
+def _start(paths: Paths, port: int) -> subprocess.Popen[bytes]:
     server = [
         sys.executable,
         "-m",
@@ -239,9 +239,9 @@ def _start(places: Places, port: int) -> subprocess.Popen[bytes]:
     ]
     stores = [
         "--backend-store-uri",
-        places.tracking_uri,
+        paths.tracking_uri,
         "--default-artifact-root",
-        places.artifacts.as_uri(),
+        paths.artifacts.as_uri(),
     ]
     lean = {
         "MLFLOW_DISABLE_TELEMETRY": "1",

@@ -17,10 +17,10 @@ from hpo.evaluation.metrics import predict
 from hpo.report.charts import charts, plotly_code
 from hpo.report.gallery import GalleryPicture, check_replaceable, thumbnail, whole_or_absent
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, select_members
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.ranking import fresh_values
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
@@ -66,7 +66,7 @@ class PageScores:
 
 
 def write_report(
-    out: Path, study: Study, tracking: Tracking, places: Places, phase: Phase, *, force: bool = False
+    out: Path, study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory, *, force: bool = False
 ) -> None:
     """Write the page of ``study`` to ``out``, whole or not at all.
 
@@ -78,7 +78,7 @@ def write_report(
         raise StudyError(
             f"Study {study.name!r} has no complete trial to report on yet: continue with {command_of(study)}."
         )
-    judged = _judged(study, leader, tracking, places, phase)
+    judged = _judged(study, leader, tracking, paths, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
     figure = reported(study.attributes.folds, leader, study.exported())
@@ -167,10 +167,10 @@ def _ensemble_rows(selected: Selected | None) -> list[ReportRow]:
     ]  # fmt: skip
 
 
-def _judged(study: Study, leader: TrialRecord, tracking: Tracking, places: Places, phase: Phase) -> PageScores:
+def _judged(study: Study, leader: TrialRecord, tracking: Tracking, paths: Paths, phase: ProgressFactory) -> PageScores:
     """What needs the posters themselves, or MLflow."""
     try:
-        context = StudyContext.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, paths, phase)
         probabilities = context.probabilities(leader.number)
         selected = select_members(context)
     except (DataError, StudyError, TrackingError) as error:

@@ -6,14 +6,13 @@ tears a write apart or is swallowed. Here the first signal only leaves a note; a
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from hpo.runtime.progress import Phase, Progress
+from hpo.runtime.progress import ProgressFactory, ProgressFn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -21,12 +20,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class Interruptible:
     """While entered, Ctrl-C and SIGTERM make the next ``check`` raise KeyboardInterrupt.
 
-    So does the end of the process ``parent_pid``, where one is given: a worker does not outlive the search it is of.
+    So does ``should_stop`` once it returns True: a worker does not outlive its search.
     """
 
-    def __init__(self, parent_pid: int | None = None) -> None:
+    def __init__(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         self._asked = False
-        self._parent_pid = parent_pid
+        self._should_stop = should_stop
         self._handlers: dict[signal.Signals, signal._HANDLER] = {}
 
     def __enter__(self) -> Interruptible:
@@ -46,15 +45,15 @@ class Interruptible:
 
     def check(self) -> None:
         """Raise KeyboardInterrupt, once, when a stop was requested."""
-        if self._asked or self._parent_pid not in (None, os.getppid()):
+        if self._asked or self._should_stop():
             self._asked = False
             raise KeyboardInterrupt
 
-    def watching(self, phase: Phase) -> Phase:
+    def watching(self, phase: ProgressFactory) -> ProgressFactory:
         """Return ``phase`` with a check after every batch of posters."""
 
         @contextmanager
-        def checked(what: str, total: int) -> Iterator[Progress]:
+        def checked(what: str, total: int) -> Iterator[ProgressFn]:
             with phase(what, total) as progress:
 
                 def advance(n_posters: int) -> None:

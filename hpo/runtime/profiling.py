@@ -21,7 +21,7 @@ import psutil
 
 from hpo.errors import DataError
 
-LOOKING_ON = "looking on"  # a process that only waits for others and does no work
+SUPERVISING = "supervising"  # a process that only waits for others and does no work
 _NOT_IN_A_STAGE = "the rest"
 
 _file: int | None = None  # a descriptor; None where no timeline is kept
@@ -53,6 +53,17 @@ def leave() -> None:
     if _file is not None:
         os.close(_file)
         _file = None
+
+
+@contextmanager
+def joined(file: Path | None, who: str) -> Iterator[None]:
+    """Append what this process does inside to the timeline in ``file``, where one is kept."""
+    if file is not None:
+        join(file, who)
+    try:
+        yield
+    finally:
+        leave()
 
 
 @contextmanager
@@ -93,7 +104,7 @@ def seconds_by_stage(file: Path) -> dict[str, float]:
     for lane in lanes.values():
         for name, own in _own_microseconds(lane):
             seconds[name] += own / 1e6
-    seconds.pop(LOOKING_ON, None)
+    seconds.pop(SUPERVISING, None)
     return dict(sorted(seconds.items(), key=lambda item: -item[1]))
 
 

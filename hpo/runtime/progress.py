@@ -10,10 +10,10 @@ from typing import TypeVar
 Begun = TypeVar("Begun")
 
 
-Progress = Callable[[int], None]  # called with the number of posters that were just finished
+ProgressFn = Callable[[int], None]  # called with the number of posters that were just finished
 
 
-Phase = Callable[[str, int], AbstractContextManager[Progress]]  # (what, how many posters) → their progress
+ProgressFactory = Callable[[str, int], AbstractContextManager[ProgressFn]]  # (what, how many posters) → their progress
 
 
 def n_cores() -> int:

@@ -1,29 +1,27 @@
 """Run a search from end to end: prepare data, open the study, run trials, promote a champion.
 
 Whatever happens, three records agree: Optuna knows every trial, MLflow shows every trial, and the registry's alias
-``champion`` is a trial at least as good as the best that Optuna calls complete. What a kill tears apart in between is
-put together by any process of the study, at the latest when the command is typed again.
+``champion`` is a trial at least as good as the best that Optuna calls complete. What a kill leaves apart is reconciled
+by any process of the study, at the latest when the command is run again.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
 
-from hpo.data.dataset import PreparedData, prepare_data, save_split
-from hpo.errors import BackboneError, StudyError, TrackingError
+from hpo.data.dataset import PreparedData, save_split
+from hpo.errors import BackboneError, StudyError
 from hpo.model.backbones.backbone import check_image_size, check_weights
 from hpo.runtime import profiling as timeline
 from hpo.runtime.interrupt import Interruptible
-from hpo.runtime.masking import masked
-from hpo.runtime.progress import Progress
-from hpo.search.config import SearchOptions, default_folds, identity, study_setup
-from hpo.search.worker import Runner, TrialWatch
-from hpo.search.worker_pool import WorkerPool
+from hpo.search.callbacks import SearchCallback
+from hpo.search.config import SearchOptions, study_identity, study_setup
+from hpo.search.executors.base import SearchJob
+from hpo.search.executors.factory import build_executor
+from hpo.search.worker import TrialWorker, open_mirror
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.selection.garbage_collection import free_after_search
@@ -33,22 +31,8 @@ from hpo.study import migration as versions
 from hpo.study.attributes import SPACE
 from hpo.study.running_trial import OutOfTime
 from hpo.study.study import Study, open_study
-from hpo.study.trial_queue import TrialCounts
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.mirror import MlflowMirror
-from hpo.tracking.runs import open_tracking
 from hpo.trial.provenance import code_version
-from hpo.trial.trainer import Trainer
-
-
-class Watch(TrialWatch, Protocol):
-    """Callbacks of a search: a progress bar, or none."""
-
-    def notice(self, text: str, /) -> None: ...  # noqa: D102
-    def phase(self, what: str, total: int, /) -> AbstractContextManager[Progress]: ...  # noqa: D102
-    def prepared(self, data: PreparedData, finished: int, budget: int) -> None: ...  # noqa: D102
-    def trial_ended(self, trial: TrialRecord, counts: TrialCounts, best: TrialRecord | None) -> None: ...  # noqa: D102
-    def workers(self, alive: int, counts: TrialCounts) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -63,42 +47,20 @@ class Outcome:
     timeout_seconds: float | None = None  # that was asked for
 
 
-def search(options: SearchOptions, watch: Watch) -> Outcome:
+def search(options: SearchOptions, callback: SearchCallback) -> Outcome:
     """Run the search that ``options`` describe, or continue with it. Raises HpoError."""
-    options = replace(options, space=available_space(options, watch))
+    options = replace(options, space=available_space(options, callback))
     if options.profile is not None:
         timeline.begin(options.profile)
-    with Interruptible() as interruptible, _profiled(options, "search"):
-        searching = _Searching(options, watch, interruptible)
-        searching.begin()
-        return searching.run()
+    with Interruptible() as interruptible, timeline.joined(options.profile, "search"):
+        deadline = options.deadline()
+        context = StudyContext.open(options, interruptible.watching(callback.bar))
+        options = replace(options, n_folds=context.trainer.n_folds)
+        parent_run_id, idle = _begin(options, context, callback)
+        return _Search(options, context, callback, interruptible, deadline, parent_run_id, idle).run()
 
 
-def work_on(options: SearchOptions, watch: Watch, parent_pid: int) -> None:
-    """Run trials of a study that a search in the process ``parent_pid`` has begun, for as long as that lives."""
-    with (
-        Interruptible(parent_pid) as interruptible,
-        _profiled(options, f"worker {os.getpid()}"),
-        suppress(KeyboardInterrupt, OutOfTime),
-    ):
-        searching = _Searching(options, watch, interruptible)
-        searching.join()
-        for _ in searching.work(searching.mirror()):
-            pass
-
-
-@contextmanager
-def _profiled(options: SearchOptions, who: str) -> Iterator[None]:
-    """Append what this process does inside to the timeline, where one was asked for."""
-    if options.profile is not None:
-        timeline.join(options.profile, who)
-    try:
-        yield
-    finally:
-        timeline.leave()
-
-
-def available_space(options: SearchOptions, watch: Watch) -> SearchSpace:
+def available_space(options: SearchOptions, callback: SearchCallback) -> SearchSpace:
     """Return the space with the backbones whose weights can be had; all of them, unless told to leave some out.
 
     Raises BackboneError for the first that cannot be had, SpaceError when none is left.
@@ -115,190 +77,165 @@ def available_space(options: SearchOptions, watch: Watch) -> SearchSpace:
                 raise
             missing[name] = str(error)
     for name, reason in missing.items():
-        watch.notice(f"Left out {name}: {reason}")
+        callback.notice(f"Left out {name}: {reason}")
     return options.space.without_backbones(missing) if missing else options.space
 
 
-_LOOK_SECONDS = 0.5  # at what workers have done
+def _begin(options: SearchOptions, context: StudyContext, callback: SearchCallback) -> tuple[str, bool]:
+    """Bind the study to what it is about, queue what comes first, set the budget, and open the study's MLflow run.
+
+    Returns the run's id, and whether no trial is left to run.
+    """
+    study = context.study
+    with timeline.stage("posters"):
+        saved = save_split(context.data, options.paths.splits)
+    setup = study_setup(options, context.data, saved).model_dump(mode="json")
+    grown = study.bind(study_identity(options, context.data), {**setup, SPACE: versions.write_space(options.space)})
+    if grown is not None:
+        callback.notice(grown)
+    study.take_code(code_version(), callback.notice)
+    _queue_first_trials(options, study)
+    budget = study.set_budget(options.trials, more=options.adds_trials)
+    finished = study.counts().finished
+    idle = not options.adds_trials and options.trials <= finished
+    if idle and options.trials < finished:
+        callback.notice(
+            f"Study {study.name!r} has {finished} finished trials: nothing to do for --trials "
+            f"{options.trials}. For more: --trials +{options.trials}"
+        )
+    callback.prepared(context.data, finished, budget)
+    for notice in context.tracking.notices():
+        callback.notice(notice)
+    return ParentRun(context).begin(saved), idle
 
 
-class _Searching:
-    """One running search: this process, and the workers that it may have started."""
+def _queue_first_trials(options: SearchOptions, study: Study) -> None:
+    study.enqueue_recipes(options.space)
+    if options.warm_start is not None:
+        paths = options.paths
+        source = open_study(paths.storage, options.warm_start, paths.locks, seed=0, create=False)
+        study.warm_start(source, options.space)
 
-    def __init__(self, options: SearchOptions, watch: Watch, interruptible: Interruptible) -> None:
-        self.options, self.watch, self.interruptible = options, watch, interruptible
-        self.deadline = time.monotonic() + (options.timeout_seconds or float("inf"))
-        phase = interruptible.watching(watch.phase)
-        with timeline.stage("posters"):
-            self.data = prepare_data(options.data, options.places.cache_dir, phase)
-            self.saved = save_split(self.data, options.places.splits)
-        self.options = options = replace(options, n_folds=self._folds())
-        self.setup = study_setup(options, self.data, self.saved)
-        self.study = _open_study(options)
-        self.tracking = open_tracking(options.places.tracking_uri, options.places.artifacts)
-        self.trainer = Trainer.of(self.setup, self.data, options.places.cache_dir, phase)
-        self.context = StudyContext(self.study, self.tracking, self.data, self.trainer)
-        self.parent_run = ParentRun(self.context)
-        self.champion_selector = ChampionSelector(self.context)
 
-    def _folds(self) -> int:
-        """What was asked for, or what the study was begun with, or what suits the posters and the space."""
-        if self.options.n_folds is not None:
-            return self.options.n_folds
-        begun = _open_study(self.options)
-        if begun.memory:
-            return begun.attributes.folds
-        n_posters = len(self.data.split.train) + len(self.data.split.val)
-        finetunes = self.options.space.values_of("unfreeze") not in ([], ["none"])
-        return default_folds(n_posters, finetunes, self.options.pruner)
+class _Search:
+    """One search whose study is bound and has a budget."""
 
-    def begin(self) -> None:
-        """Bind the study to what it is about, queue what comes first, and head its MLflow run."""
-        written = {SPACE: versions.write_space(self.options.space)}
-        grown = self.study.bind(identity(self.options, self.data), {**self.setup.model_dump(mode="json"), **written})
-        if grown is not None:
-            self.watch.notice(grown)
-        self.study.take_code(code_version(), self.watch.notice)
-        self.study.enqueue_recipes(self.options.space)
-        if self.options.warm_start is not None:
-            places = self.options.places
-            source = open_study(places.storage, self.options.warm_start, places.locks, seed=0, create=False)
-            self.study.warm_start(source, self.options.space)
-        budget = self.study.set_budget(self.options.trials, more=self.options.adds_trials)
-        finished = self.study.counts().finished
-        self.idle = not self.options.adds_trials and self.options.trials <= finished
-        if self.idle and self.options.trials < finished:
-            self.watch.notice(
-                f"Study {self.study.name!r} has {finished} finished trials: nothing to do for --trials "
-                f"{self.options.trials}. For more: --trials +{self.options.trials}"
-            )
-        self.watch.prepared(self.data, finished, budget)
-        for notice in self.tracking.notices():
-            self.watch.notice(notice)
-        self.parent_run_id = self.parent_run.begin(self.saved)
-
-    def join(self) -> None:
-        """Find the MLflow run of a study that another process has begun. Raises TrackingError."""
-        found = self.tracking.find_study_run(self.study.name)
-        if found is None:
-            raise TrackingError(
-                f"Expected the run of study {self.study.name!r} at {masked(self.tracking.uri)}, got none: "
-                "begin the study with hpo search."
-            )
-        self.parent_run_id = found
-
-    def mirror(self) -> MlflowMirror:
-        """Return what writes this study's runs."""
-        spool = self.options.places.spool(self.study.name)
-        watched = self.options.system_metrics
-        return MlflowMirror(self.study, self.tracking, self.parent_run_id, spool, self.watch.notice, watched)
+    def __init__(
+        self,
+        options: SearchOptions,
+        context: StudyContext,
+        callback: SearchCallback,
+        interruptible: Interruptible,
+        deadline: float,  # by time.monotonic()
+        parent_run_id: str,
+        idle: bool,
+    ) -> None:
+        self.options, self.context, self.callback, self.interruptible = options, context, callback, interruptible
+        self.study, self.deadline, self.parent_run_id, self.idle = context.study, deadline, parent_run_id, idle
+        self.champion_selector = ChampionSelector(context)
+        self.mirror = open_mirror(options, context, parent_run_id, callback)
 
     def run(self) -> Outcome:
-        """Run trials until the budget has finished, here or in workers of this machine; then champion and draw."""
-        mirror, interrupted = self.mirror(), False
-        finished_before = {trial.number for trial in self.study.trials() if trial.is_finished}
+        """Run trials until the budget has finished, then promote the champion and draw the figures."""
+        finished_before, interrupted = self._ended(), False
         try:
-            self._reconcile(mirror)
-            self._run_trials(mirror)
+            self._reconcile()
+            if not self.idle:
+                self._run_trials()
         except KeyboardInterrupt:
             interrupted = True
         except OutOfTime as out_of_time:
-            self.watch.notice(str(out_of_time))
-        self.study.check_latest()  # who ends in an older version would champion without knowing the later trials
+            self.callback.notice(str(out_of_time))
+        self.study.check_latest()  # a search of an older version would promote without knowing the later trials
         with self.study.locked("ending"):  # of several machines one promotes, and the others find it done
-            interrupted = self._promote(interrupted)
-            self._reconcile(mirror)
-            mirror.attempt(lambda: self._free(finished_before))
-            mirror.attempt(lambda: self.parent_run.draw(self.parent_run_id))
-            mirror.attempt(lambda: self.parent_run.close(self.parent_run_id, interrupted))
-            self._note_time()
-            mirror.attempt(mirror.report)
-        return Outcome(self.study, self.data, self.parent_run_id, interrupted, self.idle, self.options.timeout_seconds)
+            interrupted = self._rerun_top_trials(interrupted)
+            self._reconcile()
+            self._finish(finished_before, interrupted)
+        return Outcome(
+            self.study,
+            self.context.data,
+            self.parent_run_id,
+            interrupted,
+            self.idle,
+            self.options.timeout_seconds,
+        )
 
-    def _run_trials(self, mirror: MlflowMirror) -> None:
-        if self.idle:
-            return
-        if self.options.workers > 1:
-            with timeline.stage(timeline.LOOKING_ON):
-                self._supervise()
-            return
-        for trial in self.work(mirror):
-            self.watch.trial_ended(trial, self.study.counts(), self.study.best())
-
-    def _supervise(self) -> None:
-        """Let workers run the trials, and show how they get on."""
-        shown = {trial.number for trial in self.study.trials() if trial.is_finished}
-        with WorkerPool(self.options, self.deadline, work_on) as pool:
-            while self.study.counts().finished < self.study.budget and pool.supervise():
+    def _run_trials(self) -> None:
+        """Let an executor's workers run trials until the budget has finished, and report each trial that ends."""
+        executor = build_executor(SearchJob(self.options, self.deadline, self._run_here))
+        reported = self._ended()
+        try:
+            executor.start()
+            while not self._is_finished() and executor.supervise():
+                self._report_ended(reported)
+                if self.options.workers > 1:
+                    self.callback.workers(executor.n_alive, self.study.counts())
                 self.interruptible.check()
-                time.sleep(_LOOK_SECONDS)
-                self._show_ended(shown)
-                self.watch.workers(pool.alive, self.study.counts())
-            self._show_ended(shown)
+        finally:
+            executor.stop()
+        self._report_ended(reported)
 
-    def _show_ended(self, shown: set[int]) -> None:
-        for trial in self.study.trials():
-            if trial.is_finished and trial.number not in shown:
-                shown.add(trial.number)
-                self.watch.trial_ended(trial, self.study.counts(), self.study.best())
-
-    def work(self, mirror: MlflowMirror) -> Iterator[TrialRecord]:
-        """Run trials in this process and yield each as it ends."""
-        runner = Runner(
+    def _run_here(self) -> Iterator[TrialRecord]:
+        worker = TrialWorker(
             self.context,
+            self.options.space,
             self.champion_selector,
-            mirror,
-            self.watch,
+            self.mirror,
+            self.callback,
             self.interruptible,
             self.deadline,
         )
-        for trial in self.study.run(self.options.space, runner.objective, runner.in_time, self.watch.notice):
-            self.trainer.forget()
-            mirror.end(trial)
-            yield trial
+        return worker.run()
 
-    def _promote(self, interrupted: bool) -> bool:
-        """Run the top trials again on fresh seeds, where there is time; return whether that was interrupted."""
-        if interrupted or not self.options.confirm or self.study.counts().finished < self.study.budget:
+    def _report_ended(self, reported: set[int]) -> None:
+        for trial in self.study.trials():
+            if trial.is_finished and trial.number not in reported:
+                reported.add(trial.number)
+                self.callback.trial_ended(trial, self.study.counts(), self.study.best())
+
+    def _ended(self) -> set[int]:
+        return {trial.number for trial in self.study.trials() if trial.is_finished}
+
+    def _is_finished(self) -> bool:
+        return self.study.counts().finished >= self.study.budget
+
+    def _rerun_top_trials(self, interrupted: bool) -> bool:
+        """Run the top trials again on fresh seeds, where there is time; return whether the search was interrupted."""
+        if interrupted or not self.options.confirm or not self._is_finished():
             return interrupted
         try:
             with timeline.stage("promoting"):
                 self.champion_selector.confirm(
-                    self.watch.notice, self.deadline - time.monotonic(), self.interruptible.check
+                    self.callback.notice, self.deadline - time.monotonic(), self.interruptible.check
                 )
         except KeyboardInterrupt:
             return True
         return False
+
+    def _reconcile(self) -> None:
+        """Repair what kills left: lost trials, runs that are missing or wrong, the champion."""
+        self.study.requeue_lost()
+        self.mirror.sync()
+        self.mirror.promote(self.champion_selector.settle)
+
+    def _finish(self, finished_before: set[int], interrupted: bool) -> None:
+        """Delete weights that cannot be needed, draw the figures, end the study's run, and write the report."""
+        parent_run = ParentRun(self.context)
+        self.mirror.attempt(lambda: self._collect_garbage(finished_before))
+        self.mirror.attempt(lambda: parent_run.draw(self.parent_run_id))
+        self.mirror.attempt(lambda: parent_run.close(self.parent_run_id, interrupted))
+        self._note_time()
+        self.mirror.attempt(self.mirror.report)
+
+    def _collect_garbage(self, finished_before: set[int]) -> None:
+        """Raise TrackingError where MLflow does not answer."""
+        spool = self.options.paths.spool(self.study.name)
+        with suppress(StudyError):  # no trial has left probabilities: nothing was kept that could be deleted
+            free_after_search(self.context, spool, finished_before)
 
     def _note_time(self) -> None:
         """Say in one line where the time went, here and in the report."""
         if self.options.profile is not None:
             spent = timeline.in_a_sentence(timeline.seconds_by_stage(self.options.profile))
             self.study.note_time(spent)
-            self.watch.notice(f"Time: {spent}. ui.perfetto.dev shows {self.options.profile}.")
-
-    def _free(self, finished_before: set[int]) -> None:
-        """Let go of the weights that nothing will ask for. Raises TrackingError."""
-        spool = self.options.places.spool(self.study.name)
-        with suppress(StudyError):  # no trial has left probabilities: nothing was kept that could be freed
-            free_after_search(self.context, spool, finished_before)
-
-    def _reconcile(self, mirror: MlflowMirror) -> None:
-        """Put together what kills tore apart: lost trials, runs that are missing or wrong, the champion."""
-        self.study.requeue_lost()
-        mirror.sync()
-        mirror.promote(self.champion_selector.settle)
-
-
-def _open_study(options: SearchOptions) -> Study:
-    places = options.places
-    return open_study(
-        places.storage,
-        options.study,
-        places.locks,
-        options.seed,
-        create=True,
-        n_folds=options.n_folds or 1,
-        sampler=options.sampler,
-        pruner=options.pruner,
-    )
+            self.callback.notice(f"Time: {spent}. ui.perfetto.dev shows {self.options.profile}.")

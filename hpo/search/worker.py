@@ -1,4 +1,4 @@
-"""Run single trials for a search: forecast, train, record, store predictions.
+"""A worker of a search: run trials, each forecast, trained, recorded, and its predictions stored.
 
 The order of events decides what a kill can tear apart. A trial is noted with Optuna first; a better model than all
 before is registered *before* its trial is told complete, so that a champion exists at any moment; MLflow is written
@@ -7,22 +7,29 @@ last, from the record, by any process (`mirror.py`).
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from platform import python_version
-from typing import Protocol
 
 import torch
 
 from hpo.bundle.model_card import model_card
+from hpo.errors import TrackingError
 from hpo.model.config import TrialConfig
 from hpo.model.training.device import best_device
 from hpo.runtime import profiling as timeline
 from hpo.runtime.interrupt import Interruptible
+from hpo.runtime.masking import masked
+from hpo.search.callbacks import SearchCallback
+from hpo.search.config import SearchOptions
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
+from hpo.space.space import SearchSpace
 from hpo.study.running_trial import OutOfTime, RunningTrial
+from hpo.study.trial_record import TrialRecord
 from hpo.tracking.mirror import MlflowMirror
 from hpo.tracking.networks import BUNDLE, is_worth_keeping
 from hpo.tracking.trial_run import CurveKeeper, rounded
@@ -32,32 +39,71 @@ from hpo.trial.provenance import code_version
 from hpo.trial.trial import EpochReport, Pruned, TrialResult
 
 
-class TrialWatch(Protocol):
-    """Who looks on while a trial runs."""
+def run_worker(options: SearchOptions, callback: SearchCallback, should_stop: Callable[[], bool]) -> None:
+    """Run trials of a study that a search elsewhere has begun, until its budget has finished.
 
-    def trial_started(self, number: int, config: TrialConfig) -> None: ...  # noqa: D102
-    def epoch(self, report: EpochReport) -> None: ...  # noqa: D102
+    An executor calls this in each of its workers. Ctrl-C, SIGTERM or ``should_stop``, which is asked after every epoch
+    and batch, releases the current trial and returns. Raises HpoError, and what a third failing trial in a row raises.
+    """
+    with (
+        Interruptible(should_stop) as interruptible,
+        timeline.joined(options.profile, f"worker {os.getpid()}"),
+        suppress(KeyboardInterrupt, OutOfTime),
+    ):
+        deadline = options.deadline()
+        context = StudyContext.open(options, interruptible.watching(callback.bar))
+        run_id = context.tracking.find_study_run(context.study.name)
+        if run_id is None:
+            raise TrackingError(
+                f"Expected the run of study {context.study.name!r} at {masked(context.tracking.uri)}, got none: "
+                "begin the study with hpo search."
+            )
+        mirror = open_mirror(options, context, run_id, callback)
+        worker = TrialWorker(
+            context, options.space, ChampionSelector(context), mirror, callback, interruptible, deadline
+        )
+        for _ in worker.run():
+            pass
 
 
-class Runner:
-    """The objective of a study in one worker."""
+def open_mirror(
+    options: SearchOptions, context: StudyContext, parent_run_id: str, callback: SearchCallback
+) -> MlflowMirror:
+    """Return what writes the study's trials to MLflow, below the run ``parent_run_id``."""
+    spool = options.paths.spool(context.study.name)
+    return MlflowMirror(context.study, context.tracking, parent_run_id, spool, callback.notice, options.system_metrics)
+
+
+class TrialWorker:
+    """Runs trials of a study in this process."""
 
     def __init__(
         self,
         context: StudyContext,
+        space: SearchSpace,
         champion_selector: ChampionSelector,
         mirror: MlflowMirror,
-        watch: TrialWatch,
+        callback: SearchCallback,
         interruptible: Interruptible,
         deadline: float,  # by time.monotonic()
     ) -> None:
-        self._context, self._study, self._trainer = context, context.study, context.trainer
+        self._context, self._study, self._trainer, self._space = context, context.study, context.trainer, space
         self._champion_selector, self._mirror = champion_selector, mirror
-        self._watch, self._interruptible, self._deadline = watch, interruptible, deadline
+        self._callback, self._interruptible, self._deadline = callback, interruptible, deadline
         self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
         self._seed = self._study.seed
 
-    def in_time(self) -> bool:
+    def run(self) -> Iterator[TrialRecord]:
+        """Run trials until the study's budget has finished or time is up, and yield each once it is in MLflow.
+
+        Raises OutOfTime, KeyboardInterrupt, and what a third failing trial in a row raises.
+        """
+        for trial in self._study.run(self._space, self.objective, self.has_time_left, self._callback.notice):
+            self._trainer.forget()
+            self._mirror.end(trial)
+            yield trial
+
+    def has_time_left(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
         self._interruptible.check()
         return time.monotonic() < self._deadline
@@ -67,7 +113,7 @@ class Runner:
         config = trial.choose()
         trial.note(chosen=config.model_dump(), made_with=self._made_with(), threads=torch.get_num_threads())
         forecast_seconds = self._forecast(trial, config)
-        self._watch.trial_started(trial.number, config)
+        self._callback.trial_started(trial.number, config)
         self._mirror.begin(trial, config.model_dump())
         with self._mirror.watching(trial):
             result = self._train(trial, config)
@@ -113,7 +159,7 @@ class Runner:
             if n_folds == 1:
                 rates["train/learning_rate"] = epoch.learning_rate
             kept.add(epoch.epoch, {**rates, **val})
-            self._watch.epoch(epoch)
+            self._callback.epoch(epoch)
             self._interruptible.check()
             if n_folds == 1:
                 trial.report(epoch.value, epoch.step, f"epoch {epoch.epoch}")

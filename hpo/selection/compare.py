@@ -29,10 +29,10 @@ from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
 from hpo.runtime.commands import command
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.networks import download_network
@@ -166,9 +166,9 @@ class Contest:
     """Where the models of a comparison come from."""
 
     tracking: Tracking
-    places: Places
+    paths: Paths
     study: Study | None  # of which trials are meant by their number
-    phase: Phase
+    phase: ProgressFactory
 
     def on_posters(self, names: tuple[str, str], read: Callable[[Description], Labelled]) -> Comparison:
         """Let both models predict the posters that ``read`` finds for the first.
@@ -218,7 +218,7 @@ class Contest:
     def on_the_study(self, names: tuple[str, str]) -> Comparison:
         """Compare two trials, or versions, of the study on the posters that it judged them on. Raises StudyError."""
         study = self._study_of(names)
-        context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
+        context = StudyContext.reopen(study, self.tracking, self.paths, self.phase)
         part, objective = context.trainer.judged_on, context.trainer.objective
         tables = [self._kept(context, name) for name in names]
         first, second = (
@@ -285,7 +285,7 @@ class Contest:
             return _loaded(kept) if kept is not None else self._trained_again(study, trial)
 
     def _trained_again(self, study: Study, trial: TrialRecord) -> tuple[Predictor, Digests]:
-        context = StudyContext.reopen(study, self.tracking, self.places, self.phase)
+        context = StudyContext.reopen(study, self.tracking, self.paths, self.phase)
         result = context.train_again(trial)
         return Predictor(context.describe(result), result.network), digests_of(context.data)
 

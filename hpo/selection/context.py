@@ -1,7 +1,7 @@
 """A study together with its posters, trainer and MLflow.
 
-A search has them from its beginning. What works on a study afterwards (an export, a comparison, a report) opens them
-again, and can train any trial again, to the same result.
+A search and each of its workers open one by its options; a command that works on a study afterwards (an export, a
+comparison, a report) opens it by what the study says, and can train any trial again, to the same result.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from hpo.bundle.description import Description
 from hpo.data.dataset import DataOptions, PreparedData, prepare_data
 from hpo.errors import StudyError
 from hpo.evaluation.baselines import constant_baselines
+from hpo.runtime import profiling as timeline
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
-from hpo.settings import Places
+from hpo.runtime.progress import ProgressFactory
+from hpo.selection.study_config import StudyConfig
+from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.runs import Tracking
+from hpo.tracking.runs import Tracking, open_tracking
 from hpo.trial.description import Baselines, describe
 from hpo.trial.trainer import Trainer
 from hpo.trial.trial import TrialResult
@@ -27,7 +29,7 @@ from hpo.trial.trial import TrialResult
 
 @dataclass(frozen=True)
 class StudyContext:
-    """One study, the posters that it is about, who trains its trials, and the MLflow that shows them."""
+    """One study, its posters, the trainer of its trials, and the MLflow that shows them."""
 
     study: Study
     tracking: Tracking
@@ -35,13 +37,27 @@ class StudyContext:
     trainer: Trainer
 
     @classmethod
-    def reopen(cls, study: Study, tracking: Tracking, places: Places, phase: Phase) -> StudyContext:
-        """Prepare the study's posters again. Raises DataError or StudyError when they are not as they were."""
-        options = _found(study.setup.data, places.state_dir.parent)
-        data = prepare_data(options, places.cache_dir, phase)
+    def open(cls, config: StudyConfig, phase: ProgressFactory) -> StudyContext:
+        """Prepare a study's posters, and open the study, which is created where there is none, and its MLflow.
+
+        Raises DataError, StudyError or TrackingError.
+        """
+        with timeline.stage("posters"):
+            data = prepare_data(config.data, config.paths.cache_dir, phase)
+        n_folds = config.resolved_folds(len(data.split.train) + len(data.split.val))
+        study = config.open_study(n_folds)
+        tracking = open_tracking(config.paths.tracking_uri, config.paths.artifacts)
+        trainer = Trainer.of(config.setup(data, n_folds), data, config.paths.cache_dir, phase)
+        return cls(study, tracking, data, trainer)
+
+    @classmethod
+    def reopen(cls, study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory) -> StudyContext:
+        """Prepare the posters of a study that was begun. Raises DataError or StudyError if they have changed."""
+        options = _found(study.setup.data, paths.state_dir.parent)
+        data = prepare_data(options, paths.cache_dir, phase)
         if data.fingerprints != study.setup.fingerprints:
             raise StudyError(f"The posters of study {study.name!r} in {options.csv} have changed since the search.")
-        return cls(study, tracking, data, Trainer.of(study.setup, data, places.cache_dir, phase))
+        return cls(study, tracking, data, Trainer.of(study.setup, data, paths.cache_dir, phase))
 
     @cached_property
     def baselines(self) -> Baselines:

@@ -24,7 +24,7 @@ from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.networks import download_network
@@ -157,7 +157,9 @@ def _parts_gflop(trial: TrialRecord, trainer: Trainer, counter: WorkCounter) -> 
     }
 
 
-def assemble(selected: Selected, context: StudyContext, phase: Phase, flip_average: bool = False) -> Assembled:
+def assemble(
+    selected: Selected, context: StudyContext, phase: ProgressFactory, flip_average: bool = False
+) -> Assembled:
     """Put the chosen trials together; those whose network was not kept are trained again, and come out the same.
 
     With ``flip_average`` every member looks at posters mirrored as well, and thresholds are fitted on what that gives

@@ -22,7 +22,7 @@ from hpo.evaluation.metrics import METRICS, score
 from hpo.evaluation.support import over_supported, with_macros
 from hpo.evaluation.thresholds import cross_fit
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.labelled import Labelled
 from hpo.study.trial_record import TrialRecord
@@ -34,7 +34,7 @@ ScoresByPart = Mapping[str, tuple[dict[str, Any], Baselines]]  # part → what w
 
 
 def evaluate(
-    predictor: Predictor, catalogue: Catalogue, phase: Phase, min_labels: int | None = None
+    predictor: Predictor, catalogue: Catalogue, phase: ProgressFactory, min_labels: int | None = None
 ) -> tuple[dict[str, Any], list[Path]]:
     """Score a bundle on a catalogue whose label names are the bundle's; also return the posters that are broken.
 
@@ -48,7 +48,11 @@ def evaluate(
 
 
 def evaluate_table(
-    predictor: Predictor, labelled: Labelled, digests: Digests | None, phase: Phase, min_labels: int | None = None
+    predictor: Predictor,
+    labelled: Labelled,
+    digests: Digests | None,
+    phase: ProgressFactory,
+    min_labels: int | None = None,
 ) -> dict[str, Any]:
     """Score a bundle on a table of posters as ``hpo evaluate --json`` does: its keys are a contract.
 
@@ -69,7 +73,7 @@ def evaluate_table(
     return found
 
 
-def _predicted(predictor: Predictor, catalogue: Catalogue, phase: Phase) -> Predicted:
+def _predicted(predictor: Predictor, catalogue: Catalogue, phase: ProgressFactory) -> Predicted:
     with phase("predicting", len(catalogue)) as progress:
         predicted = predictor.predict(catalogue.image_paths, progress)
     if not predicted.rows:
@@ -132,7 +136,7 @@ def baselines_over_supported(
     return {name: with_macros(values, apart[name]) for name, values in found.items()}
 
 
-def with_scores(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: Phase) -> Description:
+def with_scores(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: ProgressFactory) -> Description:
     """Return the description of the bundle in ``folder`` with honest scores: its claims, and those on test posters."""
     predictor, test = Predictor.load(folder), data.catalogue.take(data.split.test)
     described = predictor.description
@@ -154,7 +158,7 @@ def with_scores(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: 
     return described.model_copy(update={"metrics": metrics})
 
 
-def claims(described: Description, trial: TrialRecord, context: StudyContext, phase: Phase) -> ScoresByPart:
+def claims(described: Description, trial: TrialRecord, context: StudyContext, phase: ProgressFactory) -> ScoresByPart:
     """Return what a trial may claim beside its test posters; folds of a fine-tuned one would take hours."""
     trainer = context.trainer
     if trainer.n_folds > 1:
@@ -166,7 +170,7 @@ def claims(described: Description, trial: TrialRecord, context: StudyContext, ph
 
 
 def _cross_validated(
-    described: Description, trial: TrialRecord, context: StudyContext, phase: Phase
+    described: Description, trial: TrialRecord, context: StudyContext, phase: ProgressFactory
 ) -> tuple[dict[str, Any], Baselines]:
     """Score the trial's recipe on training posters, each by a network that was trained without it."""
     trainer, part = context.trainer, context.trainer.train

@@ -21,11 +21,11 @@ from hpo.bundle.description import (
 from hpo.bundle.model_card import PARTS, model_card
 from hpo.data.dataset import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
 from hpo.selection.evaluate import ScoresByPart, claims, with_scores
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.attributes import ExportedScores as Claimed
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
@@ -49,9 +49,9 @@ class Exported:
 def export_best(
     study: Study,
     tracking: Tracking,
-    places: Places,
+    paths: Paths,
     out: Path,
-    phase: Phase,
+    phase: ProgressFactory,
     min_labels: int = 0,
     onnx: Precision | None = None,
 ) -> Exported:
@@ -73,12 +73,12 @@ def export_best(
         refusal = None if champion is None else _download(study, tracking, staged)
         if champion is not None and refusal is None:
             title = f"version {champion.version}, trial {champion.trial_number}"
-            untested = _judge_champion(staged, champion, study, tracking, places, phase, min_labels, onnx)
+            untested = _judge_champion(staged, champion, study, tracking, paths, phase, min_labels, onnx)
         elif leader is None:
             raise refusal or StudyError(f"Study {study.name!r} has no complete trial to train again.")
         else:
             try:
-                context = StudyContext.reopen(study, tracking, places, phase)
+                context = StudyContext.reopen(study, tracking, paths, phase)
             except (DataError, StudyError) as error:
                 raise refusal or error from error
             why = "" if champion is None else f", since the files of version {champion.version} are missing or damaged"
@@ -112,8 +112,8 @@ def _judge_champion(
     champion: Version,
     study: Study,
     tracking: Tracking,
-    places: Places,
-    phase: Phase,
+    paths: Paths,
+    phase: ProgressFactory,
     min_labels: int,
     onnx: Precision | None,
 ) -> str | None:
@@ -123,7 +123,7 @@ def _judge_champion(
     _describe(staged, described)
     untested, data = None, None
     try:
-        context = StudyContext.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, paths, phase)
     except (DataError, StudyError) as error:
         untested = str(error)
     else:
@@ -142,7 +142,12 @@ def _registered(study: Study, tracking: Tracking) -> Version | None:
 
 
 def _train_leader(
-    staged: Path, leader: TrialRecord, context: StudyContext, phase: Phase, min_labels: int, onnx: Precision | None
+    staged: Path,
+    leader: TrialRecord,
+    context: StudyContext,
+    phase: ProgressFactory,
+    min_labels: int,
+    onnx: Precision | None,
 ) -> None:
     """Train the study's leader again and write it to ``staged``."""
     result = context.train_again(leader)
@@ -156,7 +161,7 @@ def _train_leader(
 def export_ensemble(
     context: StudyContext,
     out: Path,
-    phase: Phase,
+    phase: ProgressFactory,
     max_members: int = DEFAULT_MAX_MEMBERS,
     max_cost: float | None = None,
     min_labels: int = 0,
@@ -222,12 +227,12 @@ def check_replaceable(out: Path, *, force: bool) -> None:
         raise BundleError(f"{out} exists already: give --force to replace it, or another folder to --out.")
 
 
-def _judge(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: Phase) -> None:
+def _judge(folder: Path, data: PreparedData, claimed: ScoresByPart, phase: ProgressFactory) -> None:
     """Add the honest scores to the bundle in ``folder``."""
     _describe(folder, with_scores(folder, data, claimed, phase))
 
 
-def _add_graph(folder: Path, data: PreparedData | None, precision: Precision | None, phase: Phase) -> None:
+def _add_graph(folder: Path, data: PreparedData | None, precision: Precision | None, phase: ProgressFactory) -> None:
     """Put an ONNX graph beside the weights, compared on the test posters, or on noise where they are not at hand."""
     if precision is None:
         return

@@ -16,10 +16,10 @@ from typing import Literal
 
 from hpo.errors import HpoError, StudyError, TrackingError
 from hpo.runtime.commands import command
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import member_trials
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.storage import DATABASE_ERRORS
 from hpo.study.study import Study
 from hpo.tracking.artifacts import ArtifactFiles, StoredModel, StoredRun, StoredVersion
@@ -310,7 +310,7 @@ def free_after_search(
 ) -> DeletionPlan:
     """Let go of what a search leaves that is not needed, at its very end: after the champion was settled.
 
-    ``spool`` is ``places.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
+    ``spool`` is ``paths.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
     this search began: weights of later ones go at once, since they were never announced; what is older has an hour.
     While other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second
     or two, and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
@@ -334,8 +334,8 @@ def free_after_search(
 def collect_garbage(
     study: Study,
     tracking: Tracking,
-    places: Places,
-    phase: Phase,
+    paths: Paths,
+    phase: ProgressFactory,
     *,
     keep: int = KEEP,
     now: bool = False,
@@ -344,14 +344,14 @@ def collect_garbage(
     """Do what ``hpo gc`` does; ``now`` spares nothing that may be in use. Raises as ``free`` does."""
 
     def members() -> Collection[int]:
-        return _members(StudyContext.reopen(study, tracking, places, phase))
+        return _members(StudyContext.reopen(study, tracking, paths, phase))
 
     if not dry_run:
         with _asking_the_study(study):
             study.requeue_lost()  # trials of dead workers do not run
     grace_seconds = 0.0 if now else GRACE_SECONDS
     return free(
-        study, tracking, places.spool(study.name), members, keep=keep, grace_seconds=grace_seconds, dry_run=dry_run
+        study, tracking, paths.spool(study.name), members, keep=keep, grace_seconds=grace_seconds, dry_run=dry_run
     )
 
 

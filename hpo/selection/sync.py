@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hpo.errors import DataError, StudyError
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.selection.study_run import close_parent_run, open_parent_run
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import Tracking
@@ -32,14 +32,16 @@ class SyncReport:
         return self.runs.nothing and not (self.requeued or self.made_again or self.closed)
 
 
-def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> SyncReport:
+def sync(
+    study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory, notice: Callable[[str], None]
+) -> SyncReport:
     """Repair trials, runs and the champion of ``study``. Safe at any time, also twice, also while others search.
 
     Raises TrackingError where MLflow cannot be reached.
     """
     requeued = study.requeue_lost()
     parent = tracking.find_study_run(study.name) or open_parent_run(study, tracking)
-    mirror = MlflowMirror(study, tracking, parent, places.spool(study.name), notice)
+    mirror = MlflowMirror(study, tracking, parent, paths.spool(study.name), notice)
     runs = mirror.sync()
     leader = study.leader()
     champion = tracking.registry.champion(study.name)
@@ -47,7 +49,7 @@ def sync(study: Study, tracking: Tracking, places: Places, phase: Phase, notice:
     if leader is not None and (
         champion is None or champion.trial_number != leader.number or not tracking.registry.is_whole(champion)
     ):
-        made_again = _promote(study, tracking, places, phase, notice)
+        made_again = _promote(study, tracking, paths, phase, notice)
         champion = tracking.registry.champion(study.name)
     if champion is not None:
         study.set_champion({"version": champion.version, "run_id": champion.run_id})
@@ -63,10 +65,12 @@ def _close(study: Study, tracking: Tracking, parent: str) -> bool:
     return True
 
 
-def _promote(study: Study, tracking: Tracking, places: Places, phase: Phase, notice: Callable[[str], None]) -> bool:
+def _promote(
+    study: Study, tracking: Tracking, paths: Paths, phase: ProgressFactory, notice: Callable[[str], None]
+) -> bool:
     """Train the leader again, to the same result, and register it; say whether that could be done."""
     try:
-        context = StudyContext.reopen(study, tracking, places, phase)
+        context = StudyContext.reopen(study, tracking, paths, phase)
     except (DataError, StudyError) as error:
         notice(f"{error} So its leader cannot be trained again, and the champion stays as it is.")
         return False

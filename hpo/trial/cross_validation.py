@@ -31,7 +31,7 @@ from hpo.model.training.dataloader import joined
 from hpo.model.training.loop import train_head
 from hpo.model.training.optim import StateDict, greedy_soup
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 from hpo.trial.features import predicted_views, train_views
 from hpo.trial.trial import SOUP_EPOCHS, Epochs, JudgedEpoch, PhaseName, TrialInputs, TrialResult, run_trial
 
@@ -48,7 +48,7 @@ N_FOLDS = 5
 
 
 def out_of_fold_probabilities(
-    config: TrialConfig, n_epochs: int, inputs: TrialInputs, progress: Progress = lambda _: None
+    config: TrialConfig, n_epochs: int, inputs: TrialInputs, progress: ProgressFn = lambda _: None
 ) -> Array:
     """Return float32 (N_train, L): each training poster by a head that did not see it."""
     train_part, source, seed = inputs.train, inputs.source, inputs.seed

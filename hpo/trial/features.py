@@ -23,7 +23,7 @@ from hpo.model.config import TrialConfig, Unfreeze
 from hpo.model.heads.head import needs_map
 from hpo.model.training.dataloader import Examples, Load, StoredRows
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 
 Views = Sequence[View]
 
@@ -41,7 +41,7 @@ def predicted_views(config: TrialConfig) -> Views:
 class FeatureSource:
     """The cache of one search, and the backbones it has loaded."""
 
-    def __init__(self, cache_dir: Path, weights: Mapping[str, str], phase: Phase) -> None:
+    def __init__(self, cache_dir: Path, weights: Mapping[str, str], phase: ProgressFactory) -> None:
         self._cache_dir, self._weights, self._phase = cache_dir, weights, phase
         self._backbones: dict[tuple[str, int], Backbone] = {}
         self._refused: dict[tuple[str, int | str], BackboneError] = {}

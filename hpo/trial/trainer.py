@@ -14,7 +14,7 @@ import torch
 from hpo.data.dataset import Part, PreparedData
 from hpo.model.config import TrialConfig
 from hpo.model.training.checkpoint import Checkpoints
-from hpo.runtime.progress import Phase
+from hpo.runtime.progress import ProgressFactory
 from hpo.trial.cross_validation import FoldModel, run_folds
 from hpo.trial.features import FeatureSource
 from hpo.trial.objective import Objective
@@ -36,7 +36,7 @@ class Trainer:
     _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
-    def of(cls, setup: StudySetup, data: PreparedData, cache_dir: Path, phase: Phase) -> Trainer:
+    def of(cls, setup: StudySetup, data: PreparedData, cache_dir: Path, phase: ProgressFactory) -> Trainer:
         """Return the trainer of a study; caches are filled when a trial first asks, and ``phase`` shows it."""
         return cls(
             data.part("train"),

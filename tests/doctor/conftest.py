@@ -7,7 +7,7 @@ import pytest
 
 from hpo.doctor.result import PlannedSearch
 from hpo.model.backbones.architectures import check_known
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 
 SPACE = """
@@ -39,12 +39,12 @@ def plan(tmp_path: Path) -> Callable[..., PlannedSearch]:
     ) -> PlannedSearch:  # fmt: skip
         file = tmp_path / "mine.yaml"
         file.write_text(SPACE.format(backbone=backbone) + more)
-        places = Places(
+        paths = Paths(
             storage or f"sqlite:///{tmp_path}/optuna.db",
             tracking_uri or f"sqlite:///{tmp_path}/mlflow.db",
             tmp_path / "state",
             tmp_path / "cache",
         )
-        return PlannedSearch(places, load_space(file, check_known), workers, trials, n_posters, folds, pruner)
+        return PlannedSearch(paths, load_space(file, check_known), workers, trials, n_posters, folds, pruner)
 
     return made

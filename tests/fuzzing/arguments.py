@@ -16,7 +16,7 @@ import typer.main
 from hpo.cli.app import app
 from hpo.cli.search import parse_duration, parse_trials
 from hpo.data.splits.split import parse_size
-from hpo.search.worker_pool import parse_workers
+from hpo.search.executors.processes import parse_workers
 from tests.fuzzing import mutate
 
 # Their work takes minutes, a network or the whole machine: only their words are read.

@@ -79,8 +79,8 @@ def document(rng: Random, content: Any, most: int = 2) -> Any:
     """Return a JSON document in which values were replaced, taken out or added."""
     changed = json.loads(json.dumps(content))
     for _ in range(rng.randint(1, most)):
-        places = list(_places(changed))
-        inside, key = rng.choice(places)
+        paths = list(_places(changed))
+        inside, key = rng.choice(paths)
         match rng.randrange(4):
             case 0:
                 del inside[key]

@@ -12,7 +12,7 @@ import yaml
 
 from hpo.model.backbones.architectures import check_known
 from hpo.model.config import TrialConfig
-from hpo.report.space import space_account
+from hpo.report.space_tables import space_account
 from hpo.space.document import SHIPPED_SPACES
 from hpo.space.load import load_space
 from hpo.study.samplers import draw

@@ -10,7 +10,7 @@ import pytest
 
 from hpo.data.sample.sample import write_sample
 from hpo.report.mlflow_ui import comparable_params, searched_params
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study, open_study
 from tests.browser import Browser, browse
 from tests.test_end_to_end import SPACE, CommandLine
@@ -34,8 +34,8 @@ def hpo(chromium, tmp_path_factory) -> CommandLine:
 @pytest.fixture(scope="module")
 def study(hpo) -> Study:
     state = hpo.folder / "mlruns"
-    places = Places.of(f"sqlite:///{state}/optuna.db", f"sqlite:///{state}/mlflow.db", hpo.folder / "cache")
-    return open_study(places.storage, STUDY, places.locks, seed=0, create=False)
+    paths = Paths.of(f"sqlite:///{state}/optuna.db", f"sqlite:///{state}/mlflow.db", hpo.folder / "cache")
+    return open_study(paths.storage, STUDY, paths.locks, seed=0, create=False)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hpo.errors import TrackingError
 from hpo.report.mlflow_ui import comparable_params, serve, study_link, top_view
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.study.study import Study, open_study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.runs import open_tracking
@@ -42,26 +42,26 @@ def test_a_browser_reads_from_the_link_what_was_put_in(run_id, metric):
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory) -> Places:
+def paths(tmp_path_factory) -> Paths:
     """A study by mean average precision, begun and in MLflow."""
     state = tmp_path_factory.mktemp("ui") / "mlruns"
-    places = Places(f"sqlite:///{state}/optuna.db", f"sqlite:///{state}/mlflow.db", state, state / "cache")
-    study = open_study(places.storage, STUDY, places.locks, seed=0, create=True)
+    paths = Paths(f"sqlite:///{state}/optuna.db", f"sqlite:///{state}/mlflow.db", state, state / "cache")
+    study = open_study(paths.storage, STUDY, paths.locks, seed=0, create=True)
     study.bind({}, {"metric": "mean_ap"})
-    open_tracking(places.tracking_uri, places.artifacts).study_run(STUDY, {}, {}, {}, {})
-    return places
+    open_tracking(paths.tracking_uri, paths.artifacts).study_run(STUDY, {}, {}, {}, {})
+    return paths
 
 
 @pytest.fixture
-def study(places) -> Study:
-    return open_study(places.storage, STUDY, places.locks, seed=0, create=False)
+def study(paths) -> Study:
+    return open_study(paths.storage, STUDY, paths.locks, seed=0, create=False)
 
 
 @pytest.fixture
-def ui(places) -> Iterator[subprocess.Popen[str]]:
+def ui(paths) -> Iterator[subprocess.Popen[str]]:
     """``hpo ui`` in the folder of that search."""
-    command = [sys.executable, "-m", "hpo", "ui", "--storage", places.storage, "--tracking-uri", places.tracking_uri]
-    with subprocess.Popen(command, cwd=places.state_dir.parent, text=True, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "hpo", "ui", "--storage", paths.storage, "--tracking-uri", paths.tracking_uri]
+    with subprocess.Popen(command, cwd=paths.state_dir.parent, text=True, stdout=subprocess.PIPE) as process:
         yield process
         process.send_signal(signal.SIGINT)
 
@@ -81,11 +81,11 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def test_it_serves_this_machine_alone_until_ctrl_c(ui, places, study):
+def test_it_serves_this_machine_alone_until_ctrl_c(ui, paths, study):
     trials, report, how_to_stop = (ui.stdout.readline().rstrip() for _ in range(3))
     assert "Ctrl-C" in how_to_stop
     [port] = {int(found) for found in re.findall(r"http://127\.0\.0\.1:(\d+)/#/", trials + report)}
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
     run_id = tracking.find_study_run(STUDY)
     runs = f"http://127.0.0.1:{port}/#/experiments/{tracking.experiment_id}/runs"
     assert trials == (
@@ -99,7 +99,7 @@ def test_it_serves_this_machine_alone_until_ctrl_c(ui, places, study):
         socket.create_connection(("127.0.0.2", port), timeout=60)
 
     said: list[str] = []
-    serve(replace(places, tracking_uri=f"http://127.0.0.1:{port}/"), study, 0, said.append)
+    serve(replace(paths, tracking_uri=f"http://127.0.0.1:{port}/"), study, 0, said.append)
     assert said == ["\n".join((trials, report))]  # of a server that runs already, the links alone
 
     started = descendants(ui.pid)
@@ -121,20 +121,20 @@ def test_a19_a_terminal_that_closes_leaves_no_server(ui):
         os.close(server)
 
 
-def test_u4_a_port_that_is_taken_is_refused(places, study):
+def test_u4_a_port_that_is_taken_is_refused(paths, study):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(TrackingError, match=rf"port {port} is taken: choose another --port"):
-            serve(places, study, port, lambda _: None)
+            serve(paths, study, port, lambda _: None)
 
 
 @pytest.mark.parametrize("there_is_a_browser", [True, False])
-def test_the_first_link_is_opened_where_that_is_asked_for(monkeypatch, places, study, there_is_a_browser):
+def test_the_first_link_is_opened_where_that_is_asked_for(monkeypatch, paths, study, there_is_a_browser):
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", lambda link: opened.append(link) or there_is_a_browser)
-    server = replace(places, tracking_uri="http://127.0.0.1:1")
+    server = replace(paths, tracking_uri="http://127.0.0.1:1")
     monkeypatch.setattr(
-        "hpo.report.mlflow_ui.open_tracking", lambda *_: open_tracking(places.tracking_uri, places.artifacts)
+        "hpo.report.mlflow_ui.open_tracking", lambda *_: open_tracking(paths.tracking_uri, paths.artifacts)
     )
     said: list[str] = []
     serve(server, study, 0, said.append, open_browser=True)
@@ -142,15 +142,15 @@ def test_the_first_link_is_opened_where_that_is_asked_for(monkeypatch, places, s
     assert [words.partition(" could")[0] for words in said[1:]] == ([] if there_is_a_browser else ["No browser"])
 
 
-def test_an_mlflow_that_only_lets_us_read_shows_the_trials_all_the_same(monkeypatch, places, study):
+def test_an_mlflow_that_only_lets_us_read_shows_the_trials_all_the_same(monkeypatch, paths, study):
     def refuse(*_):
         raise TrackingError("read only")
 
-    tracking = open_tracking(places.tracking_uri, places.artifacts)
+    tracking = open_tracking(paths.tracking_uri, paths.artifacts)
     monkeypatch.setattr(tracking, "share_view", refuse)
     monkeypatch.setattr("hpo.report.mlflow_ui.open_tracking", lambda *_: tracking)
     said: list[str] = []
-    serve(replace(places, tracking_uri="http://mlflow.example"), study, 0, said.append)
+    serve(replace(paths, tracking_uri="http://mlflow.example"), study, 0, said.append)
     run_id = tracking.find_study_run(STUDY)
     link = study_link("http://mlflow.example", tracking.experiment_id, run_id, "mean_ap")
     assert said[0].splitlines()[0] == f"Trials, best first:  {link}"

@@ -59,7 +59,7 @@ def test_a_stage_counts_without_those_within_it(file, clock):
     clock.sleep(0.1)
     with pytest.raises(KeyError), timeline.stage("training"):
         raise KeyError
-    with timeline.stage(timeline.LOOKING_ON):
+    with timeline.stage(timeline.SUPERVISING):
         clock.sleep(0.4)
     seconds = timeline.seconds_by_stage(file)
     expected = {"starting": 1.5, "training": 0.2, "the rest": 0.1, "promoting": 0.05}

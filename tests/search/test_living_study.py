@@ -15,7 +15,7 @@ from hpo.data.table.rules import CatalogueRules
 from hpo.errors import StudyError
 from hpo.search.config import SearchOptions
 from hpo.search.search import Outcome, search
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.tracking.runs import open_tracking
 from hpo.trial.objective import Objective
@@ -40,7 +40,7 @@ class Onlooker:
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
-    def phase(self, what: str, total: int):
+    def bar(self, what: str, total: int):
         return nullcontext(lambda _: None)
 
     def trial_ended(self, *_: object) -> None:
@@ -58,7 +58,7 @@ def options(tmp_path: Path, drawn) -> SearchOptions:
         for at, row in enumerate(drawn.targets):
             rows.writerow((f"{at:02}", ", ".join(np.array(drawn.label_names)[row])))
     sizes = {"val_size": 15, "test_size": 15, "seed": 0, "grouping": "none"}
-    places = Places(f"sqlite:///{tmp_path}/o.db", f"sqlite:///{tmp_path}/m.db", tmp_path, tmp_path / "cache")
+    paths = Paths(f"sqlite:///{tmp_path}/o.db", f"sqlite:///{tmp_path}/m.db", tmp_path, tmp_path / "cache")
     return SearchOptions(
         data=DataOptions(csv=tmp_path / "p.csv", images=drawn.folder, rules=CatalogueRules(top_labels=3), **sizes),
         space=space_of(tmp_path, "test_resnet"),
@@ -66,7 +66,7 @@ def options(tmp_path: Path, drawn) -> SearchOptions:
         objective=Objective("f1_macro"),
         trials=1,
         timeout_seconds=None,
-        places=places,
+        paths=paths,
         confirm=False,
     )
 
@@ -92,7 +92,7 @@ def test_a_living_study_grows_and_another_starts_from_it(options, tmp_path):
     assert second.study.counts().complete == 2
     before, after = first.study.trials(), second.study.trials()
     assert [trial.run_id for trial in after[:1]] == [trial.run_id for trial in before]
-    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).registry.champion("s")
+    champion = open_tracking(options.paths.tracking_uri, options.paths.artifacts).registry.champion("s")
     assert champion.run_id == second.study.leader().run_id
 
     third = searched(study="t", space=wider, trials=1, warm_start="s")
@@ -115,5 +115,5 @@ def test_who_searches_on_in_the_old_space_ends_and_crowns_nobody(options, tmp_pa
         search(replace(options, trials=3), Grower())
     [second] = grown
     assert (second.study.counts().complete, second.study.counts().failed) == (2, 0)
-    champion = open_tracking(options.places.tracking_uri, options.places.artifacts).registry.champion("s")
+    champion = open_tracking(options.paths.tracking_uri, options.paths.artifacts).registry.champion("s")
     assert champion.run_id == second.study.leader().run_id

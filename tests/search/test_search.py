@@ -9,7 +9,7 @@ from hpo.data.table.rules import CatalogueRules
 from hpo.errors import BackboneError, SpaceError
 from hpo.search.config import SearchOptions
 from hpo.search.search import available_space
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.trial.objective import Objective
 
@@ -42,7 +42,7 @@ def options_for(folder: Path, text: str, *, skip: bool) -> SearchOptions:
         objective=Objective("f1_macro"),
         trials=1,
         timeout_seconds=None,
-        places=Places.of(f"sqlite:///{folder}/o.db", f"sqlite:///{folder}/m.db", folder),
+        paths=Paths.of(f"sqlite:///{folder}/o.db", f"sqlite:///{folder}/m.db", folder),
         skip_unavailable=skip,
     )
 

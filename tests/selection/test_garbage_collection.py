@@ -25,7 +25,7 @@ from hpo.selection import garbage_collection as freeing
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import _trained, member_trials
 from hpo.selection.garbage_collection import DeletionPlan, collect_garbage, free, free_after_search
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study, open_study
@@ -288,9 +288,9 @@ def test_where_the_ensemble_cannot_be_chosen_weights_stay(house, monkeypatch):
         raise DataError("The posters are not there.")
 
     monkeypatch.setattr(StudyContext, "reopen", moved)
-    places = Places("", "", house.folder, house.folder / "cache")
+    paths = Paths("", "", house.folder, house.folder / "cache")
     phase = lambda *_: nullcontext(lambda _: None)  # noqa: E731
-    freed = collect_garbage(house.study, house.tracking, places, phase, keep=0, now=True)
+    freed = collect_garbage(house.study, house.tracking, paths, phase, keep=0, now=True)
     assert "The posters are not there. So it is unknown which" in freed.notes[-1]
     assert house.versions() == {1, 2, 3}
     assert {item.why.partition(" ")[2].partition(" ")[2] for item in freed.items} == {"holds the same network"}

@@ -18,10 +18,10 @@ from mlflow import MlflowClient
 
 from hpo.data.dataset import DataOptions
 from hpo.data.table.rules import CatalogueRules
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 from hpo.selection.study_run import open_parent_run
 from hpo.selection.sync import sync
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import open_study
@@ -157,14 +157,14 @@ def test_a15_sync_closes_the_run_of_a_search_that_ended_while_mlflow_was_away(tm
     study.set_budget(1)
     tracking = open_tracking(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts")
     parent = open_parent_run(study, tracking)
-    places = Places(f"sqlite:///{tmp_path}/optuna.db", tracking.uri, tmp_path, tmp_path / "cache")
-    assert sync(study, tracking, places, no_phase, pytest.fail).closed
+    paths = Paths(f"sqlite:///{tmp_path}/optuna.db", tracking.uri, tmp_path, tmp_path / "cache")
+    assert sync(study, tracking, paths, no_phase, pytest.fail).closed
     client = MlflowClient(tracking.uri, tracking.uri)
     assert client.get_run(parent).info.status == "KILLED"  # none of one trial has finished
-    assert not sync(study, tracking, places, no_phase, pytest.fail).closed
+    assert not sync(study, tracking, paths, no_phase, pytest.fail).closed
 
 
-def no_phase(*_: object) -> AbstractContextManager[Progress]:
+def no_phase(*_: object) -> AbstractContextManager[ProgressFn]:
     raise AssertionError("nothing takes time here")
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from hpo.errors import BackboneError, DataError, ResourceError, StudyError
 from hpo.report.status import status_lines, status_of
-from hpo.settings import Places
+from hpo.settings import Paths
 from hpo.space.load import SearchSpace, load_space
 from hpo.study import trial_queue as claims
 from hpo.study.running_trial import OutOfTime, RunningTrial
@@ -447,8 +447,8 @@ def test_f20_a_folder_may_have_any_name(
     monkeypatch.chdir(place)
     for variable in ("HPO_STORAGE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(variable, raising=False)
-    places = Places.of(None, None, tmp_path)
-    study = open_study(places.storage, "s", places.locks, 0, create=True)
+    paths = Paths.of(None, None, tmp_path)
+    study = open_study(paths.storage, "s", paths.locks, 0, create=True)
     study.set_budget(1)
     assert len(list(study.run(space, lambda trial: trial.choose().learning_rate, forever))) == 1
     assert (place / "mlruns" / "optuna.db").exists()

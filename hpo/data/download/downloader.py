@@ -25,7 +25,7 @@ from PIL import Image
 from hpo.data.download.client import Downloader, Failed, FetchOptions, Reason
 from hpo.data.download.folder import DownloadRecord, PosterFolder, digest_of, names_a_file
 from hpo.data.table.cleaning import SHARED_BY
-from hpo.runtime.progress import Progress, n_cores
+from hpo.runtime.progress import ProgressFn, n_cores
 
 DEFAULT_OPTIONS = FetchOptions()
 
@@ -79,7 +79,7 @@ def fetch_posters(
     wanted: Sequence[Wanted],
     out: Path,
     options: FetchOptions = DEFAULT_OPTIONS,
-    progress: Progress = lambda _: None,
+    progress: ProgressFn = lambda _: None,
 ) -> FetchReport:
     """Download those of the wanted posters that are missing, to ``OUT/images/<id>.<jpg|png|webp|gif>``.
 
@@ -117,7 +117,7 @@ class _Run:
         self._shown_by: defaultdict[str, set[str]] = defaultdict(set)  # digest of a picture → ids of its posters
         self._placeholders: set[str] = set()  # digests
 
-    def until_done(self, progress: Progress) -> bool:
+    def until_done(self, progress: ProgressFn) -> bool:
         """Fetch what is missing, and tell whether that was interrupted."""
         self._recall()
         todo = [poster for poster in self._wanted.values() if self._is_due(poster)]
@@ -153,7 +153,7 @@ class _Run:
         self._missing[poster.id] = known
         return False
 
-    async def _fetch_all(self, todo: Sequence[Wanted], progress: Progress) -> None:
+    async def _fetch_all(self, todo: Sequence[Wanted], progress: ProgressFn) -> None:
         with ThreadPoolExecutor(n_cores()) as pool:
             async with Downloader(self._options, pool) as downloader, asyncio.TaskGroup() as workers:
                 for posters in _by_host(todo):
@@ -162,7 +162,7 @@ class _Run:
                         workers.create_task(self._work_off(queue, downloader, pool, progress))
 
     async def _work_off(
-        self, queue: Iterator[Wanted], downloader: Downloader, pool: Executor, progress: Progress
+        self, queue: Iterator[Wanted], downloader: Downloader, pool: Executor, progress: ProgressFn
     ) -> None:
         """Fetch one poster after the other from the queue that the workers of a host share."""
         for poster in queue:

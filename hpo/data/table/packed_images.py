@@ -20,7 +20,7 @@ from hpo.data.table.image_files import ImageFiles, image_entries
 from hpo.data.table.typed_records import cells_of_bytes, image_columns, opened_by_pages
 from hpo.errors import DataError
 from hpo.runtime.atomic import write_whole
-from hpo.runtime.progress import Phase, Progress
+from hpo.runtime.progress import ProgressFactory, ProgressFn
 
 _NAMES = "names.json"
 _DIGEST_BYTES = 16
@@ -45,7 +45,7 @@ def packed_column(path: Path, asked: str | None = None) -> str | None:
 
 
 def images_of(
-    csv: Path, images: Path | None, asked: str | None, cache_dir: Path, phase: Phase
+    csv: Path, images: Path | None, asked: str | None, cache_dir: Path, phase: ProgressFactory
 ) -> Path | PackedImages | None:
     """Return the folder `images`, or the table's own images where `images` is the table or has no image in it.
 
@@ -76,7 +76,7 @@ def _holds_an_image(folder: Path) -> bool:
     return next(entries, None) is not None or bool(closed)
 
 
-def _unpack(path: Path, column: str, cache_dir: Path, phase: Phase, note: str) -> PackedImages:
+def _unpack(path: Path, column: str, cache_dir: Path, phase: ProgressFactory, note: str) -> PackedImages:
     from pyarrow import ArrowException
 
     try:
@@ -109,7 +109,7 @@ def _write(path: Path, content: bytes | memoryview) -> None:
         raise cannot_write(path.parent, error) from error
 
 
-def _written(cells: Iterator[memoryview], folder: Path, progress: Progress) -> Iterator[str]:
+def _written(cells: Iterator[memoryview], folder: Path, progress: ProgressFn) -> Iterator[str]:
     """Write each image that is not there, and yield the names by row."""
     from hpo.data.decoding import MAX_FILE_BYTES  # and Pillow, which other tables are read without
 

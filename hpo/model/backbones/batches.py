@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Progress, n_cores
+from hpo.runtime.progress import ProgressFn, n_cores
 
 BATCH_ON_CPU = 8  # larger batches are no faster there and cost memory (3 GB at 64 posters of 224 px)
 
@@ -26,7 +26,7 @@ class Forward:
     at_once: int = 1  # how many calls the machine runs side by side
 
     def over(
-        self, images: Array | Sequence[Array], progress: Progress = lambda _: None, *, full_batches: bool = False
+        self, images: Array | Sequence[Array], progress: ProgressFn = lambda _: None, *, full_batches: bool = False
     ) -> Array:
         """Run over ``images`` (N, H, W, 3), or one of them for each input, in batches and return float32 (N, ...).
 

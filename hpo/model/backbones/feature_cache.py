@@ -26,7 +26,7 @@ from hpo.model.backbones.freeze_points import FreezePoint, Stem
 from hpo.model.backbones.inference import fastest_forward, precision
 from hpo.model.backbones.views import PLAIN, View
 from hpo.runtime.atomic import Array
-from hpo.runtime.progress import Progress, one_ahead
+from hpo.runtime.progress import ProgressFn, one_ahead
 
 ALL_COLUMNS = slice(None)
 _SHARD_POSTERS = 256  # what a kill can cost: a few seconds of forward passes
@@ -45,7 +45,7 @@ class NetworkCache:
         """Return how many posters have not been through the network."""
         return len(self.store.missing(posters.digests))
 
-    def ensure(self, posters: Posters, progress: Progress = lambda _: None) -> None:
+    def ensure(self, posters: Posters, progress: ProgressFn = lambda _: None) -> None:
         """Compute what is missing. Raises DataError when the disk refuses."""
         if not self.missing(posters):
             return
@@ -54,7 +54,7 @@ class NetworkCache:
             if todo:
                 self._compute(todo, progress)
 
-    def _compute(self, todo: Posters, progress: Progress) -> None:
+    def _compute(self, todo: Posters, progress: ProgressFn) -> None:
         forward = fastest_forward(self.network, self.images.framing.size_px)
         with ThreadPoolExecutor(1) as decoder:
             blocks = todo.blocks(_SHARD_POSTERS)

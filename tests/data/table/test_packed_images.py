@@ -21,7 +21,7 @@ from hpo.data.table.catalogue import Catalogue, CleaningReport, read_catalogue
 from hpo.data.table.packed_images import PackedImages, images_of, packed_column
 from hpo.data.table.rules import CatalogueRules
 from hpo.errors import DataError
-from hpo.runtime.progress import Progress
+from hpo.runtime.progress import ProgressFn
 
 N = 40
 LABELS = [["Drama"], ["War", "Drama"], ["Comedy"], ["Comedy", "War"]]
@@ -42,7 +42,7 @@ STRUCTS = [{"bytes": content, "path": f"{i}.jpg"} for content, i in zip(CONTENT,
 
 
 @contextmanager
-def quiet(_what: str, _n: int) -> Iterator[Progress]:
+def quiet(_what: str, _n: int) -> Iterator[ProgressFn]:
     yield lambda _: None
 
 
@@ -197,17 +197,17 @@ def test_f7_the_doctor_counts_the_posters_of_a_table_that_holds_its_images(tmp_p
 
 
 def test_f7_a_search_takes_the_images_of_the_table_before_the_folder_beside_it(tmp_path: Path):
-    from hpo.cli.progress import RichWatch
+    from hpo.cli.rich_progress import RichProgress
     from hpo.cli.search import _posters
-    from hpo.settings import Places
+    from hpo.settings import Paths
 
-    path, places, watch = (
+    path, paths, watch = (
         table(tmp_path, id=IDS, image=STRUCTS, genres=GENRES),
-        Places.of(None, None, None),
-        RichWatch(),
+        Paths.of(None, None, None),
+        RichProgress(),
     )
     (tmp_path / "images").mkdir()
-    assert _posters(path, None, None, places, watch) == (path, path)
-    assert _posters(path, tmp_path / "images", None, places, watch) == (path, tmp_path / "images")
+    assert _posters(path, None, None, paths, watch) == (path, path)
+    assert _posters(path, tmp_path / "images", None, paths, watch) == (path, tmp_path / "images")
     plain = table(tmp_path, id=IDS, genres=GENRES)
-    assert _posters(plain, None, None, places, watch) == (plain, tmp_path / "images")
+    assert _posters(plain, None, None, paths, watch) == (plain, tmp_path / "images")

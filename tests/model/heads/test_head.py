@@ -172,8 +172,8 @@ def test_a_head_with_maps_learns_what_only_one_position_shows(config, change):
     feature_map = 0.1 * torch.randn(128, 6, 3, 3)
     rows = torch.arange(128)
     for label in range(2):  # a label's two channels meet at one position, or lie at two
-        places = torch.rand(128, 9).argsort(1)
-        first, second = places[:, 0], torch.where(targets[:, label] > 0, places[:, 0], places[:, 1])
+        paths = torch.rand(128, 9).argsort(1)
+        first, second = paths[:, 0], torch.where(targets[:, label] > 0, paths[:, 0], paths[:, 1])
         feature_map.flatten(2)[rows, 2 * label, first] += 4
         feature_map.flatten(2)[rows, 2 * label + 1, second] += 4
     trial = config.model_copy(update={"hidden_layers": 1, "norm": "none", "dropout": 0.0, **change})

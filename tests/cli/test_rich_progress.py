@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.cli.progress import RichWatch
+from hpo.cli.rich_progress import RichProgress
 from hpo.study.trial_queue import TrialCounts
 from hpo.study.trial_record import TrialRecord
 
@@ -21,14 +21,14 @@ from hpo.study.trial_record import TrialRecord
 def test_u24_a_failed_trial_prints_the_last_line_of_its_error(error, said, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     trial = TrialRecord(3, "failed", error=error)
-    RichWatch("f1_macro").trial_ended(trial, TrialCounts(0, 0, 1, 0, 0), None)
+    RichProgress("f1_macro").trial_ended(trial, TrialCounts(0, 0, 1, 0, 0), None)
     assert capsys.readouterr().err == f"Trial 3 failed: {said}\n"
 
 
 def test_u24_a_long_error_is_cut(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "500")
     trial = TrialRecord(0, "failed", error=f"ValueError: {'x' * 10_000}")
-    RichWatch("f1_macro").trial_ended(trial, TrialCounts(0, 0, 1, 0, 0), None)
+    RichProgress("f1_macro").trial_ended(trial, TrialCounts(0, 0, 1, 0, 0), None)
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("xxx...")
     assert len(line) < 400

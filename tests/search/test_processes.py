@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from hpo.search import worker_pool as workers
-from hpo.search.worker_pool import WorkerPool, _without_ctrl_c, parse_workers, visible_gpus
+from hpo.search.executors import processes as workers
+from hpo.search.executors.base import SearchJob
+from hpo.search.executors.processes import ProcessExecutor, _without_ctrl_c, parse_workers, visible_gpus
 
 ASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 MIG = ["MIG-1a2b", "MIG-3c4d", "MIG-5e6f"]
@@ -22,17 +23,25 @@ MIG = ["MIG-1a2b", "MIG-3c4d", "MIG-5e6f"]
 
 @dataclass(frozen=True)
 class Options:
-    """What a crew needs of a search's options, and a folder for what its workers see."""
+    """What an executor needs of a search's options, and a folder for what its workers see."""
 
     folder: Path
     workers: int
     timeout_seconds: float | None = None
 
 
-def note_environment(options: Options, watch: object, _parent_pid: int) -> None:
+def note_environment(options: Options, _callback: object, _should_stop: object) -> None:
     """What a worker of this test does: write down which GPUs it may use."""
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
     (options.folder / str(os.getpid())).write_text(seen)
+
+
+def run_to_the_end(options: Options) -> None:
+    executor = ProcessExecutor(SearchJob(options, float("inf"), lambda: iter(())), note_environment)
+    executor.start()
+    for process in multiprocessing.active_children():
+        process.join()
+    executor.stop()
 
 
 @pytest.mark.parametrize(
@@ -67,9 +76,7 @@ def test_g6_gpus_are_those_of_the_inherited_list(monkeypatch, inherited, n_visib
 def test_g6_workers_share_the_inherited_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "n_gpus", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    with WorkerPool(Options(tmp_path, 3), float("inf"), note_environment):
-        for process in multiprocessing.active_children():
-            process.join()
+    run_to_the_end(Options(tmp_path, 3))
     assert sorted(file.read_text() for file in tmp_path.iterdir()) == ["2", "2", "3"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "2,3"
 
@@ -77,9 +84,7 @@ def test_g6_workers_share_the_inherited_gpus(monkeypatch, tmp_path):
 def test_g6_without_gpus_workers_inherit_an_empty_list(monkeypatch, tmp_path):
     monkeypatch.setattr(workers, "n_gpus", lambda: 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with WorkerPool(Options(tmp_path, 1), float("inf"), note_environment):
-        for process in multiprocessing.active_children():
-            process.join()
+    run_to_the_end(Options(tmp_path, 1))
     assert [file.read_text() for file in tmp_path.iterdir()] == [""]
 
 

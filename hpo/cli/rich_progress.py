@@ -25,7 +25,7 @@ from hpo.runtime.terminal import Plain
 if TYPE_CHECKING:
     from hpo.data.dataset import PreparedData
     from hpo.model.config import TrialConfig
-    from hpo.runtime.progress import Progress as Advance
+    from hpo.runtime.progress import ProgressFn
     from hpo.study.trial_queue import TrialCounts
     from hpo.study.trial_record import TrialRecord
     from hpo.trial.trial import EpochReport
@@ -40,7 +40,7 @@ def start_heavy_imports() -> Iterator[None]:
         yield
 
 
-class RichWatch:
+class RichProgress:
     """Progress on stderr; also works where stderr is a file, without the bars."""
 
     def __init__(self, metric: str = "") -> None:
@@ -61,7 +61,7 @@ class RichWatch:
         self._note = ""
         self._current = ""
 
-    def __enter__(self) -> RichWatch:
+    def __enter__(self) -> RichProgress:
         self._progress.start()
         return self
 
@@ -75,7 +75,7 @@ class RichWatch:
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
     @contextmanager
-    def phase(self, what: str, total: int) -> Iterator[Advance]:
+    def bar(self, what: str, total: int) -> Iterator[ProgressFn]:
         """Show a bar for ``total`` posters while the block runs."""
         task = self._progress.add_task(what, total=total, note="posters")
         try:

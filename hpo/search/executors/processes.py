@@ -1,8 +1,7 @@
-"""Worker processes of a search on this machine, each with its share of cores and its own GPU.
+"""Run the workers of a search as processes of this machine, each with its share of cores and its own GPU.
 
-They are new processes (spawned, not forked: PyTorch's threads do not survive a fork) that take claims from the study
-like workers on any other machine. The search itself only looks on: it starts anew who was killed, and when it ends, or
-dies, they end after the epoch in hand.
+They are spawned, not forked: PyTorch's threads do not survive a fork. The parent only supervises: it restarts killed
+workers. When it exits, or dies, workers stop after the current epoch.
 """
 
 from __future__ import annotations
@@ -14,31 +13,30 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from hpo.errors import HpoError, StudyError, UsageError
 from hpo.escaping import shortened
-from hpo.runtime.progress import Progress, n_cores
+from hpo.runtime import profiling as timeline
+from hpo.runtime.progress import n_cores
+from hpo.search.callbacks import NullCallback, SearchCallback
 from hpo.search.config import SearchOptions
-
-if TYPE_CHECKING:
-    from hpo.model.config import TrialConfig
-    from hpo.trial.trial import EpochReport
+from hpo.search.executors.base import SearchJob
+from hpo.search.worker import run_worker
 
 _SPAWN = multiprocessing.get_context("spawn")
 _GIBIBYTES_A_WORKER = 2.5  # PyTorch, MLflow and the features of some thousand posters
 _MOST_WORKERS_A_CORE = 16  # beyond which they only wait for each other
 _MOST_DEATHS = 5  # in a row, with no worker that lived longer than
 _SHORT_LIFE_SECONDS = 2.0
-_STOP_SECONDS = 60.0  # for the batch in hand; then it is killed, and its trial is found lost
+_STOP_SECONDS = 60.0  # for the current batch or epoch; then a worker is killed, and its trial is found lost
+_POLL_SECONDS = 0.5
 
-WorkerTask = Callable[[SearchOptions, Any, int], None]  # options, a watch, the search's process id
+RunWorker = Callable[[SearchOptions, SearchCallback, Callable[[], bool]], None]
 
 
 def parse_workers(text: str) -> int:
@@ -84,53 +82,59 @@ def _free_gibibytes() -> float:
     return int(available.split()[1]) / 2**20
 
 
-class WorkerPool:
-    """The workers of one search; entered, they work, and left, they stop."""
+class ProcessExecutor:
+    """Worker processes, which end with the process that started them."""
 
-    def __init__(self, options: SearchOptions, deadline: float, work: WorkerTask) -> None:
-        self._options, self._deadline, self._work = options, deadline, work
-        self._share = max(1, n_cores() // options.workers)
+    def __init__(self, job: SearchJob, run: RunWorker = run_worker) -> None:
+        self._job, self._run = job, run
+        self._n_threads = max(1, n_cores() // job.options.workers)
         self._processes: list[SpawnProcess] = []
-        self._started: dict[int, float] = {}  # by place in the list
+        self._started: dict[int, float] = {}  # by index of the worker
         self._deaths = 0  # in a row, of workers that did not live long
+        self._stage = ExitStack()
 
-    def __enter__(self) -> WorkerPool:
-        self._processes = [self._start(at) for at in range(self._options.workers)]
-        return self
+    def start(self) -> None:
+        """Start the workers."""
+        self._stage.enter_context(timeline.stage(timeline.SUPERVISING))
+        for i in range(self._job.options.workers):
+            self._processes.append(self._spawn(i))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @property
+    def n_alive(self) -> int:
+        """How many workers are alive."""
+        return sum(process.is_alive() for process in self._processes)
+
+    def supervise(self) -> bool:
+        """Restart killed workers, wait half a second, return whether any worker is alive. Raises StudyError.
+
+        A worker that ended by itself has printed why, or has found nothing left to do, and is not restarted.
+        """
+        for i, process in enumerate(self._processes):
+            if process.exitcode is not None and process.exitcode < 0:
+                self._count_death(i, -process.exitcode)
+                self._processes[i] = self._spawn(i)
+        if not self.n_alive:
+            if any(process.exitcode for process in self._processes):
+                raise StudyError("Every worker of this search has failed, as said above: fix that and type it again.")
+            return False
+        time.sleep(_POLL_SECONDS)
+        return True
+
+    def stop(self) -> None:
+        """Send SIGTERM to the workers: they stop after the current epoch and release their trials. Then SIGKILL."""
         for process in self._processes:
             if process.is_alive():
-                process.terminate()  # SIGTERM: it stops after the epoch in hand and gives its trial back
+                process.terminate()
         deadline = time.monotonic() + _STOP_SECONDS
         for process in self._processes:
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
+        self._stage.close()
 
-    @property
-    def alive(self) -> int:
-        """How many workers live."""
-        return sum(process.is_alive() for process in self._processes)
-
-    def supervise(self) -> bool:
-        """Start anew the workers that were killed; return whether any works. Raises StudyError where none can.
-
-        One that ended by itself has said why, or has found nothing left to do, and is not started again.
-        """
-        for at, process in enumerate(self._processes):
-            if process.exitcode is not None and process.exitcode < 0:
-                self._count_death(at, -process.exitcode)
-                self._processes[at] = self._start(at)
-        if not self.alive and any(process.exitcode for process in self._processes):
-            raise StudyError("Every worker of this search has failed, as said above: fix that and type it again.")
-        return self.alive > 0
-
-    def _count_death(self, at: int, number: int) -> None:
-        lived = time.monotonic() - self._started[at]
+    def _count_death(self, i: int, number: int) -> None:
+        lived = time.monotonic() - self._started[i]
         self._deaths = self._deaths + 1 if lived < _SHORT_LIFE_SECONDS else 0
         if self._deaths >= _MOST_DEATHS:
             raise StudyError(
@@ -138,26 +142,22 @@ class WorkerPool:
                 "at once: where memory ran out, use fewer --workers."
             )
 
-    def _start(self, at: int) -> SpawnProcess:
-        options = replace(self._options, timeout_seconds=self._left(), workers=1)
-        process = _SPAWN.Process(target=_work, args=(self._work, options, at, os.getpid(), self._share))
-        with _environment(self._settings(at)), _without_ctrl_c():
+    def _spawn(self, i: int) -> SpawnProcess:
+        options = replace(self._job.options, timeout_seconds=self._job.seconds_left(), workers=1)
+        process = _SPAWN.Process(target=_main, args=(self._run, options, i, os.getpid(), self._n_threads))
+        with _environment(self._settings(i)), _without_ctrl_c():
             process.start()
-        self._started[at] = time.monotonic()
+        self._started[i] = time.monotonic()
         return process
 
-    def _left(self) -> float | None:
-        left = self._deadline - time.monotonic()
-        return None if left == float("inf") else max(0.001, left)
-
-    def _settings(self, at: int) -> dict[str, str]:
+    def _settings(self, i: int) -> dict[str, str]:
         """Threads are counted when libraries load, so a worker's share is in its environment from the beginning."""
         gpus = visible_gpus()
-        gpu = {"CUDA_VISIBLE_DEVICES": gpus[at % len(gpus)]} if gpus else {}
-        return {**gpu, "OMP_NUM_THREADS": str(self._share), "MKL_NUM_THREADS": str(self._share)}
+        gpu = {"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} if gpus else {}
+        return {**gpu, "OMP_NUM_THREADS": str(self._n_threads), "MKL_NUM_THREADS": str(self._n_threads)}
 
 
-def _work(work: WorkerTask, options: SearchOptions, at: int, parent_pid: int, n_threads: int) -> None:
+def _main(run: RunWorker, options: SearchOptions, i: int, parent_pid: int, n_threads: int) -> None:
     """What a worker's process runs."""
     import torch
 
@@ -166,15 +166,25 @@ def _work(work: WorkerTask, options: SearchOptions, at: int, parent_pid: int, n_
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     torch.set_num_threads(n_threads)
     try:
-        work(options, _Quiet(at), parent_pid)
+        run(options, _WorkerCallback(i), lambda: os.getppid() != parent_pid)
     except HpoError as error:
-        print(f"hpo: worker {at + 1}: {error}", file=sys.stderr)  # noqa: T201
+        print(f"hpo: worker {i + 1}: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)
+
+
+class _WorkerCallback(NullCallback):
+    """Print a worker's notices; the search shows the progress of all workers."""
+
+    def __init__(self, i: int) -> None:
+        self._i = i
+
+    def notice(self, text: str) -> None:
+        print(f"worker {self._i + 1}: {text}", file=sys.stderr)  # noqa: T201
 
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Let processes that are started inside be deaf to Ctrl-C while they import; ours waits until the end."""
+    """Block Ctrl-C in processes that are started inside until they have imported; here it waits until the end."""
     resource_tracker.ensure_running()  # whose own start would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -195,32 +205,3 @@ def _environment(settings: dict[str, str]) -> Iterator[None]:
                 del os.environ[key]
             else:
                 os.environ[key] = value
-
-
-class _Quiet:
-    """A worker's watch: the search shows the progress of all, so only notices are said."""
-
-    def __init__(self, at: int) -> None:
-        self._at = at
-
-    def notice(self, text: str) -> None:
-        print(f"worker {self._at + 1}: {text}", file=sys.stderr)  # noqa: T201
-
-    @contextmanager
-    def phase(self, what: str, total: int) -> Iterator[Progress]:
-        yield lambda _: None
-
-    def prepared(self, *_: object) -> None:
-        pass
-
-    def trial_started(self, number: int, config: TrialConfig) -> None:
-        pass
-
-    def epoch(self, report: EpochReport) -> None:
-        pass
-
-    def trial_ended(self, *_: object) -> None:
-        pass
-
-    def workers(self, *_: object) -> None:
-        pass
