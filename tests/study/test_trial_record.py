@@ -72,5 +72,5 @@ def test_a_configuration_is_what_was_chosen_or_else_what_was_searched():
 
 
 def test_a_trial_that_chose_nothing_has_no_hyperparameters():
-    with pytest.raises(ValueError, match="Hyperparameters"):
+    with pytest.raises(ValueError, match="TrialConfig"):
         _ = TrialRecord(0, "failed").hyperparameters
