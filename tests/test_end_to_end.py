@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from hpo.cli.app import app
 from hpo.errors import HpoError
 from hpo.tracking.networks import BUNDLE
+from tests.forked import ForkedCommand
 
 HPO = [sys.executable, "-m", "hpo"]
 SPACE = """
@@ -58,13 +59,20 @@ class CommandLine:
         for name in ("MLFLOW_TRACKING_URI", "HPO_STORAGE"):
             self.env.pop(name, None)
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str) -> ForkedCommand:
+        return ForkedCommand(words, self.folder, self.env)
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = self.start(*words)
+        stdout, stderr = command.communicate()
+        assert command.returncode is not None
+        return subprocess.CompletedProcess(words, command.returncode, stdout, stderr)
+
+    def start_anew(self, *words: str) -> subprocess.Popen[str]:
+        """As ``start``, by the interpreter, which imports everything: where that, or reading as it prints, matters."""
         return subprocess.Popen(
             [*HPO, *words], cwd=self.folder, env=self.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*HPO, *words], cwd=self.folder, env=self.env, text=True, capture_output=True)
 
     def ok(self, *words: str) -> str:
         done = self.run(*words)
@@ -350,7 +358,7 @@ def test_a_search_that_is_stopped_goes_on_to_exactly_its_budget(
     _states_agree(hpo, status)
 
 
-def _wait_for_trials(process: subprocess.Popen[str], folder: Path, n_finished: int) -> None:
+def _wait_for_trials(process: ForkedCommand, folder: Path, n_finished: int) -> None:
     """Look at the database from outside until so many trials have finished."""
     deadline = time.monotonic() + 600
     database = folder / "mlruns" / "optuna.db"

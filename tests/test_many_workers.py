@@ -210,7 +210,7 @@ def test_two_workers_of_one_search_on_sqlite_survive_kills(tmp_path: Path, poste
     hpo = CommandLine(tmp_path)
     storage = f"sqlite:///{tmp_path}/mlruns/optuna.db"
     (tmp_path / "mlruns").mkdir()
-    search = hpo.start(*posters, "--trials", "16", "--workers", "2", "--profile", "time.json")
+    search = hpo.start_anew(*posters, "--trials", "16", "--workers", "2", "--profile", "time.json")
     for n_trials in (3, 8):
         wait_for(storage, n_trials)
         os.kill(random.Random(n_trials).choice(children(search.pid)), signal.SIGKILL)

@@ -41,7 +41,7 @@ def study(hpo) -> Study:
 @pytest.fixture(scope="module")
 def links(hpo) -> Iterator[dict[str, str]]:
     """What ``hpo ui`` prints, while it serves."""
-    with hpo.start("ui", "--study", STUDY) as process:
+    with hpo.start_anew("ui", "--study", STUDY) as process:
         printed = iter(process.stdout.readline, "")
         lines = list(iter(lambda: next(printed), "Ctrl-C stops the server.\n"))
         yield dict(re.split(r": +", line.rstrip(), maxsplit=1) for line in lines)

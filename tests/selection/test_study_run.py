@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -29,6 +28,7 @@ from hpo.tracking.client import impatient
 from hpo.tracking.mirror import MlflowMirror, Synced
 from hpo.tracking.runs import open_tracking
 from hpo.tracking.trial_run import TrialRun
+from tests.forked import forking_context
 from tests.postgres import Postgres, free_port
 from tests.test_many_workers import wait_until_it_answers
 
@@ -67,8 +67,7 @@ def begin(folder: Path, storage: str, uri: str, study_name: str) -> str:
 
 def all_begin(folder: Path, storage: str, uri: str, rounds: int = ROUNDS) -> None:
     """Let eight processes begin one study, round after round, and look at what there is then."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["hpo.selection.sync"])  # imported once, in place of eight times
+    context = forking_context()  # imports once, in place of eight times
     with context.Pool(PROCESSES, take, (context.Barrier(PROCESSES),)) as pool:
         for at in range(rounds):
             runs = pool.starmap(begin, [(folder, storage, uri, f"s{at}")] * PROCESSES, chunksize=1)
