@@ -67,7 +67,8 @@ def test_posters_that_are_gone_are_said_to_be(hpo: CommandLine) -> None:
 
 @pytest.mark.parametrize("n_trials", [0, 1, 20])
 def test_charts_of_a_study_of_any_length(n_trials: int) -> None:
-    drawn = charts(records(searched(n_trials)), "f1", {"rate": 0.7, "depth": 0.3} if n_trials == 20 else {}, {"all": 0.1})
+    importances = {"rate": 0.7, "depth": 0.3} if n_trials == 20 else {}
+    drawn = charts(records(searched(n_trials)), "f1", importances, {"all": 0.1})
     assert ("What makes f1 good" in drawn) == (n_trials == 20)
     assert ("Who worked when" in drawn) == (n_trials > 0)
     assert all("plotly" in chart for chart in drawn.values())
