@@ -16,6 +16,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/prose.py
 
 structure: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.structure

@@ -118,13 +118,13 @@ def load_classifier(folder: Path, description: Description) -> Network:
 def _backbone(at: int, description: Description, tensors: Mapping[str, Tensor]) -> Backbone:
     """Build one of the backbones, which the file must hold before the next is built."""
     preprocessing, mine = description.preprocessing[at], below(tensors, f"backbones.{at}.")
-    told, size = preprocessing.model_dump(), preprocessing.image_size
+    recorded, size = preprocessing.model_dump(), preprocessing.image_size
     name = description.backbones[at]
     with no_larger_than(mine):
         if preprocessing.arguments:  # of any size: names and shapes first
-            skeleton = find_architecture(name, told).skeleton(size)
+            skeleton = find_architecture(name, recorded).skeleton(size)
             check_same_shapes(skeleton, below(mine, "network."))
-        backbone = build_backbone(name, size, told)
+        backbone = build_backbone(name, size, recorded)
     check_same_shapes(backbone, mine)
     return backbone
 

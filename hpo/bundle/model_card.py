@@ -256,12 +256,12 @@ def _data(described: Description) -> str:
     )
     prints = described.fingerprints
     known = {name: prints[name] for name in ("labels", "images", "split") if name in prints}
-    told = ", ".join(f"{name} `{digest}`" for name, digest in known.items())
+    listed = ", ".join(f"{name} `{digest}`" for name, digest in known.items())
     rules = described.data
     kept = f"the {rules.top_labels} commonest labels" if rules.top_labels else "all labels"
     return (
         f"Catalogue entries of the types {', '.join(rules.types or ()) or 'all'}, {kept}; posters of one title or "
-        f"franchise, and those that look alike, are in one part. Judged on {sizes}. Fingerprints: {told}."
+        f"franchise, and those that look alike, are in one part. Judged on {sizes}. Fingerprints: {listed}."
     )
 
 

@@ -19,7 +19,7 @@ CELLS = 8  # of a map, in each direction
 _WINDOW = 2  # cells in each direction: a sixteenth of the poster
 _STEPS = CELLS - _WINDOW + 1
 PASSES = 1 + _STEPS**2  # posters that a network looks at for one map
-_SURE = 1e-6  # a probability nearer to 0 or 1 has no logit that float32 could tell
+_SURE = 1e-6  # a probability nearer to 0 or 1 has no logit that float32 could hold
 
 
 def evidence(predictor: Predictor, poster: Source, n_posters: int = 1) -> Array:

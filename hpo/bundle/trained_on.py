@@ -58,6 +58,6 @@ def read_digests(folder: Path) -> Digests | None:
 
 
 def trained_on(digests: Digests, files: Sequence[Path]) -> NDArray[np.bool_]:
-    """Tell of each file (N,) whether it is one of the posters that ``digests`` are of."""
+    """Return for each file (N,) whether it is one of the posters that ``digests`` are of."""
     asked = read_posters(files).digests
     return np.isin(np.frombuffer(b"".join(digest[:_BYTES] for digest in asked), "<u8"), digests)

@@ -1,6 +1,6 @@
 """Prepare a dataset: table and images → clean posters in train, val and test, with a report of each decision.
 
-Every poster is decoded once here, small: that tells the broken ones before the split, so that the sizes are exact,
+Every poster is decoded once here, small: that finds the broken ones before the split, so that the sizes are exact,
 and shows which posters look alike. The small size is fixed, so that the split never depends on a search space.
 """
 

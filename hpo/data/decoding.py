@@ -31,8 +31,8 @@ Source: TypeAlias = Path | bytes | Image.Image
 Fit = Literal["squash", "crop", "pad", "native"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]  # as timm names them
 
-# Caches are keyed by a file's bytes, so nothing but this number tells what an older version decoded from what this one
-# would: raise it with every change of a poster's pixels, and decoded images and features are made anew.
+# Caches are keyed by a file's bytes, so only this number distinguishes what an older version decoded from what this one
+# would: raise it with every change of a poster's pixels, and decoded images and features are made again.
 DECODING_VERSION = 2
 
 MIN_SIDE_PX = 16  # shorter is a tracking pixel, an icon or a rule
@@ -77,7 +77,7 @@ class UnreadablePoster(OSError):
 
 @dataclass(frozen=True)
 class Framing:
-    """How a poster becomes a square: what decoded images, features and bundles are told apart by.
+    """How a poster becomes a square: what decoded images, features and bundles are distinguished by.
 
     ``squash`` ignores the poster's proportions, ``crop`` keeps its central square, ``pad`` shows all of it between grey
     bars, and ``native`` does as ImageNet networks are evaluated: the shorter side is scaled to size / ``crop_share``,
@@ -165,7 +165,7 @@ def _open(source: Path | bytes) -> Image.Image:
 
 
 def check_scans(image: Image.Image, content: bytes) -> None:
-    """Raise UnreadablePoster for a JPEG whose scans would take minutes: its size in pixels does not tell."""
+    """Raise UnreadablePoster for a JPEG whose scans would take minutes: its size in pixels does not show that."""
     if image.format not in ("JPEG", "MPO"):
         return
     n_scans = content.count(b"\xff\xda")  # in coded data every ff is followed by 00 or a restart

@@ -93,7 +93,7 @@ async def _content_at(address: str) -> bytes | Missing:
 
 
 def _names_a_near_host(address: str) -> bool:
-    """Tell whether a person names this machine or one of their own network, where a redirect must not lead."""
+    """Return whether a person names this machine or one of their own network, where a redirect must not lead."""
     from hpo.data.download.security import AddressRefused, is_public, parse_address
 
     try:

@@ -127,9 +127,11 @@ def kept_together(data: PreparedData) -> str:
     if not groups:
         return "No posters had to be kept together."
     reasons = ", ".join(f"{n:,} by {reason}" for reason, n in data.groups.posters_by_reason().items() if n)
-    told = f"{data.groups.n_shared_posters:,} posters are kept together in {_n_groups(len(groups))} ({reasons})."
+    sentence = f"{data.groups.n_shared_posters:,} posters are kept together in {_n_groups(len(groups))} ({reasons})."
     straddling = data.n_straddling
-    return told + (f" {straddling:,} of these groups lie in several parts of the given split." if straddling else "")
+    return sentence + (
+        f" {straddling:,} of these groups lie in several parts of the given split." if straddling else ""
+    )
 
 
 def _n_groups(n: int) -> str:

@@ -2,7 +2,7 @@
 
 The command line says at its start which options were given and which commands take which options (``remember``); what
 is printed later carries over those that the printed command takes as well. A library that calls the same functions
-gives no options, and so only what ``command`` is told is written.
+gives no options, and so only what ``command`` is given is written.
 """
 
 from __future__ import annotations

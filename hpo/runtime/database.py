@@ -148,7 +148,7 @@ def file_of(url: sqlalchemy.URL) -> Path | None:
 
 
 def is_same(one: sqlalchemy.URL, other: sqlalchemy.URL) -> bool:
-    """Tell whether two URLs name one database, whatever their users and drivers."""
+    """Return whether two URLs name one database, whatever their users and drivers."""
     return _identity(one) == _identity(other)
 
 

@@ -1,8 +1,8 @@
 """Mask passwords and tokens in URLs and messages.
 
 A URL is taken apart by hand where a parser would be fooled: people write passwords with ``@``, ``/``, ``?`` and ``#``
-as they are, and SQLAlchemy, urllib and a database's driver each see another host then. Where the parts cannot be told
-apart, nothing but the scheme is shown.
+as they are, and SQLAlchemy, urllib and a database's driver each see another host then. Where the parts are ambiguous,
+nothing but the scheme is shown.
 """
 
 from __future__ import annotations

@@ -111,13 +111,13 @@ def seconds_by_stage(file: Path) -> dict[str, float]:
 def in_a_sentence(seconds: Mapping[str, float]) -> str:
     """Return ``82 % training, 11 % features, 4 % MLflow, 3 % the rest``, of what ``seconds_by_stage`` returns."""
     total = sum(seconds.values()) or 1.0
-    told, so_far = [], 0.0
+    shares, so_far = [], 0.0
     for name, taken in seconds.items():
         if name != _NOT_IN_A_STAGE and taken / total >= 0.01:
-            told.append(f"{100 * taken / total:.0f} % {name}")
+            shares.append(f"{100 * taken / total:.0f} % {name}")
             so_far += taken
     rest = 1 - so_far / total
-    return ", ".join([*told, *([f"{100 * rest:.0f} % {_NOT_IN_A_STAGE}"] if rest >= 0.005 else [])])
+    return ", ".join([*shares, *([f"{100 * rest:.0f} % {_NOT_IN_A_STAGE}"] if rest >= 0.005 else [])])
 
 
 def _events(file: Path) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ def search(options: SearchOptions, callback: SearchCallback) -> Outcome:
 
 
 def available_space(options: SearchOptions, callback: SearchCallback) -> SearchSpace:
-    """Return the space with the backbones whose weights can be had; all of them, unless told to leave some out.
+    """Return the space with the backbones whose weights can be had; all of them, unless asked to leave some out.
 
     Raises BackboneError for the first that cannot be had, SpaceError when none is left.
     """

@@ -1,8 +1,8 @@
 """A worker of a search: run trials, each forecast, trained, recorded, and its predictions stored.
 
 The order of events decides what a kill can tear apart. A trial is noted with Optuna first; a better model than all
-before is registered *before* its trial is told complete, so that a champion exists at any moment; MLflow is written
-last, from the record, by any process (`mirror.py`).
+before is registered *before* its trial is recorded as complete, so that a champion exists at any moment; MLflow is
+written last, from the record, by any process (`mirror.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Compare two models on the same posters, paired: bundles, registered versions or trials.
 
-On posters that are given, both predict them anew with their own thresholds. Without, two trials of one study (or the
+On posters that are given, both predict them again with their own thresholds. Without, two trials of one study (or the
 versions made of them) are compared on the posters that the study judged them on, by the probabilities that they kept
 and thresholds that are cross-fitted, so that neither profits from having seen the labels.
 """

@@ -79,7 +79,7 @@ class StudyContext:
 
 
 def _found(options: DataOptions, project: Path) -> DataOptions:
-    """Return where a study's posters are if they were moved with the project; their digests tell if it is they."""
+    """Return where a study's posters are if they were moved with the project; digests show if they are equal."""
     if Path(options.csv).exists():
         return options
     moved = {

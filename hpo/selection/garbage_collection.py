@@ -156,7 +156,7 @@ def _versions(facts: Facts, rules: Rules) -> Iterator[_Found]:
         n_bytes = sum(_below(facts.sizes.get(run.run_id, {}), MODEL).values())
         why = f"trial {version.trial} led for a while and is not among those that are kept"
         item = Item("version", f"version {version.version}", why, n_bytes, run.uri, (MODEL,), version)
-        yield item, rules.spares(_let_go_ms(version, facts), facts.now_ms, version.trial)
+        yield item, rules.spares(_delete_ms(version, facts), facts.now_ms, version.trial)
 
 
 def _may_go(version: StoredVersion, run: StoredRun, facts: Facts, rules: Rules) -> bool:
@@ -171,7 +171,7 @@ def _may_go(version: StoredVersion, run: StoredRun, facts: Facts, rules: Rules) 
     return not any(_needs(other, run) or other.source == named for other in others)
 
 
-def _let_go_ms(version: StoredVersion, facts: Facts) -> int:
+def _delete_ms(version: StoredVersion, facts: Facts) -> int:
     """When the next version took the alias from it: until then it was what everybody loads."""
     later = [other for other in facts.versions if other.model == version.model and other.version > version.version]
     return min(later, key=lambda other: other.version, default=version).created_ms
@@ -287,7 +287,7 @@ def free(
     dry_run: bool = False,
     with_logged_models: bool = True,
 ) -> DeletionPlan:
-    """Let go of what no longer is of use, and return what that was; with ``dry_run`` only say what it would be.
+    """Delete what is no longer of use, and return what that was; with ``dry_run`` only say what it would be.
 
     ``members`` returns the trials of the ensemble, and is asked only where it matters; where it raises an HpoError,
     versions and bundles are left alone, since one of them may be needed. Raises TrackingError where MLflow cannot be
@@ -301,19 +301,19 @@ def free(
         planned = _plan(facts, rules, members)
         if dry_run:
             return planned
-        freed = tuple(item for item in planned.items if _let_go(item, files, held))
+        freed = tuple(item for item in planned.items if _delete(item, files, held))
     return replace(planned, items=freed)
 
 
 def free_after_search(
     context: StudyContext, spool: Path, finished_before: Collection[int], keep: int = KEEP
 ) -> DeletionPlan:
-    """Let go of what a search leaves that is not needed, at its very end: after the champion was settled.
+    """Delete what a search leaves that is not needed, at its very end: after the champion was settled.
 
     ``spool`` is ``paths.spool(study.name)``. ``finished_before`` holds the numbers of the trials that had ended when
     this search began: weights of later ones go at once, since they were never announced; what is older has an hour.
     While other workers of the study still run trials its versions are left alone. Choosing the ensemble takes a second
-    or two, and only where there is something to let go. MLflow's own LoggedModels are left to ``hpo gc``.
+    or two, and only where there is something to delete. MLflow's own LoggedModels are left to ``hpo gc``.
 
     Raises nothing but TrackingError and StudyError.
     """
@@ -437,8 +437,8 @@ def _waiting(spool: Path) -> Iterator[Spooled]:
             yield Spooled(int(folder.name), folder, sizes)
 
 
-def _let_go(item: Item, files: ArtifactFiles, held: Callable[[], bool]) -> bool:
-    """Let go of one thing, and say whether it is gone."""
+def _delete(item: Item, files: ArtifactFiles, held: Callable[[], bool]) -> bool:
+    """Delete one thing, and say whether it is gone."""
     if item.version is not None:
         if not held():
             raise StudyError(
@@ -463,6 +463,6 @@ def _asking_the_study(study: Study) -> Iterator[None]:
     except (*DATABASE_ERRORS, OSError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise StudyError(
-            f"What study {study.name!r} could let go of cannot be told ({reason}): check --storage, then type "
+            f"What study {study.name!r} could delete is unknown ({reason}): check --storage, then type "
             f"{command('gc', study=study.name)}."
         ) from error

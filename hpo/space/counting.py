@@ -2,7 +2,7 @@
 
 Continuous parameters are counted apart. Of the others, a parameter on which no condition looks multiplies the count by
 the number of its values wherever it applies; one on which conditions look is split into the groups of values that the
-conditions tell apart. So the count is exact and takes no longer for wide ranges.
+conditions distinguish. So the count is exact and takes no longer for wide ranges.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _families(searched: Mapping[str, Parameter]) -> list[set[str]]:
 
 
 def _can_apply(space: SearchSpace, name: str) -> bool:
-    """Tell whether the conditions on fixed parameters let this one apply."""
+    """Return whether the conditions on fixed parameters let this one apply."""
     when = space.searched[name].when
     return all(space.fixed[other] in values for other, values in when.items() if other in space.fixed)
 
@@ -95,7 +95,7 @@ def _ways(names: Sequence[str], space: SearchSpace, chosen: Chosen) -> int:
 
 
 def _groups(space: SearchSpace, name: str) -> dict[Scalar, int]:
-    """The first value of each group that the conditions on ``name`` tell apart → how many values are in the group."""
+    """The first value of each group that the conditions on ``name`` distinguish → how many values are in the group."""
     conditions = [parameter.when[name] for parameter in space.searched.values() if name in parameter.when]
     first: dict[tuple[bool, ...], Scalar] = {}
     sizes: Counter[Scalar] = Counter()

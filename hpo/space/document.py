@@ -39,7 +39,7 @@ class Mistake(NamedTuple):
     key: str  # dotted: parameters.width.when
     text: str
 
-    def told(self, main: Path) -> str:
+    def located(self, main: Path) -> str:
         """Return ``mine.yaml: parameters.width: ...``, the file as seen from the folder of ``main``."""
         shipped = self.file.parent == SHIPPED_SPACES
         file = self.file.name if shipped else os.path.relpath(self.file, main.parent)
@@ -65,7 +65,7 @@ class Document:
         return self.files.get((section, key), self.path)
 
     def inherits(self, section: str, key: str) -> bool:
-        """Tell whether a key comes from an included file."""
+        """Return whether a key comes from an included file."""
         return self.file_of(section, key) != self.path
 
     def mistake(self, text: str, *where: str) -> Mistake:

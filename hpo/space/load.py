@@ -2,7 +2,7 @@
 
 A parameter is searched, in Optuna's words, or fixed by a plain value; ``recipes`` are tried before the sampler has its
 say; ``weights`` say where a backbone's weights lie; ``include`` builds on another file. A file is checked as a whole:
-every mistake in it, and in what it includes, is told at once, before anything is trained.
+every mistake in it, and in what it includes, is reported at once, before anything is trained.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _build(document: Document) -> SearchSpace:
 
 def _refusal(path: Path, mistakes: list[Mistake]) -> SpaceError:
     count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    lines = [f"  {mistake.told(path)}" for mistake in dict.fromkeys(mistakes[:_MOST_SHOWN])]
+    lines = [f"  {mistake.located(path)}" for mistake in dict.fromkeys(mistakes[:_MOST_SHOWN])]
     more = [f"  and {len(mistakes) - _MOST_SHOWN} more"] if len(mistakes) > _MOST_SHOWN else []
     missing = any(mistake.text.startswith("missing (") for mistake in mistakes)
     fix = " (include: default takes over whatever this file does not name)" if missing else ""

@@ -35,11 +35,11 @@ class _Searched(BaseModel):
 
     @property
     def has_default(self) -> bool:
-        """Tell whether a default is written (null may be one)."""
+        """Return whether a default is written (null may be one)."""
         return "default" in self.model_fields_set
 
     def applies(self, chosen: Mapping[str, Scalar], undecided: Collection[str] = ()) -> bool:
-        """Tell whether this parameter has an effect, or may have one once the ``undecided`` are chosen."""
+        """Return whether this parameter has an effect, or may have one once the ``undecided`` are chosen."""
         return all(
             other in undecided or (other in chosen and chosen[other] in values) for other, values in self.when.items()
         )
@@ -57,7 +57,7 @@ class Categorical(_Searched):
         return choice
 
     def holds(self, value: Scalar) -> bool:
-        """Tell whether ``value`` is one of the choices."""
+        """Return whether ``value`` is one of the choices."""
         return value in self.choices
 
     def extremes(self) -> list[Scalar]:
@@ -86,7 +86,7 @@ class _Range(_Searched):
     step: float | None = None
 
     def holds(self, value: Scalar) -> bool:
-        """Tell whether ``value`` lies between low and high, on a step where there are steps."""
+        """Return whether ``value`` lies between low and high, on a step where there are steps."""
         if value is None or isinstance(value, str) or not self.low <= value <= self.high:
             return False
         return self.step is None or _is_whole((value - self.low) / self.step)
@@ -97,7 +97,7 @@ class _Range(_Searched):
 
     @property
     def has_too_many_values(self) -> bool:
-        """Tell whether there are so many steps that they cannot be listed."""
+        """Return whether there are so many steps that they cannot be listed."""
         return self.step is not None and self.high - self.low > _MOST_STEPS * self.step
 
     def in_words(self) -> str:

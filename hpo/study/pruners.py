@@ -42,7 +42,7 @@ class RecentTrialsPruner(BasePruner):
         self._read_for, self._read_at = -1, -math.inf
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Tell whether ``trial`` should stop after what it reported last."""
+        """Return whether ``trial`` should stop after what it reported last."""
         now = time.monotonic()
         if self._latest is None or self._read_for != trial._trial_id or now - self._read_at > _FRESH_SECONDS:
             self._latest, self._read_for, self._read_at = shortened(study, n_best=0), trial._trial_id, now
@@ -62,7 +62,7 @@ class PhaseHalving(BasePruner):
         self._min_epochs, self._eta, self._n_brackets = min_epochs, eta, n_brackets
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Tell whether ``trial`` should stop after what it reported last."""
+        """Return whether ``trial`` should stop after what it reported last."""
         step, bracket = trial.last_step, trial.number % self._n_brackets
         if step is None or not self._is_rung(_epoch_in_phase(step), bracket):
             return False

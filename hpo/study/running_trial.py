@@ -27,7 +27,7 @@ class RunningTrial:
             return self._space.sample(self._trial)
 
     def report(self, value: float, step: int, where: str) -> None:
-        """Tell the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
+        """Report to the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
 
         ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
         ``where`` is that in words.

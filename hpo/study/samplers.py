@@ -2,7 +2,7 @@
 
 What a trial draws depends on the study's seed, the trial's number and the trials before it, never on the process that
 runs it: so workers that start together do not draw the same random trials, and a resumed search does not draw those of
-its beginning again. The price is a sampler built anew for every trial, which costs less than a millisecond.
+its beginning again. The price is a sampler built again for every trial, which costs less than a millisecond.
 
 Only TPE takes part in every parameter, conditional ones in groups of those that occur together. GP and CMA-ES see what
 all trials have in common (CMA-ES its numbers alone) and leave the rest to TPE; QMC sees the parameters of the first
@@ -179,7 +179,7 @@ def _cmaes(_: int, seed: int) -> BaseSampler:
 def _qmc(study_seed: int, seed: int) -> BaseSampler:
     """One sequence through the study, whose place in it the storage counts; so it has the study's seed.
 
-    The count begins anew where a space grew, so each version has a sequence of its own: the first one's was tried.
+    The count begins again where a space grew, so each version has a sequence of its own: the first one's was tried.
     """
     with _experimental_as_known():
         return optuna.samplers.QMCSampler(

@@ -1,7 +1,7 @@
 """Snapshot of a study: every trial with state, times and value, read in milliseconds.
 
 Optuna's ``get_trials`` reads all that was noted with every trial, curves and metrics of each label included: two
-seconds for 2,000 of them, too long for a glance at the progress. What is read here are
+seconds for 2,000 of them, too long for a look at the progress. What is read here are
 columns of Optuna's own tables, in two queries.
 """
 

@@ -102,7 +102,7 @@ class RetryingStorage(BaseStorage):
         return self.engine.dialect.name == "sqlite"
 
     def close(self) -> None:
-        """Let go of every connection; a server counts them."""
+        """Close every connection; a server counts them."""
         self.remove_session()
         self.engine.dispose()
 
@@ -143,7 +143,7 @@ class RetryingStorage(BaseStorage):
         try:
             yield lambda: _answers(connection)
         finally:
-            with suppress(SQLAlchemyError):  # the server was restarted: no lock is left to let go
+            with suppress(SQLAlchemyError):  # the server was restarted: no lock is left to release
                 connection.rollback()
             with suppress(SQLAlchemyError):
                 connection.close()

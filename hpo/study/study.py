@@ -377,7 +377,7 @@ class Study:
                 yield TrialRecord.of(self._read(trial))
 
     def _run_one(self, trial: optuna.Trial, space: SearchSpace, objective: TrialFunction) -> Exception | None:
-        """Run a claimed trial and tell how it ended; return what it raised where that was its own fault."""
+        """Run a claimed trial and record how it ended; return what it raised where that was its own fault."""
         with self._queue.heartbeat(trial):
             try:
                 value = objective(RunningTrial(trial, space))
@@ -401,7 +401,7 @@ class Study:
         return None
 
     def _end(self, trial: optuna.Trial, value: float | None, state: TrialState) -> None:
-        """Tell how a trial ended; one that was taken for dead meanwhile is another worker's now."""
+        """Record how a trial ended; one that was taken for dead meanwhile is another worker's now."""
         with timeline.stage("Optuna"):
             self._study.tell(trial, value, state, skip_if_finished=True)
 

@@ -4,10 +4,10 @@ Optuna counts ``n_trials`` per process and leaves the trials of a killed one RUN
 under a lock in the database: only where finished and running ones are fewer than the budget, and only after the lost
 ones were found. So with any number of workers, kills and resumes, a study ends with exactly its budget.
 
-A worker holds a lock file while it lives, which the operating system lets go when it dies: on one machine a lost trial
+A worker holds a lock file while it lives, which the operating system releases when it dies: on one machine a lost trial
 is recognised at once and never mistaken for one that is still running. From another machine one sees the heartbeat, a
 number on the trial that its worker raises every few seconds. Each worker judges by its own clock how long that number
-has stood still, and begins anew when the database was away, since no worker could raise it then: no clocks are
+has stood still, and begins again when the database was away, since no worker could raise it then: no clocks are
 compared.
 
 A lost trial is failed, and its parameters are queued again with their history. One that was lost again and again takes
@@ -209,7 +209,7 @@ class TrialQueue:
         return self._is_silent(trial)
 
     def _is_silent(self, trial: FrozenTrial) -> bool:
-        """Whether the trial's heartbeat has stood still for too long while the database was there to be told."""
+        """Whether the trial's heartbeat has stood still for too long while the database could be reached."""
         heartbeat, now = trial.user_attrs.get("heartbeat"), _clock()
         known = self._heard.get(trial.number)
         if known is None or (known[0], known[2]) != (heartbeat, self._storage.outages):

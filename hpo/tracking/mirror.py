@@ -27,7 +27,7 @@ from hpo.tracking.study_report import posters_of, study_note
 from hpo.tracking.trial_run import TrialRun, run_name, trial_tags
 
 _AWAY_SECONDS = 30.0  # after a refusal, in which MLflow is not asked again
-_REPORTING = 0.05  # of a search's time at most: a report tells of every trial, and so grows with their number
+_REPORTING = 0.05  # of a search's time at most: a report lists every trial, and so grows with their number
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class MlflowMirror:
                 self._parent, record.number, record.name, record.params, record.tags, posters_of(self._study)
             )
         if run_id != trial.run_id:
-            self._study.note_run(trial.number, run_id)  # a trial that has ended cannot be told any more
+            self._study.note_run(trial.number, run_id)  # a trial that has ended takes no attributes any more
         if record.state == "complete" and self._files(trial.number):
             self._tracking.keep(run_id, self._spool / str(trial.number))
         self._tracking.log_trial(run_id, record)

@@ -26,7 +26,7 @@ _ADDRESSES = (  # table and column, of whatever schema the database has
     ("trace_tags", "value"),
     ("workspaces", "default_artifact_root"),
 )
-_SAMPLE = 100  # runs, of which one with a folder tells whose artifacts these are
+_SAMPLE = 100  # runs, of which one with a folder shows whose artifacts these are
 
 _log = logging.getLogger("hpo")
 

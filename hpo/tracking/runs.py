@@ -91,15 +91,15 @@ class Tracking:
         with asking(self.uri, "say where it keeps runs"):
             here = self._client.get_experiment(self.experiment_id)
             first = self._client.get_experiment_by_name(EXPERIMENT)
-        told = [without_artifact_proxy(self.uri, str(here.artifact_location))]
+        notices = [without_artifact_proxy(self.uri, str(here.artifact_location))]
         if here.name != EXPERIMENT:
-            told.append(
+            notices.append(
                 f"The MLflow experiment {EXPERIMENT!r} was deleted, so runs are kept in {here.name!r}; to continue in "
                 "the "
                 f"old one, stop, and type MLFLOW_TRACKING_URI={masked(self.uri)} mlflow experiments "
                 f"restore --experiment-id {first.experiment_id}."
             )
-        return [notice for notice in told if notice is not None]
+        return [notice for notice in notices if notice is not None]
 
     def study_run(
         self,

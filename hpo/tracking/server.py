@@ -27,7 +27,7 @@ _NO_ANSWER = "start that server, or leave --tracking-uri and MLFLOW_TRACKING_URI
 
 
 def is_server(uri: str) -> bool:
-    """Tell whether a tracking URI is one of a server."""
+    """Return whether a tracking URI is one of a server."""
     return uri.startswith(("http://", "https://"))
 
 

@@ -76,7 +76,7 @@ class KeptEpoch:
 class BestEpochs:
     """The epochs of a phase in progress whose weights are kept.
 
-    Made of values alone, so that the epochs before a stop, told again, lead to the same choice.
+    Made of values alone, so that the epochs before a stop, reported again, lead to the same choice.
     """
 
     def __init__(self, *, soup: bool, newest: bool) -> None:

@@ -49,7 +49,7 @@ class RawRecord:
         return self.cells[column] if self.cells else ""
 
     def is_quoted(self, column: int) -> bool:
-        """Tell whether the field stands in quotes."""
+        """Return whether the field stands in quotes."""
         return self.raw.startswith(_QUOTE, self.spans[column][0])
 
     def changed(self, fields: dict[int, bytes], tail: bytes = b"") -> bytes:
@@ -128,7 +128,7 @@ def quoted(text: str) -> bytes:
 
 
 def needs_quotes(text: str, delimiter: str) -> bool:
-    """Tell whether a text can be a field only in quotes."""
+    """Return whether a text can be a field only in quotes."""
     return any(mark in text for mark in (delimiter, '"', "\n", "\r"))
 
 

@@ -41,7 +41,7 @@ class ListColumn:
 
     column: int
     spelling: ListSpelling
-    always_quoted: bool | None  # None where the rows do not tell: a field then keeps its own way
+    always_quoted: bool | None  # None where the rows do not show it: a field then keeps its own way
 
     @classmethod
     def learn(cls, path: Path, column: int, titles: Sequence[Title], read: LabelCells) -> ListColumn:
@@ -62,7 +62,7 @@ class ListColumn:
         return {self.column: _field(record, self.column, text, self.always_quoted)}
 
     def takes(self, label: str) -> bool:
-        """Tell whether there is a place for the label: any can stand in a list."""
+        """Return whether there is a place for the label: any can stand in a list."""
         return bool(label)
 
 
@@ -103,7 +103,7 @@ class FlagColumns:
         return changed
 
     def takes(self, label: str) -> bool:
-        """Tell whether there is a place for the label: its own column."""
+        """Return whether there is a place for the label: its own column."""
         return label.casefold() in self.columns
 
 
@@ -156,7 +156,7 @@ class Listing:
 
     @property
     def is_stale(self) -> bool:
-        """Tell whether the file is another one than was read."""
+        """Return whether the file is another one than was read."""
         return _stamp(self.path) != self.stamp
 
 

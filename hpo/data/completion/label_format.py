@@ -144,7 +144,7 @@ def _commonest_items(lists: Sequence[tuple[list[Any], int]]) -> dict[str, Any]:
 
 
 def _is_alphabetical(lists: Sequence[tuple[list[Any], int]]) -> bool:
-    """Tell whether nearly all lists of several labels are in alphabetical order."""
+    """Return whether nearly all lists of several labels are in alphabetical order."""
     several = [([name_of(item).casefold() for item in items], n) for items, n in lists if len(items) > 1]
     in_order = sum(n for names, n in several if names == sorted(names))
     return bool(several) and in_order >= _MOSTLY * sum(n for _, n in several)

@@ -324,7 +324,7 @@ def _checked_poster(body: _Body) -> DownloadedPoster:
 
 
 def _reason(error: Exception) -> Reason:
-    """Tell what kind of failure aiohttp, the operating system or the resolver speaks of."""
+    """Classify a failure of aiohttp, the operating system or the resolver."""
     match error:
         case aiohttp.InvalidURL():
             return Reason.ADDRESS_REFUSED

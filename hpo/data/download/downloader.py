@@ -46,7 +46,7 @@ class MissingPosters:
 
     n_posters: int
     examples: tuple[str, ...]  # the first few ids
-    permanent: bool  # not asked for again unless told to
+    permanent: bool  # not asked for again unless the user asks
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Run:
         self._placeholders: set[str] = set()  # digests
 
     def until_done(self, progress: ProgressFn) -> bool:
-        """Fetch what is missing, and tell whether that was interrupted."""
+        """Fetch what is missing, and return whether that was interrupted."""
         self._recall()
         todo = [poster for poster in self._wanted.values() if self._is_due(poster)]
         progress(len(self._wanted) - len(todo))

@@ -7,7 +7,7 @@ OUT/.fetching/             what is half-done; nothing in it is needed once the l
 
 What is there is known by looking, not by the record, so deleting a poster is enough to have it fetched again. The
 record says what looking cannot: why a poster is missing, and which posters are the same bytes. It is written before
-what it tells is done, since a line too many does no harm. A torn last line is left out when the file is read.
+what it lists is done, since a line too many does no harm. A torn last line is left out when the file is read.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class PosterFolder:
             self._read_ledger()
 
     def _read_ledger(self) -> None:
-        """Read the record, and write it anew without the lines that no longer hold or were torn."""
+        """Read the record, and write it again without the lines that no longer hold or were torn."""
         if not self._ledger.exists():
             return
         for line in self._ledger.read_bytes().splitlines():
@@ -156,14 +156,14 @@ class PosterFolder:
 
 
 def names_a_file(poster_id: str) -> bool:
-    """Tell whether a file can be named by the id, on any system, without lying in another folder."""
+    """Return whether a file can be named by the id, on any system, without lying in another folder."""
     name = f"{poster_id}.webp"
     inside = PureWindowsPath(name).name == name and ".." not in name and "\0" not in name
     return bool(poster_id.strip()) and inside and len(name.encode()) <= _MAX_NAME_BYTES
 
 
 def digest_of(content: bytes) -> str:
-    """Return 32 hex digits that tell one file's bytes from another's."""
+    """Return 32 hex digits that identify a file's bytes."""
     return blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 

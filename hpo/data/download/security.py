@@ -52,7 +52,7 @@ def open_public_socket(info: AddrInfoType) -> socket.socket:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is on the public internet; one that wraps an IPv4 address is judged by that.
+    """Return whether an IP address is on the public internet; one that wraps an IPv4 address is judged by that.
 
     Raises ValueError when the text is no IP address.
     """

@@ -148,7 +148,7 @@ def real_text(cell: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def looks_unparsed(label: str, *, single: bool) -> bool:
-    """Tell whether a label holds brackets or a separator; where posters have a `single` label, what may be one too."""
+    """Return whether a label holds brackets or a separator, or what may be one where posters have a `single` label."""
     return _UNPARSED.search(label) is not None or (single and _MAYBE_SEVERAL.search(label) is not None)
 
 

@@ -53,8 +53,8 @@ _ANY_STRONG = re.compile("|".join(map(re.escape, STRONG)))
 _QUOTED_PART = re.compile(r'(?:^|[,;|]\s*)"[^"\n]+"\s*(?:$|[,;|])')
 _CONJUNCTIONS = (" and ", " & ", " und ", " et ", " y ", " e ")
 _MOSTLY = 0.8
-_LEARNT_FROM = 5_000  # different cells, the commonest: more tell nothing new
-_MOST_CHARACTERS = 2_000  # longer cells tell nothing of how labels are separated
+_LEARNT_FROM = 5_000  # different cells, the commonest: more add nothing
+_MOST_CHARACTERS = 2_000  # longer cells do not show how labels are separated
 _SIMILAR = 0.8
 _MOST_KNOWN = 0.6  # of three or more parts
 _STUCK = 2  # neighbours that were seen so often, and never apart, are one label
@@ -116,7 +116,7 @@ class Splitting:
         return next((parts for mark in marks if self.are_known(parts := split(item, mark), item)), [item])
 
     def are_known(self, parts: Sequence[str], whole: str) -> bool:
-        """Tell whether each part is a label of the column more often than what it is a part of."""
+        """Return whether each part is a label of the column more often than what it is a part of."""
         return all(self.parts.get(part, 0) > self.parts.get(whole, 0) for part in parts)
 
 
@@ -206,7 +206,7 @@ def _weak(counts: Mapping[str, int], more_than: int) -> tuple[str | None, frozen
 
 
 def _are_words(lists: Sequence[Sequence[str]]) -> bool:
-    """Tell whether lists of words are likely: some have three, none a word such as "of", none has a dozen."""
+    """Return whether lists of words are likely: some have three, none a word such as "of", none has a dozen."""
     lengths = [len(parts) for parts in lists]
     words = {part for parts in lists for part in parts}
     joins = any(word in ("of", "the", "and", "de", "la", "&", "und", "et", "-", "/", "a") for word in words)

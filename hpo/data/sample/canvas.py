@@ -113,7 +113,7 @@ class Canvas:
 # How a title is set on a poster: letter by letter, in a style that hints at one genre.
 #
 # The letters are Pillow's own built-in font, so that no font needs to be installed. They are smooth already,
-# which is why text goes on the finished poster and not on the supersampled canvas.
+# which is why text is drawn on the finished poster and not on the supersampled canvas.
 
 CREDITS = "A SYNTHETIC POSTER  -  NO SUCH SHOW EXISTS"
 LARGEST_PX = 36  # for a title of one line; lines share a band of the poster

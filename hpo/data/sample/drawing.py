@@ -377,9 +377,9 @@ def _draw_face(hero: Hero, skin: Colour, iris: Colour) -> None:
 
 def _draw_fringe(hero: Hero, hair: Colour) -> None:
     turn = np.linspace(-1.7, 1.7, 18)
-    crown = np.stack([np.sin(turn), -np.cos(turn)], axis=1) * 1.12
+    scalp = np.stack([np.sin(turn), -np.cos(turn)], axis=1) * 1.12
     tips = np.where(np.arange(9) % 2, -0.5, 0.05) + hero.canvas.rng.uniform(-0.1, 0.1, 9)
-    hero.fill(np.concatenate([crown, np.stack([np.linspace(1.05, -1.05, 9), tips], axis=1)]), hair)
+    hero.fill(np.concatenate([scalp, np.stack([np.linspace(1.05, -1.05, 9), tips], axis=1)]), hair)
 
 
 # ---------------------------------------------------------------- costumes
@@ -478,7 +478,7 @@ COSTUMES: dict[str, Callable[[Hero], None]] = {
 # How a sample poster comes together: sky, backdrop, characters, things in the air, title and credits.
 #
 # The evidence model is one sentence: a poster has slots (mood, undertone, backdrop, air, costumes, lettering),
-# each slot tells of one of its genres picked at random, and lies with probability ``MISLEADING``. So a genre
+# each slot shows one of its genres picked at random, and lies with probability ``MISLEADING``. So a genre
 # may go unseen, genres share a poster's surface, and no single motif decides: what can be learnt stays well
 # below 1.
 
@@ -502,7 +502,7 @@ GENRES = tuple(MOODS)
 
 @dataclass(frozen=True)
 class Storyboard:
-    """Which genre each slot of a poster tells of."""
+    """The genre that each slot of a poster shows."""
 
     mood: str
     undertone: str

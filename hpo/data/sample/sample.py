@@ -2,7 +2,7 @@
 
 It is synthetic, and every poster says so. It exists so that a search runs on any machine without a download,
 and is shaped like the real thing: imbalanced, correlated genres, rows that the cleaning must drop, and
-posters that tell only part of the truth. Scores on it say that the machinery works, not how well posters
+posters that show only part of the truth. Scores on it say that the machinery works, not how well posters
 reveal genres.
 """
 

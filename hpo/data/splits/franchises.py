@@ -3,7 +3,7 @@
 Titles of one franchise share a root. Every title claims roots (titles.py), and titles that claim the same
 one are linked. A title may also just open with a root ("Naruto Shippuuden"), or mention it, or open with one that
 that no title claims ("Harry Potter and ..."). That counts only if the root is a name rather than words that any title
-might hold: "Monster" must not swallow "Monster Musume". What tells names apart, beside a list of everyday words, is
+might hold: "Monster" must not swallow "Monster Musume". What distinguishes names, beside a list of everyday words, is
 their cohesion in the catalogue at hand, a conditional probability as in the statistics of collocations (Manning &
 Schütze 1999, "Foundations of Statistical Natural Language Processing", ch. 5): of all titles that hold the root's
 rarest word, the share that opens with the whole root. "potter" hardly ever appears without "harry" before it.
@@ -29,7 +29,7 @@ from hpo.data.splits.title_words import ARTICLES, EVERYDAY_WORDS, LEADING_MARKER
 #
 # "Naruto Movie 2: Legend of the Stone of Gelel" states its root, "naruto", before a separator and followed by nothing
 # but sequel markers (movie, 2). Such roots are the title's claims. Whether it belongs to yet another root, one that it
-# merely opens with or mentions, only the other titles can tell (hpo/data/splits/franchises.py).
+# merely opens with or mentions, only the other titles can decide (hpo/data/splits/franchises.py).
 #
 # The trade-off: the markers are word lists in the languages of the large catalogues. A word that is missing from them
 # costs a link; one too many ("movie" in "Scary Movie") costs nothing as long as all titles are stripped alike.
@@ -64,7 +64,7 @@ def read_title(text: str) -> ParsedTitle | None:
     words = _WORD.findall(phrase)
     claims = []
     for separator, phrase in zip(rest[::2], rest[1::2], strict=True):
-        if (separator or len(words) > 1) and _tells(head := _without_markers(words)):
+        if (separator or len(words) > 1) and _is_distinctive(head := _without_markers(words)):
             claims.append(" ".join(head))
         words += _WORD.findall(phrase)
     if not words:
@@ -75,11 +75,11 @@ def read_title(text: str) -> ParsedTitle | None:
 
 
 def is_content(word: str) -> bool:
-    """Tell whether a word says what a work is about: no particle, number, sequel marker or single letter."""
-    return len(word) > 1 and _tells([word])
+    """Return whether a word says what a work is about: no particle, number, sequel marker or single letter."""
+    return len(word) > 1 and _is_distinctive([word])
 
 
-def _tells(words: Iterable[str]) -> bool:
+def _is_distinctive(words: Iterable[str]) -> bool:
     return any(word not in _EMPTY_WORDS and not _is_number(word) for word in words)
 
 
@@ -174,7 +174,7 @@ class _Roots:
                 yield sorted({self._rows[at] for at in places})
 
     def _is_modifier(self, root: str) -> bool:
-        """Tell whether a root is an everyday word that too many titles claim: "Love: ..."."""
+        """Return whether a root is an everyday word that too many titles claim: "Love: ..."."""
         return root in EVERYDAY_WORDS and len(self._claimed_by[root]) > MAX_TITLES_OF_ONE_WORD
 
     def _places_of_names(self) -> dict[str, list[int]]:
@@ -203,7 +203,7 @@ class _Roots:
                 yield run
 
     def _is_name(self, root: str) -> bool:
-        """Tell whether titles that merely open with the root, or mention it, belong to it."""
+        """Return whether titles that merely open with the root, or mention it, belong to it."""
         content = self._content(root)
         claiming = self._claimed_by.get(root, [])
         if claiming and len(content) >= LONG_NAME:

@@ -25,7 +25,7 @@ from hpo.data.images import DecodedImages, Posters
 from hpo.data.splits.groups import Links, group_posters, linked_by_value
 from hpo.data.splits.stratify import Rows
 
-# 64 bits that tell what a poster looks like, and a search for all hashes that differ in few of them.
+# 64 bits that describe what a poster looks like, and a search for all hashes that differ in few of them.
 #
 # The hash is the DCT hash of Zauner 2010 ("Implementation and Benchmarking of Perceptual Image Hash Functions", known
 # as pHash): which of the 8 × 8 lowest frequencies, the constant ones apart, are above their median. It ignores size,
@@ -161,7 +161,7 @@ def _luminance(thumbnails: DecodedImages, posters: Posters) -> Luminance:
 
 
 def _are_alike(thumbnails: DecodedImages, posters: Posters, pairs: Rows) -> npt.NDArray[np.bool_]:
-    """Tell (P,) which pairs show the same picture; the order of the two makes no difference."""
+    """Return (P,) which pairs show the same picture; the order of the two makes no difference."""
     by_digest = [sorted(pair, key=lambda row: posters.digests[row]) for pair in pairs.tolist()]
     still, moved = (_luminance(thumbnails, posters.take(rows)) for rows in zip(*by_digest, strict=True))
     return agreement(still, moved) >= MIN_AGREEMENT

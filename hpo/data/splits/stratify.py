@@ -60,7 +60,7 @@ class Assignment:
         return held - self.sizes
 
     def missing(self) -> npt.NDArray[np.bool_]:
-        """Tell (P, L) which parts show no poster of a label that has enough groups for all of them."""
+        """Return (P, L) which parts show no poster of a label that has enough groups for all of them."""
         is_absent: npt.NDArray[np.bool_] = self._held == 0
         return is_absent & self._is_owed
 
@@ -93,11 +93,11 @@ class Assignment:
         return bool((self.part[self._groups_of_size[size]] == part).any())
 
     def _is_even(self) -> bool:
-        """Tell whether no label is off by more than a poster in any part, which is all that one can ask."""
+        """Return whether no label is off by more than a poster in any part, which is all that one can ask."""
         return bool((np.abs(self._held - self._expected) <= 1).all())
 
     def _swap_each_way(self, swap: Callable[[int, int, int], list[int]]) -> bool:
-        """Try a swap between any two parts for each size of group, and tell whether one helped."""
+        """Try a swap between any two parts for each size of group, and return whether one helped."""
         helped = False
         for (source, goal), size in product(permutations(range(self._n_parts), 2), self._groups_of_size):
             helped |= self._has(source, size) and self._helps(swap, source, goal, size)

@@ -24,7 +24,7 @@ from hpo.data.table.reader import Row, Table
 from hpo.data.table.rules import CatalogueRules
 from hpo.errors import DataError
 
-# Pictures that stand where a poster is missing, told by their address and by what they show.
+# Pictures that stand where a poster is missing, recognised by their address and by what they show.
 #
 # A catalogue names a picture for every title, also where it has none: its own icon, a question mark, a grey page. Left
 # in, a thousand titles share one picture and the network learns that picture's genres. The address is asked first, as
@@ -52,7 +52,7 @@ _FILE_NAMES = re.compile(
 
 
 def is_placeholder_address(url: str) -> bool:
-    """Tell whether the file that the address names is known to stand where a poster is missing.
+    """Return whether the file that the address names is known to stand where a poster is missing.
 
     Only the file's name counts, without its suffix: hosts, folders and queries (sizes, versions) change.
     An address that is no URL is no placeholder.
@@ -191,7 +191,7 @@ def _has_id(title: Title) -> bool:
 
 
 def _names_a_file(title: Title) -> bool:
-    """Tell whether the id can name a file: a word that leads nowhere else, or a file's name, path or address."""
+    """Return whether the id can name a file: a word that leads nowhere else, or a file's name, path or address."""
     marks = ("\0",) if is_path_like(title.id) else ("/", "\\", "..", "\0")
     return _has_id(title) and not any(mark in title.id for mark in marks)
 
@@ -373,7 +373,7 @@ def _nothing_matches(
 ) -> DataError:
     example = repr(images.usable[0]) if images.usable else "no jpg, jpeg, png, webp, gif, avif, bmp or tiff file"
     refused = ", ".join(f"{count:,} × {reason}" for reason, count in cleaning.refused.items())
-    told = f" (not used: {refused})" if refused else ""
+    unused = f" (not used: {refused})" if refused else ""
     if isinstance(images, PackedImages):
         return DataError(
             f"none of the {n_titles} posters left of {cleaning.table.path} has an image in column {images.column!r}: "
@@ -390,6 +390,6 @@ def _nothing_matches(
     fix = ", copy files that are links into the folder" if LEADS_OUT in cleaning.refused else ""
     return DataError(
         f"no image in {images.folder} matches any of the {n_titles} posters left of {cleaning.table.path}: "
-        f"looked for {looked_for!r} and found {example}{told}, so check --images, --id-column and --image-column{fix}"
+        f"looked for {looked_for!r} and found {example}{unused}, so check --images, --id-column and --image-column{fix}"
         + (f" ({hint}: write them alike)" if hint else "")
     )

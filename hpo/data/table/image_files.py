@@ -97,7 +97,7 @@ def list_images(folder: Path) -> ImageFiles:
 
 
 def image_entries(root: str, passed_over: Callable[[str, str], object]) -> Iterator[os.DirEntry[str]]:
-    """Yield the images of a folder at any depth, told by their suffix or, without a known one, by their first bytes.
+    """Yield the images of a folder at any depth, known by their suffix or, without one, by their first bytes.
 
     Links to folders are not followed. `passed_over` is called with each folder that could not be searched, and why.
     """

@@ -31,12 +31,12 @@ _AVIF = (b"ftypavif", b"ftypavis")
 
 
 def has_image_suffix(name: str) -> bool:
-    """Tell whether a file is named as an image that can be read."""
+    """Return whether a file is named as an image that can be read."""
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_image_content(path: str) -> bool:
-    """Tell whether a regular file begins as an image does; a file that cannot be read does not."""
+    """Return whether a regular file begins as an image does; a file that cannot be read does not."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - called for thousands of files
             first = file.read(16)
@@ -46,7 +46,7 @@ def is_image_content(path: str) -> bool:
 
 
 def is_start_of_image(first: bytes) -> bool:
-    """Tell whether bytes begin as an image does."""
+    """Return whether bytes begin as an image does."""
     return (
         first.startswith(_FIRST_BYTES)
         or (first.startswith(b"RIFF") and first[8:12] == b"WEBP")
@@ -63,7 +63,7 @@ def stem_of(name: str) -> str:
 
 
 def is_path_like(text: str) -> bool:
-    """Tell whether an id is the name of an image, its path or an address rather than a word."""
+    """Return whether an id is the name of an image, its path or an address rather than a word."""
     return has_image_suffix(_QUERY.sub(r"\1", text)) or "://" in text or text.startswith("/")
 
 
@@ -158,5 +158,5 @@ def _folded(path: str) -> str:
 
 
 def _in_one_place(paths: Sequence[str]) -> bool:
-    """Tell whether files differ in nothing but their suffix."""
+    """Return whether files differ in nothing but their suffix."""
     return len({path.rpartition("/")[0] + "/" + stem_of(path.rpartition("/")[2]) for path in paths}) == 1

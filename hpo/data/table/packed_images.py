@@ -70,7 +70,7 @@ def images_of(
 
 
 def _holds_an_image(folder: Path) -> bool:
-    """Tell whether there is an image, or a place that may hold some and cannot be searched."""
+    """Return whether there is an image, or a place that may hold some and cannot be searched."""
     closed: list[str] = []
     entries = image_entries(os.path.realpath(folder), lambda path, _: closed.append(path))
     return next(entries, None) is not None or bool(closed)

@@ -128,7 +128,7 @@ def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None)
             broken_lines.append(line)
             if record is not None and cells is None:
                 other_width = other_width or f", line {line} of {len(record)} cells under a header of {len(header)}"
-        else:  # the rest of a row, most of it synopsis, is let go at once
+        else:  # the rest of a row, most of it synopsis, is dropped at once
             rows.append(columns.row(cells))
             lines.append(line)
     if not rows:
@@ -137,14 +137,14 @@ def read_table(path: Path, names: ColumnNames, images: ImageFiles | None = None)
             f"{path} has no usable row{broken}{other_width}: expected a table with a header and one poster a row"
         )
     named = columns.named(header)
-    rows, named = _told_apart(rows, named)
+    rows, named = _distinguish_pictures(rows, named)
     if isinstance(images, PackedImages):
         rows, named = _with_packed(rows, lines, named, images)
     return Table(path, named, rows, broken_lines, columns.flags, columns.note, padded)
 
 
-def _told_apart(rows: list[Row], columns: dict[str, str | None]) -> tuple[list[Row], dict[str, str | None]]:
-    """Tell addresses from file names where one column of pictures, such as "Poster", can hold either."""
+def _distinguish_pictures(rows: list[Row], columns: dict[str, str | None]) -> tuple[list[Row], dict[str, str | None]]:
+    """Distinguish addresses from file names where one column of pictures, such as "Poster", can hold either."""
     if columns["image_url"] is None or columns["image_url"] != columns["file"]:
         return rows, columns
     if any("://" in row.image_url for row in rows):
@@ -212,7 +212,7 @@ class _Columns:
         return cls(at, labels.one_hot, labels.flags, labels.joined, chosen.note)
 
     def has_unreadable(self, cells: list[str]) -> bool:
-        """Tell whether a cell that matters could not be read."""
+        """Return whether a cell that matters could not be read."""
         used = [*self.at, *self.one_hot.values()]
         return UNREADABLE in cells and any(at < len(cells) and cells[at] == UNREADABLE for at in used)
 

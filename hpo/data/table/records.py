@@ -54,7 +54,7 @@ _MARKS = {
 }
 BYTES_AT_ONCE = 2**20
 _MOST_CHARACTERS_A_CELL = 2**24  # an unclosed quote swallows no more
-_TOLD_DELIMITER = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)
+_NAMED_DELIMITER = re.compile(r'"?sep=([,;\t|])"?\r?\n', re.IGNORECASE)
 _BACKSLASHED = re.compile(r'\\([\\"])')
 
 csv.field_size_limit(_MOST_CHARACTERS_A_CELL)
@@ -80,7 +80,7 @@ def read_records(path: Path) -> Iterator[Record]:
 
 
 def is_plain_csv(path: Path) -> bool:
-    """Tell whether the file is the CSV itself, whose bytes can be kept."""
+    """Return whether the file is the CSV itself, whose bytes can be kept."""
     others = (*PARQUET_SUFFIXES, *_JSON_SUFFIXES, *_OTHER_KINDS, ".gz", ".zip")
     return path.suffix.lower() not in others
 
@@ -130,12 +130,12 @@ def encoding_of(first: bytes) -> str:
 
 
 def ends_in_returns(first: bytes) -> bool:
-    """Tell whether the lines of a text that begins so end in a carriage return alone, as old programs write them."""
+    """Return whether the lines of a text that begins so end in a carriage return alone, as old programs write them."""
     return b"\r" in first and b"\n" not in first
 
 
 def is_utf8(path: Path) -> bool:
-    """Tell whether a CSV is encoded as UTF-8, so that single fields can be changed in its bytes."""
+    """Return whether a CSV is encoded as UTF-8, so that single fields can be changed in its bytes."""
     return encoding_of(_first_bytes(path)) == "utf-8-sig"
 
 
@@ -204,10 +204,10 @@ def _lines(path: Path) -> Iterator[str]:
 def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
     """Yield the records, without cells for one whose quotes break as in a row cut short."""
     first = next(lines, "")
-    told = _TOLD_DELIMITER.fullmatch(first)  # Excel's first line
-    n_told = 1 if told else 0
-    first = next(lines, "") if told else first
-    delimiter = told[1] if told else max(_DELIMITERS, key=first.count)
+    named = _NAMED_DELIMITER.fullmatch(first)  # Excel's first line
+    n_skipped = 1 if named else 0
+    first = next(lines, "") if named else first
+    delimiter = named[1] if named else max(_DELIMITERS, key=first.count)
     taken: list[str] = []  # the lines of the record that is being read
 
     def noted() -> Iterator[str]:
@@ -220,7 +220,7 @@ def _csv_records(lines: Iterator[str]) -> Iterator[Record]:
     )
     reader = csv.reader(noted(), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     while True:
-        line = reader.line_num + 1 + n_told
+        line = reader.line_num + 1 + n_skipped
         taken.clear()
         try:
             cells = next(reader)

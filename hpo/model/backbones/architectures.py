@@ -238,7 +238,7 @@ def check_recorded(name: str, registered: str, arguments: Mapping[str, Any]) -> 
 
 
 def _is_modest(value: Any) -> bool:
-    """Tell whether no number in ``value`` asks for a network larger than any in use."""
+    """Return whether no number in ``value`` asks for a network larger than any in use."""
     if isinstance(value, Mapping):
         return all(map(_is_modest, value.values()))
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
 """Backbones: a timm network with weights that maps posters to pooled features and its deepest map.
 
 The features of a poster are one vector: the backbone's own final vector, then statistics of its deepest stages (see
-``feature_layout``). The last layers of an ImageNet network are about ImageNet's objects; the stages before them tell
+``feature_layout``). The last layers of an ImageNet network are about ImageNet's objects; the stages before them show
 genres apart better (f1_macro +0.02 on movie posters, see ``benchmarks/LOG.md``). All of it costs one forward pass, so
 all of it is kept and a trial chooses (``features``, ``pooling``).
 

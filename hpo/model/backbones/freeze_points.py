@@ -4,7 +4,7 @@
 
 timm has hundreds of architectures and no common way to enter one in the middle. So the tail is the network itself, in
 which every module before the freeze point is *skipped*: it answers with zeros of its usual shape, which cost nothing,
-and the module at the freeze point answers with the cached activations. What the skipped modules would have told the
+and the module at the freeze point answers with the cached activations. What the skipped modules pass to the
 rest is wrong unless the freeze point is the only way through, so every cut is tried on noise against the whole
 network before it is used, and moved towards the input until it agrees.
 """
@@ -76,7 +76,7 @@ def _stop(*_: object) -> None:
 class Tail(nn.Module):
     """The trained part of a backbone: activations → the features that they decide, and the deepest map.
 
-    ``decides`` (layout.width,) tells which columns of the feature vector come from unfrozen stages; the others are
+    ``decides`` (layout.width,) says which columns of the feature vector come from unfrozen stages; the others are
     those of the frozen backbone, which the caller has in the cache.
     """
 

@@ -46,7 +46,7 @@ class Download:
         """Raise BackboneError unless it was downloaded before or can be downloaded now."""
         if self.is_cached:
             return
-        if _is_told_offline():
+        if _is_set_offline():
             raise self._unavailable("which HF_HUB_OFFLINE rules out", _GO_ONLINE)
         if not answers(self.address):
             raise self._unavailable("which does not answer", _GO_ONLINE)
@@ -168,7 +168,7 @@ def _from_hub(backbone: str, repository: str, files: Sequence[str]) -> Download:
 
 def answers(address: str) -> bool:
     """Say whether the host of ``address``, or the proxy in front of it, takes a connection within three seconds."""
-    if _is_told_offline():
+    if _is_set_offline():
         return False
     host = urllib.parse.urlsplit(address)
     proxy = urllib.request.getproxies().get(host.scheme)
@@ -203,7 +203,7 @@ def _has_token() -> bool:
     return get_token() is not None
 
 
-def _is_told_offline() -> bool:
+def _is_set_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 

@@ -65,7 +65,7 @@ _SMALLEST_DEVIATION = 1e-3  # a feature that hardly moves is not blown up into n
 
 
 def needs_map(config: TrialConfig) -> bool:
-    """Tell whether the head looks at feature maps, not at pooled features alone."""
+    """Return whether the head looks at feature maps, not at pooled features alone."""
     return config.pooling == "attention" or config.head == "label_query"
 
 

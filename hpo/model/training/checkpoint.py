@@ -2,7 +2,7 @@
 
     <cache>/checkpoints/<key>.safetensors    the state of the training, its epochs so far, and the best weights
 
-One file a phase, written anew after every epoch and renamed into place, so that it is whole or absent; tensors and
+One file a phase, written again after every epoch and renamed into place, so that it is whole or absent; tensors and
 JSON, no pickle. The key is made of everything that decides how the training goes, so a checkpoint is never asked
 whether it fits: one that was made otherwise has another name. The price is a file of three to eight times the network
 while a trial runs, and a moment an epoch to write it.
@@ -139,7 +139,7 @@ class EpochResult:
 
 
 class EpochFigures(BaseModel):
-    """What is told of an epoch, but for its probabilities."""
+    """The report of an epoch without its probabilities."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -18,7 +18,7 @@ from hpo.model.heads.head import Head
 class FineTuned(nn.Module):
     """Cached features (B, D) and, for each backbone, activations at its freeze point → logits (B, L).
 
-    The columns that unfrozen stages decide are computed anew; the others are the cached ones.
+    The columns that unfrozen stages decide are computed again; the others are the cached ones.
     """
 
     decides: Tensor

@@ -155,7 +155,7 @@ def _groups(name: str, parameters: NamedParameters, rate: float, weight_decay: f
 
 
 def _is_decayed(full_name: str, parameter: nn.Parameter) -> bool:
-    """Tell matrices and kernels from biases, scales of norms, tokens and embeddings of positions."""
+    """Distinguish matrices and kernels from biases, scales of norms, tokens and embeddings of positions."""
     own_name = full_name.rpartition(".")[2]
     return parameter.ndim > 1 and not any(word in own_name for word in _UNDECAYED)
 

@@ -21,7 +21,7 @@ class SearchJob:
 
     In its own process the search has posters, study and trainer open already, and ``run_here`` runs one trial a step.
     A worker elsewhere calls ``hpo.search.worker.run_worker`` with these ``options`` (they can be pickled), a callback
-    of its own, and a function that tells when it should stop.
+    of its own, and a function that says when it should stop.
     """
 
     options: SearchOptions
