@@ -90,7 +90,7 @@ class Recorder(NullCallback):
     def prepared(self, data: object, finished: int, budget: int) -> None:
         self.prepared_for.append((finished, budget))
 
-    def trial_started(self, number: int, chosen: object) -> None:
+    def trial_started(self, number: int, config: object) -> None:
         self.n_started += 1
 
     def epoch(self, report: EpochReport) -> None:

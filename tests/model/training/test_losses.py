@@ -90,11 +90,11 @@ def test_with_two_gammas_and_a_margin_it_is_timms_asl_as_a_mean(margin):
 @pytest.mark.parametrize(
     ("dtype", "largest"), [(torch.float32, 1e30), (torch.bfloat16, 1e30), (torch.float16, 65504.0)], ids=str
 )
-def test_value_and_gradient_are_finite_at_any_logit(chosen, point, target, dtype, largest):
+def test_value_and_gradient_are_finite_at_any_logit(config, point, target, dtype, largest):
     extremes = [-largest, -1e4, -100.0, -17.0, 0.0, 17.0, 100.0, 1e4, largest]
     logits = torch.tensor([extremes], dtype=dtype, requires_grad=True)
     targets = torch.full_like(logits, target)
-    loss = Loss.of(chosen.model_copy(update={"focal_alpha": 0.25, **point}), targets)(logits, targets)
+    loss = Loss.of(config.model_copy(update={"focal_alpha": 0.25, **point}), targets)(logits, targets)
     loss.backward()
     assert loss.dtype == torch.float32
     assert loss.isfinite()
@@ -111,10 +111,10 @@ def test_the_gradient_is_finite_where_the_margin_bends(gamma_negatives):
 
 
 @pytest.mark.parametrize("point", FAMILY, ids=str)
-def test_half_precision_loses_no_more_than_its_logits_do(chosen, point):
+def test_half_precision_loses_no_more_than_its_logits_do(config, point):
     logits, targets = drawn()
     half = logits.to(torch.bfloat16)
-    loss = Loss.of(chosen.model_copy(update={"focal_alpha": 0.3, **point}), targets)
+    loss = Loss.of(config.model_copy(update={"focal_alpha": 0.3, **point}), targets)
     assert loss(half, targets).item() == pytest.approx(loss(half.double(), targets).item(), rel=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
         assert loss(half, targets).item() == pytest.approx(loss(half.double(), targets).item(), rel=1e-5)
@@ -134,10 +134,10 @@ def test_a_higher_logit_costs_positives_less_and_negatives_more(lower, step, gam
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**16), point=st.sampled_from(FAMILY), copies=st.integers(2, 5))
-def test_neither_order_nor_copies_of_posters_matter(chosen, seed, point, copies):
+def test_neither_order_nor_copies_of_posters_matter(config, seed, point, copies):
     logits, targets = drawn(seed, n_posters=6)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(6)).repeat(copies)
-    loss = Loss.of(chosen.model_copy(update={"focal_alpha": 0.3, **point}), targets)
+    loss = Loss.of(config.model_copy(update={"focal_alpha": 0.3, **point}), targets)
     assert loss(logits, targets).shape == ()
     assert loss(logits[order], targets[order]).item() == pytest.approx(loss(logits, targets).item(), rel=1e-9)
 
@@ -179,10 +179,10 @@ def test_soft_f1_of_a_batch_without_positives_teaches_nothing(logit):
 
 
 @pytest.mark.parametrize("share", [0.3, 1.0])
-def test_soft_f1_is_a_share_of_the_loss(chosen, share):
+def test_soft_f1_is_a_share_of_the_loss(config, share):
     logits, targets = drawn()
     expected = (1 - share) * focal_loss(logits, targets, 1, 0.5, 0.1) + share * soft_f1_loss(logits, targets)
-    loss = Loss.of(chosen.model_copy(update={"label_smoothing": 0.1, "soft_f1": share}), targets)
+    loss = Loss.of(config.model_copy(update={"label_smoothing": 0.1, "soft_f1": share}), targets)
     assert loss(logits, targets).item() == pytest.approx(expected.item())
 
 
@@ -241,10 +241,10 @@ KINDS = pytest.mark.parametrize("kind", LOSSES.values(), ids=LOSSES)
 
 @KINDS
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-def test_every_loss_is_a_finite_scalar_with_a_finite_gradient(chosen, kind, dtype):
+def test_every_loss_is_a_finite_scalar_with_a_finite_gradient(config, kind, dtype):
     logits, targets = drawn()
     leaf = (10 * logits).to(dtype).requires_grad_()
-    loss = kind.build(chosen, targets)(leaf, targets)
+    loss = kind.build(config, targets)(leaf, targets)
     loss.backward()
     assert loss.shape == ()
     assert loss >= 0
@@ -254,52 +254,52 @@ def test_every_loss_is_a_finite_scalar_with_a_finite_gradient(chosen, kind, dtyp
 
 
 @KINDS
-def test_every_loss_falls_where_the_logits_approach_the_targets(chosen, kind):
+def test_every_loss_falls_where_the_logits_approach_the_targets(config, kind):
     logits, targets = drawn()
-    loss = kind.build(chosen, targets)
+    loss = kind.build(config, targets)
     right = 4 * (2 * targets - 1)
     values = [loss(logits.lerp(right, share), targets).item() for share in (0.0, 0.5, 1.0)]
     assert values[0] > values[1] > values[2]
 
 
 @KINDS
-def test_every_loss_ignores_the_order_of_posters_and_of_labels(chosen, kind):
+def test_every_loss_ignores_the_order_of_posters_and_of_labels(config, kind):
     logits, targets = drawn()
-    weighted = chosen.model_copy(update={"class_balance": 1.0})
+    weighted = config.model_copy(update={"class_balance": 1.0})
     rows, columns = torch.arange(50).flip(0), torch.tensor([2, 0, 3, 1])
     expected = kind.build(weighted, targets)(logits, targets).item()
     moved_logits, moved = (table[rows][:, columns] for table in (logits, targets))
     assert kind.build(weighted, moved)(moved_logits, moved).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_neutral_configuration_is_binary_cross_entropy(chosen):
+def test_the_neutral_configuration_is_binary_cross_entropy(config):
     logits, targets = drawn()
-    neutral = chosen.model_copy(update={"focal_gamma": 0.0, "focal_alpha": 0.5, "label_smoothing": 0.0})
+    neutral = config.model_copy(update={"focal_gamma": 0.0, "focal_alpha": 0.5, "label_smoothing": 0.0})
     expected = binary_cross_entropy_with_logits(logits, targets).item()
     assert Loss.of(neutral, targets)(logits, targets).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_class_weights_weigh_the_positives_of_each_label(chosen):
+def test_class_weights_weigh_the_positives_of_each_label(config):
     """The gradient of a label's positives is that without weights, times the label's weight."""
     logits, targets = drawn()
     weights = balance_classes(targets, 0.5)
     gradients = []
     for balance in (0.0, 0.5):
         leaf = logits.clone().requires_grad_()
-        Loss.of(chosen.model_copy(update={"class_balance": balance}), targets)(leaf, targets).backward()
+        Loss.of(config.model_copy(update={"class_balance": balance}), targets)(leaf, targets).backward()
         gradients.append(leaf.grad)
     expected = torch.where(targets > 0, gradients[0] * weights, gradients[0])
     torch.testing.assert_close(gradients[1], expected)
 
 
-def test_a_loss_that_is_added_to_the_registry_takes_its_share(monkeypatch, chosen):
+def test_a_loss_that_is_added_to_the_registry_takes_its_share(monkeypatch, config):
     def squared(logits, targets):
         return (torch.sigmoid(logits) - targets).square().mean()
 
     logits, targets = drawn()
-    before = Loss.of(chosen, targets)(logits, targets)
+    before = Loss.of(config, targets)(logits, targets)
     added = LossKind("brier", build=lambda config, targets: squared, share=lambda config: config.mixup)
     monkeypatch.setitem(LOSSES, "brier", added)
-    assert Loss.of(chosen, targets)(logits, targets) == before  # a share of 0 changes nothing
-    blended = Loss.of(chosen.model_copy(update={"mixup": 0.25}), targets)(logits, targets)
+    assert Loss.of(config, targets)(logits, targets) == before  # a share of 0 changes nothing
+    blended = Loss.of(config.model_copy(update={"mixup": 0.25}), targets)(logits, targets)
     assert blended.item() == pytest.approx((0.75 * before + 0.25 * squared(logits, targets)).item())
