@@ -20,6 +20,7 @@ check: $(VENV)/installed-dev
 
 structure: $(VENV)/installed-dev
 	$(BIN)/python -m benchmarks.structure
+	$(BIN)/python -m benchmarks.frames
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from platform import python_version
 
@@ -36,7 +36,7 @@ from hpo.tracking.trial_run import CurveKeeper, rounded
 from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
 from hpo.trial.description import reported_figure, save_trial, trial_metrics
 from hpo.trial.provenance import code_version
-from hpo.trial.trial import EpochReport, Pruned, TrialResult
+from hpo.trial.trial import EpochReport, Pruned, Report, TrialResult
 
 
 def run_worker(options: SearchOptions, callback: SearchCallback, should_stop: Callable[[], bool]) -> None:
@@ -115,8 +115,14 @@ class TrialWorker:
         forecast_seconds = self._forecast(trial, config)
         self._callback.trial_started(trial.number, config)
         self._mirror.begin(trial, config.model_dump())
-        with self._mirror.watching(trial):
-            result = self._train(trial, config)
+        kept = CurveKeeper()
+        with self._mirror.watching(trial), _noted(trial, kept):
+            result = self._trainer.run(
+                config,
+                self._seed,
+                self._reporter(trial, kept),
+                lambda fold, value: trial.report(value, fold, f"fold {fold + 1}"),
+            )
         self._record(trial, result, forecast_seconds)
         return result.value
 
@@ -147,8 +153,9 @@ class TrialWorker:
         trial.note(work=work.model_dump(mode="json"))
         return seconds
 
-    def _train(self, trial: RunningTrial, config: TrialConfig) -> TrialResult:
-        n_folds, metric, kept = self._trainer.n_folds, self._study.metric, CurveKeeper()
+    def _reporter(self, trial: RunningTrial, kept: CurveKeeper) -> Report:
+        """Return what keeps an epoch's scores, shows them, stops at Ctrl-C and, without folds, asks the pruner."""
+        n_folds, metric = self._trainer.n_folds, self._study.metric
 
         def report(epoch: EpochReport) -> None:
             under = "" if n_folds == 1 else f"fold_{epoch.fold + 1}/"
@@ -164,16 +171,7 @@ class TrialWorker:
             if n_folds == 1:
                 trial.report(epoch.value, epoch.step, f"epoch {epoch.epoch}")
 
-        def report_fold(fold: int, value: float) -> None:
-            trial.report(value, fold, f"fold {fold + 1}")
-
-        try:
-            return self._trainer.run(config, self._seed, report, report_fold)
-        except Pruned as pruned:
-            trial.note(pruned_after=pruned.where, reason=str(pruned))
-            raise
-        finally:
-            trial.note(curve=kept.curve)
+        return report
 
     def _record(self, trial: RunningTrial, result: TrialResult, forecast_seconds: float) -> None:
         metrics = trial_metrics(result, self._context.data.catalogue.label_names, forecast_seconds)
@@ -197,6 +195,18 @@ class TrialWorker:
         if is_worth_keeping(result):
             described, bundle = self._context.describe(result), self._mirror.spooled(number) / BUNDLE
             save_trial(bundle, described, result, model_card(described), self._context.data)
+
+
+@contextmanager
+def _noted(trial: RunningTrial, kept: CurveKeeper) -> Iterator[None]:
+    """Note with the trial, however it ends, its curves, and why it was pruned."""
+    try:
+        yield
+    except Pruned as pruned:
+        trial.note(pruned_after=pruned.where, reason=str(pruned))
+        raise
+    finally:
+        trial.note(curve=kept.curve)
 
 
 def _seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
