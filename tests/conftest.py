@@ -21,8 +21,8 @@ from hpo.runtime import commands
 from tests.browser import find_chromium
 from tests.postgres import Postgres, find_binaries
 
-# A shell without job control starts what it runs in the background with Ctrl-C ignored, and nohup lets it ignore that its
-# terminal is gone. Every process that a test starts, and means to stop by these signals, would inherit that.
+# A shell without job control starts what it runs in the background with Ctrl-C ignored, and nohup does so with the end
+# of the terminal. Every process that a test starts, and means to stop by these signals, would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
