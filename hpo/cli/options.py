@@ -12,8 +12,9 @@ from hpo.escaping import shortened
 
 MOST_SEED = 2**31 - 1  # fresh seeds lie above it, and NumPy takes 32 bits
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the split, the sampler and the training.")]
-Thresholds = Literal["fixed", "global", "per_label", "calibrated"]  # as hpo.evaluation and hpo.study know them, which
-Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]  # take seconds to import
+# As in the registries of hpo.evaluation and hpo.study, which take seconds to import; a test compares them.
+Thresholds = Literal["fixed", "global", "per_label", "calibrated"]
+Sampler = Literal["tpe", "gp", "cmaes", "qmc", "random"]
 Pruner = Literal["halving", "hyperband", "median", "none"]
 
 

@@ -46,7 +46,7 @@ from hpo.tracking.runs import STUDY_TAG, Tracking
 
 GRACE_SECONDS = 3600.0
 
-_PROVISIONAL = "to be confirmed"  # how a reason of `promotion.py` ends while nothing was confirmed
+_PROVISIONAL = "to be confirmed"  # how a reason of `champion.py` ends while nothing was confirmed
 MODEL = "model"  # a version's folder among its run's artifacts
 
 FileKind = Literal["version", "version files", "bundle", "deleted run", "logged model", "spool"]

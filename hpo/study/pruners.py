@@ -31,7 +31,7 @@ _CLEARLY_BEHIND = 0.2  # one-sided p: three folds behind in a row are 0.125
 
 
 class RecentTrialsPruner(BasePruner):
-    """Another pruner, which compares with a study's latest trials (``history.py``).
+    """Another pruner, which compares with a study's latest trials.
 
     They are read for each trial, and again every second of a long one, as those of other workers end meanwhile.
     """

@@ -462,7 +462,7 @@ def open_study(
 ) -> Study:
     """Open the latest version of a study, or begin it when ``create``.
 
-    ``sampler`` and ``pruner`` are names (``sampling.py``, ``pruning.py``); without a pruner the one that suits
+    ``sampler`` and ``pruner`` are names (``samplers.py``, ``pruners.py``); without a pruner the one that suits
     ``n_folds``. Raises StudyError when the study is not there, a name is none or the storage is unusable.
     """
     samples, prunes = build_sampler(sampler, seed), RecentTrialsPruner(build_pruner(pruner, n_folds))

@@ -4,8 +4,9 @@ Phase one trains a head on cached features of the frozen backbones; phase two, w
 that head and the unfrozen stages from cached activations. Thresholds are part of the trial. After every epoch the
 objective (``hpo.trial.objective``) is the chosen metric at thresholds fitted there, because F1 at 0.5 ranks trials
 almost at random; the best epoch of either phase is kept, and every threshold strategy is scored on it. A trial on one
-val part so chooses its epoch on the posters that it is judged on, which is optimistic; folds (``folds.py``) are judged
-at epochs that other posters chose, for which the probabilities of every epoch are returned.
+val part so chooses its epoch on the posters that it is judged on, which is optimistic; folds
+(``cross_validation.py``) are judged at epochs that other posters chose, for which the probabilities of every epoch are
+returned.
 
 Phase two takes minutes and leaves a checkpoint after every epoch. A trial that is run again after a kill trains phase
 one again, which takes seconds and comes out the same, and continues after the last epoch that phase two had finished.

@@ -1,7 +1,7 @@
 """Write a copy of a CSV in which only the filled cells differ.
 
-Fields are changed in the CSV's bytes (`field_spans.py`), in the way its others are written (`listing.py`); nothing is
-parsed and written again.
+Fields are changed in the CSV's bytes (`csv_fields.py`), in the way its others are written (`label_format.py`); nothing
+is parsed and written again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Read a catalogue with gaps: its labelled and unlabelled entries, and how its labels are written.
 
 Every row as wide as the header is an entry, whatever its type or rating: what a search would leave out may be
-completed all the same (`completion.py`).
+completed all the same (`csv_edit.py`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Split a catalogue into train, val and test: stratified by label, of exact sizes, with groups kept whole.
 
-What belongs together (`leakage.py`) moves together, and the labels are evened out by `stratify.py`. The same posters
+What belongs together (`groups.py`) moves together, and the labels are evened out by `stratify.py`. The same posters
 and seed give the same parts, whatever the order of the rows and the state of `numpy.random`.
 """
 
