@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from hpo.cli.app import app
 from hpo.errors import HpoError
-from hpo.tracking.networks import BUNDLE
+from hpo.tracking.artifacts import BUNDLE
 from tests.forked import ForkedCommand
 
 HPO = [sys.executable, "-m", "hpo"]

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from hpo.study.ranking import ranked
-from hpo.study.trial_record import TrialRecord
+from hpo.study.trial_record import TrialRecord, ranked
 from hpo.tracking.figures import learned, parameters_to_draw
 from hpo.tracking.trial_run import TrialRun
 

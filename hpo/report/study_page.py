@@ -21,10 +21,9 @@ from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, select_members
 from hpo.settings import Paths
-from hpo.study.ranking import fresh_values
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
-from hpo.study.trial_record import TrialRecord
+from hpo.study.trial_record import TrialRecord, fresh_values
 from hpo.tracking.runs import Tracking
 from hpo.tracking.study_report import (
     ReportRow,

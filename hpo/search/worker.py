@@ -30,8 +30,8 @@ from hpo.selection.context import StudyContext
 from hpo.space.space import SearchSpace
 from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.trial_record import TrialRecord
+from hpo.tracking.artifacts import BUNDLE, is_worth_keeping
 from hpo.tracking.mirror import MlflowMirror
-from hpo.tracking.networks import BUNDLE, is_worth_keeping
 from hpo.tracking.trial_run import CurveKeeper, rounded
 from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
 from hpo.trial.description import reported_figure, save_trial, trial_metrics

@@ -35,7 +35,7 @@ from hpo.selection.labelled import Labelled
 from hpo.settings import Paths
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.networks import download_network
+from hpo.tracking.artifacts import download_network
 from hpo.tracking.runs import Tracking
 from hpo.trial.description import digests_of
 

@@ -27,7 +27,7 @@ from hpo.runtime.atomic import Array
 from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
 from hpo.study.trial_record import TrialRecord
-from hpo.tracking.networks import download_network
+from hpo.tracking.artifacts import download_network
 from hpo.trial.cost_model import WorkCounter
 from hpo.trial.description import describe_network, measure
 from hpo.trial.features import predicted_views

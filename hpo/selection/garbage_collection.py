@@ -22,8 +22,7 @@ from hpo.selection.ensemble import member_trials
 from hpo.settings import Paths
 from hpo.study.storage import DATABASE_ERRORS
 from hpo.study.study import Study
-from hpo.tracking.artifacts import ArtifactFiles, StoredModel, StoredRun, StoredVersion
-from hpo.tracking.networks import BUNDLE, VERSION_BUNDLE
+from hpo.tracking.artifacts import BUNDLE, VERSION_BUNDLE, ArtifactFiles, StoredModel, StoredRun, StoredVersion
 from hpo.tracking.registry import REASON_TAG
 from hpo.tracking.runs import STUDY_TAG, Tracking
 

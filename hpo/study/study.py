@@ -31,21 +31,20 @@ from hpo.study.attributes import (
     StudyAttributes,
     attributes_of,
     begun_with,
+    differences,
     setup_of,
     write,
     write_begun,
 )
 from hpo.study.migration import enqueue_warm_start
-from hpo.study.mismatch import differences
 from hpo.study.predictions import DatabasePredictions, PredictionStore, create_table
 from hpo.study.pruners import RecentTrialsPruner, build_pruner
-from hpo.study.ranking import fresh_values, leader, ranked, run_again
 from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.samplers import build_sampler
 from hpo.study.snapshot import StudySnapshot, snapshot
 from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
 from hpo.study.trial_queue import TrialCounts, TrialQueue
-from hpo.study.trial_record import TrialRecord
+from hpo.study.trial_record import TrialRecord, fresh_values, leader, ranked, run_again
 from hpo.trial.setup import StudySetup
 from hpo.trial.trial import Pruned
 

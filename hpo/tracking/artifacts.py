@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import hpo.tracking.environment  # noqa: F401 - before mlflow
@@ -23,6 +24,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from hpo.tracking.client import asking
 from hpo.tracking.registry import TRIAL_TAG
 from hpo.tracking.runs import KIND_TAG, STUDY_TAG, Tracking
+from hpo.trial.trial import TrialResult
 
 _OUR_TAGS = "hpo."
 _PARENT_TAG = "mlflow.parentRunId"
@@ -216,3 +218,26 @@ def _version(found: ModelVersion, aliases: tuple[str, ...]) -> StoredVersion:
 
 def _logged(model: Any) -> StoredModel:
     return StoredModel(str(model.model_id), str(model.artifact_location), int(model.creation_timestamp))
+
+
+# The networks of trials, which are artifacts of their runs where training them again would take minutes. A head on
+# cached features is trained again in seconds, to the same result; its network is not kept. Where a version was
+# registered of the run, its bundle is the same network, and `garbage_collection.py` keeps one of the two.
+
+BUNDLE = "network"
+VERSION_BUNDLE = "model/artifacts/bundle"  # where a registered version has it (registry.py)
+_LONG_SECONDS = 60.0  # of training, from which the network is kept
+
+
+def is_worth_keeping(result: TrialResult) -> bool:
+    """Say whether a trial's network takes so long to train that it is kept."""
+    return result.seconds["training"] + result.seconds.get("finetuning", 0.0) > _LONG_SECONDS
+
+
+def download_network(tracking: Tracking, run_id: str, out: Path) -> Path | None:
+    """Copy the bundle of a trial's network into ``out``, be it the run's or that of a version; None without one."""
+    for path in (BUNDLE, VERSION_BUNDLE):
+        kept = tracking.download(run_id, path, out)
+        if kept is not None:
+            return kept
+    return None

@@ -17,8 +17,7 @@ from hpo.evaluation.counts import Bools, Floats, ratio
 from hpo.evaluation.metrics import Curve, curve_of, predict, reliability
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.runtime.figure import Picture
-from hpo.study.ranking import ranked
-from hpo.study.trial_record import ParameterRange, TrialRecord
+from hpo.study.trial_record import ParameterRange, TrialRecord, ranked
 
 # The look of every figure that a search logs: few lines, muted colours, no frame.
 

@@ -17,10 +17,9 @@ from hpo.data.dataset import PreparedData
 from hpo.data.summary import kept_together, split_rows
 from hpo.runtime.commands import command
 from hpo.study.attributes import ChampionRecord
-from hpo.study.ranking import fresh_values, ranked
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
-from hpo.study.trial_record import TrialRecord
+from hpo.study.trial_record import TrialRecord, fresh_values, ranked
 from hpo.tracking.client import StudyPosters
 from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import judged_posters

@@ -29,8 +29,7 @@ from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.study.running_trial import RunningTrial
 from hpo.study.study import Study, open_study
-from hpo.tracking.artifacts import ArtifactFiles
-from hpo.tracking.networks import BUNDLE
+from hpo.tracking.artifacts import BUNDLE, ArtifactFiles
 from hpo.tracking.registry import Registry
 from hpo.tracking.runs import Tracking, open_tracking
 from hpo.tracking.trial_run import TrialRun

@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hpo.selection.garbage_collection import DeletionPlan, Facts, Rules, Spooled, plan
-from hpo.tracking.artifacts import StoredModel, StoredRun, StoredVersion
-from hpo.tracking.networks import BUNDLE
+from hpo.tracking.artifacts import BUNDLE, StoredModel, StoredRun, StoredVersion
 
 HOUR_MS = 3_600_000
 NOW_MS = 100 * HOUR_MS

@@ -126,9 +126,9 @@ class Flurry:
         """Scatter the shapes over the whole poster, the small ones fainter than the large ones."""
         rng = canvas.rng
         count = int(rng.integers(self.count // 2, self.count + 1))
-        paths = rng.uniform((0.45, 0.0, 0.02), (1.3, 1.0, HEIGHT * 0.86), (count, 3)).tolist()
+        places = rng.uniform((0.45, 0.0, 0.02), (1.3, 1.0, HEIGHT * 0.86), (count, 3)).tolist()
         kinds, angles = rng.integers(len(self.outlines), size=count), rng.normal(self.lean, self.spin, count)
-        for (share, x, y), kind, angle in zip(paths, kinds, angles, strict=True):
+        for (share, x, y), kind, angle in zip(places, kinds, angles, strict=True):
             shape = placed(self.outlines[kind], x, y, self.size * share, angle)
             canvas.fill(shape, colour, min(1.0, 0.35 + 0.5 * share))
 

@@ -207,8 +207,8 @@ class _Columns:
         found["id"], found["image"] = chosen.at, chosen.image
         labels = _find_labels(path, header, names.labels, found["image"])
         found["labels"] = labels.column
-        paths = (found[field] for field in Row._fields[:-1])
-        at = tuple(len(header) if at is None else at for at in paths)
+        positions = (found[field] for field in Row._fields[:-1])
+        at = tuple(len(header) if at is None else at for at in positions)
         return cls(at, labels.one_hot, labels.flags, labels.joined, chosen.note)
 
     def has_unreadable(self, cells: list[str]) -> bool:

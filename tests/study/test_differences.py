@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.study.mismatch import differences
+from hpo.study.attributes import differences
 
 POSTERS = {
     "csv": "movies.csv",

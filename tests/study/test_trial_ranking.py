@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpo.study.ranking import leader, run_again
-from hpo.study.trial_record import TrialRecord
+from hpo.study.trial_record import TrialRecord, leader, run_again
 
 
 def trials(*values: float) -> list[TrialRecord]:
