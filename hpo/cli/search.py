@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from hpo.cli.rich_progress import RichProgress
     from hpo.settings import Paths
 
+_MOST_TRIALS = 1_000  # of a study that is limited by time
+_DEFAULT_SECONDS = 900.0
 _MOST_DIGITS = 9  # of a number of trials or seconds
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -52,14 +54,21 @@ def search(
     images: Annotated[
         Path | None, typer.Option(help="The folder of posters. Default: those in the table, or 'images' beside it.")
     ] = None,
-    space: Annotated[Path, typer.Option(help="A search-space file, or one that ships by name.")] = Path("default"),
-    trials: Annotated[
-        str,
+    space: Annotated[
+        Path,
         typer.Option(
-            help="The study's budget of finished trials, resumes included; +20 adds 20 to what there is.",
+            help="A search-space file, or one that ships by name. auto begins with frozen backbones and fine-tunes "
+            "where that pays."
+        ),
+    ] = Path("auto"),
+    trials: Annotated[
+        str | None,
+        typer.Option(
+            help="The study's budget of finished trials, resumes included; +20 adds 20 to what there is. Default: as "
+            "many as --timeout allows.",
             metavar="N|+N",
         ),
-    ] = "50",
+    ] = None,
     workers: Annotated[
         str,
         typer.Option(
@@ -109,7 +118,9 @@ def search(
     timeout: Annotated[
         str | None,
         typer.Option(
-            help="Start no trial that would not end in time: 90s, 30m, 2h; a bare number is seconds.", metavar="TIME"
+            help="Start no trial that would not end in time: 90s, 30m, 2h; a bare number is seconds. Default: 15m "
+            "without --trials, no limit with it.",
+            metavar="TIME",
         ),
     ] = None,
     system_metrics: Annotated[
@@ -145,8 +156,9 @@ def search(
     per label; MLflow logs each, and the best is registered under the alias `champion`. Ctrl-C stops cleanly; the same
     command continues.
     """
-    timeout_seconds = None if timeout is None else parse_duration(timeout)
-    n_trials, adds_trials = parse_trials(trials)
+    n_trials, adds_trials = (_MOST_TRIALS, False) if trials is None else parse_trials(trials)
+    limit = _DEFAULT_SECONDS if trials is None else None
+    timeout_seconds = limit if timeout is None else parse_duration(timeout)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
     from hpo.cli.rich_progress import RichProgress, start_heavy_imports
     from hpo.data.splits.split import parse_size
@@ -206,7 +218,7 @@ def search(
             pruner=pruner,
             warm_start=warm_start,
             system_metrics=system_metrics,
-            skip_unavailable=skip_unavailable,
+            skip_unavailable=skip_unavailable or loaded.name == "auto",
             profile=None if profile is None else profile.resolve(),
             synthetic=data is None,
         )

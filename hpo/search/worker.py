@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from platform import python_version
+from typing import Any
 
 import torch
 
@@ -25,10 +26,12 @@ from hpo.runtime.interrupt import Interruptible
 from hpo.runtime.masking import masked
 from hpo.search.callbacks import SearchCallback
 from hpo.search.config import SearchOptions
+from hpo.search.plan import Plan
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.space.space import SearchSpace
 from hpo.study.running_trial import OutOfTime, RunningTrial
+from hpo.study.trial_queue import QueuedTrial
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.artifacts import BUNDLE, is_worth_keeping
 from hpo.tracking.mirror import MlflowMirror
@@ -90,18 +93,35 @@ class TrialWorker:
         self._context, self._study, self._trainer, self._space = context, context.study, context.trainer, space
         self._champion_selector, self._mirror = champion_selector, mirror
         self._callback, self._interruptible, self._deadline = callback, interruptible, deadline
-        self._work = WorkCounter(self._trainer.source, self._trainer.train, self._trainer.val)
+        trainer = self._trainer
+        self._work = WorkCounter(trainer.source, trainer.train, trainer.val, trainer.n_folds)
         self._seed = self._study.seed
+        self._plan = Plan(space, self._seed, self._seconds_of)
 
     def run(self) -> Iterator[TrialRecord]:
         """Run trials until the study's budget has finished or time is up, and yield each once it is in MLflow.
 
         Raises OutOfTime, KeyboardInterrupt, and what a third failing trial in a row raises.
         """
-        for trial in self._study.run(self._space, self.objective, self.has_time_left, self._callback.notice):
+        run = self._study.run(self._space, self.objective, self.has_time_left, self._callback.notice, self._propose)
+        for trial in run:
             self._trainer.forget()
             self._mirror.end(trial)
             yield trial
+
+    def _propose(self, trials: Sequence[TrialRecord]) -> QueuedTrial | None:
+        """Return the next trial of a space with stages. Raises OutOfTime where none would end in time."""
+        if not self._space.stages:
+            return None
+        proposal = self._plan.next(trials, self._seconds_left())
+        if proposal is None:
+            raise OutOfTime(f"No trial of any stage would end in the {self._seconds_left():.0f} s that are left.")
+        noted = {"stage": proposal.stage, "why": proposal.why, "params": dict(proposal.params)}
+        recipe = {} if proposal.recipe is None else {"recipe": proposal.recipe}
+        return QueuedTrial(proposal.params, {"proposal": noted, **recipe})
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
     def has_time_left(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
@@ -138,20 +158,25 @@ class TrialWorker:
         Without a finished trial the forecast is too rough to refuse the first one.
         """
         work = self._work.count(config)
-        history = [
+        seconds, left = predict_seconds(work, self._history()), self._seconds_left()
+        if self._history() and seconds > left:
+            raise OutOfTime(
+                f"The next trial ({config.backbone}, unfreeze {config.unfreeze}) would take about {seconds:.0f} s and "
+                f"{left:.0f} s are left: it waits for the next search of this study."
+            )
+        trial.note(work=work.model_dump(mode="json"))
+        return seconds
+
+    def _seconds_of(self, configuration: Mapping[str, Any]) -> float:
+        """Forecast a trial of a configuration that is complete, but may hold values that do not apply."""
+        return predict_seconds(self._work.count(TrialConfig.model_validate(configuration)), self._history())
+
+    def _history(self) -> list[tuple[Work, dict[str, float]]]:
+        return [
             (Work.model_validate(past.work), _seconds_by_phase(past.seconds))
             for past in self._study.trials()
             if past.state == "complete" and past.work is not None
         ]
-        seconds = predict_seconds(work, history)
-        left = self._deadline - time.monotonic()
-        if history and seconds > left:
-            raise OutOfTime(
-                f"The next trial ({config.backbone}, unfreeze {config.unfreeze}) would take about {seconds:.0f} s and "
-                f"{max(0.0, left):.0f} s are left: it waits for the next search of this study."
-            )
-        trial.note(work=work.model_dump(mode="json"))
-        return seconds
 
     def _reporter(self, trial: RunningTrial, kept: CurveKeeper) -> Report:
         """Return what keeps an epoch's scores, shows them, stops at Ctrl-C and, without folds, asks the pruner."""

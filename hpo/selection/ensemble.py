@@ -109,7 +109,7 @@ def _choice(context: StudyContext, max_members: int, max_cost: float | None) -> 
     trainer = context.trainer
     part, metric, strategy = trainer.judged_on, trainer.objective.metric, trainer.objective.strategy
     pool = _candidates(context)
-    counter = WorkCounter(trainer.source, trainer.train, trainer.val)
+    counter = WorkCounter(trainer.source, trainer.train, trainer.val, trainer.n_folds)
     costs = tuple(_parts_gflop(trial, trainer, counter) for trial in pool.trials)
     most = math.inf if max_cost is None else max_cost * sum(costs[0].values())
     limits = Limits(max_members, most, costs)

@@ -25,7 +25,8 @@ def default_folds(n_posters: int, finetunes: bool, pruner: str | None = None) ->
     A tenth of the posters is too little to choose trials, thresholds and ensembles by, and the mean of five networks is
     better than one: on 618 posters of others, five folds gained 0.013 for the champion and 0.012 for the ensemble, at
     some three times the time of a search (`benchmarks/LOG.md`). Fine-tuning five times takes hours, and a ``pruner``
-    that compares epochs has none to compare where trials report folds.
+    that compares epochs has none to compare where trials report folds. In a space with stages, fine-tuned trials are
+    compared with frozen ones, so that they are judged in the same folds.
     """
     return _FOLDS if n_posters < MANY_POSTERS and not finetunes and pruner not in BY_EPOCH else 1
 
@@ -74,7 +75,7 @@ class StudyConfig:
         begun = self.open_study(n_folds=1)
         if begun.memory:
             return begun.attributes.folds
-        finetunes = self.space.values_of("unfreeze") not in ([], ["none"])
+        finetunes = self.space.values_of("unfreeze") not in ([], ["none"]) and not self.space.stages
         return default_folds(n_posters, finetunes, self.pruner)
 
     def setup(self, data: PreparedData, n_folds: int) -> StudySetup:

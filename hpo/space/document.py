@@ -22,7 +22,7 @@ from hpo.escaping import shortened
 
 _PLACES = (Path(__file__).parents[2] / "search_spaces", Path(__file__).parents[1] / "search_spaces")
 SHIPPED_SPACES = next(place for place in _PLACES if place.is_dir())  # beside the package in a checkout, else inside it
-_SECTIONS = ("parameters", "recipes", "weights")
+_SECTIONS = ("parameters", "recipes", "weights", "stages")
 _MOST_BYTES = 200_000  # of a file; those that ship have up to 5,000
 _MOST_VALUES = 20_000  # keys included
 _MOST_DEPTH = 12  # levels; five are needed

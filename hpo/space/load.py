@@ -1,8 +1,9 @@
 """Load a search space: YAML → validated `SearchSpace`.
 
 A parameter is searched, in Optuna's words, or fixed by a plain value; ``recipes`` are tried before the sampler has its
-say; ``weights`` say where a backbone's weights lie; ``include`` builds on another file. A file is checked as a whole:
-every mistake in it, and in what it includes, is reported at once, before anything is trained.
+say; ``stages`` order the search; ``weights`` say where a backbone's weights lie; ``include`` builds on another file. A
+file is checked as a whole: every mistake in it, and in what it includes, is reported at once, before anything is
+trained.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from hpo.errors import SpaceError
 from hpo.space.document import SHIPPED_SPACES, Document, Mistake, find_space, read_document
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
+from hpo.space.stages import read_stages, stage_mistakes
 from hpo.space.validation import (
     CheckBackbone,
     attention_mistakes,
@@ -42,6 +44,7 @@ def load_space(path: Path, check_backbone: CheckBackbone = lambda _: None) -> Se
     space = _build(document)
     mistakes = [
         *document.mistakes,
+        *stage_mistakes(space.stages, space.searched, document),
         *condition_mistakes(space, document),
         *recipe_mistakes(space, document),
         *backbone_mistakes(space, document, check_backbone),
@@ -60,7 +63,9 @@ def _build(document: Document) -> SearchSpace:
     weights = document.sections["weights"]
     needed = space.backbones if "backbone" in {**searched, **fixed} else ()
     kept = {key: value for key, value in weights.items() if key in needed or not document.inherits("weights", key)}
-    return SearchSpace(space.name, searched, fixed, space.recipes, kept)
+    stages, mistakes = read_stages(document)
+    document.mistakes += mistakes
+    return SearchSpace(space.name, searched, fixed, space.recipes, kept, stages)
 
 
 def _refusal(path: Path, mistakes: list[Mistake]) -> SpaceError:

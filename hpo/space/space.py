@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hpo.errors import SpaceError
 from hpo.model.config import FUSE, TrialConfig
 from hpo.space.parameters import Categorical, Parameter, SuggestsValues
 from hpo.space.schema import Scalar
+from hpo.space.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class SearchSpace:
     fixed: Mapping[str, Scalar]
     recipes: Mapping[str, Mapping[str, Scalar]]
     weights: Mapping[str, str]  # single backbone → auto, hub, random or a file
+    stages: Mapping[str, Stage] = field(default_factory=dict)  # in order; none: the whole space from the start
 
     def sample(self, trial: SuggestsValues) -> TrialConfig:
         """Let ``trial`` choose every parameter that applies."""
@@ -56,6 +58,11 @@ class SearchSpace:
             else:
                 undecided.add(key)
         return enqueued
+
+    def first_recipes(self) -> list[str]:
+        """Return the recipes that a search begins with: those of the first stage, or all where there are no stages."""
+        first = next(iter(self.stages.values()), None)
+        return [name for name in self.recipes if first is None or first.contains({**self.fixed, **self.recipe(name)})]
 
     @property
     def backbone_choices(self) -> tuple[str, ...]:
@@ -99,6 +106,7 @@ class SearchSpace:
             searched=_without_choices(self.searched, lost, {*self.fixed}),
             recipes={name: recipe for name, recipe in self.recipes.items() if recipe.get("backbone") not in lost},
             weights={name: source for name, source in self.weights.items() if name not in names},
+            stages={name: stage.without_backbones(lost) for name, stage in self.stages.items()},
         )
 
 

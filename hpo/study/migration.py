@@ -27,6 +27,7 @@ from hpo.space.comparison import SpaceFit, fit_exactly, fit_into, in_words
 from hpo.space.parameters import PARAMETER
 from hpo.space.schema import Scalar
 from hpo.space.space import SearchSpace
+from hpo.space.stages import Stage
 from hpo.study.attributes import OF_THE_SPACE, SPACE, attributes_of, is_bound, write
 from hpo.study.trial_record import TrialRecord
 
@@ -135,13 +136,16 @@ def write_space(space: SearchSpace) -> dict[str, Any]:
         "searched": {name: parameter.model_dump(exclude_unset=True) for name, parameter in space.searched.items()},
         "fixed": dict(space.fixed),
         "weights": dict(space.weights),
+        "recipes": {name: dict(recipe) for name, recipe in space.recipes.items()},
+        "stages": {name: stage.model_dump() for name, stage in space.stages.items()},
     }
 
 
 def read_space(written: Mapping[str, Any]) -> SearchSpace:
-    """Return the space that ``write_space`` wrote, without recipes."""
+    """Return the space that ``write_space`` wrote."""
     searched = {name: PARAMETER.validate_python(parameter) for name, parameter in written["searched"].items()}
-    return SearchSpace(written["name"], searched, written["fixed"], {}, written["weights"])
+    stages = {name: Stage.model_validate(stage) for name, stage in written["stages"].items()}
+    return SearchSpace(written["name"], searched, written["fixed"], written["recipes"], written["weights"], stages)
 
 
 def migrate(

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import optuna
 from optuna.pruners import BasePruner
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError, did_you_mean
 from hpo.study.samplers import STARTUP_TRIALS, shortened
@@ -91,6 +91,33 @@ def _epoch_in_phase(step: int) -> int:
     return step % FINETUNE_STEP
 
 
+class FrozenLeaderPruner(BasePruner):
+    """Stop a fine-tuned trial that is behind the best frozen one on the folds that both have; else ask another pruner.
+
+    A fine-tuned fold takes minutes where a frozen one takes seconds, and one fold of equal posters says which is
+    better more often than not. So a trial continues with more folds only as long as its mean over them is higher.
+    """
+
+    def __init__(self, pruner: BasePruner) -> None:
+        self._pruner = pruner
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Return whether ``trial`` should stop after the fold that it reported last."""
+        if trial.params.get("unfreeze", "none") == "none":
+            return self._pruner.prune(study, trial)
+        frozen = [
+            other
+            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if other.params.get("unfreeze") == "none"
+        ]
+        if not frozen:
+            return self._pruner.prune(study, trial)
+        leader = max(frozen, key=lambda other: other.value or 0.0)
+        folds = trial.intermediate_values.keys() & leader.intermediate_values.keys()
+        leads = [trial.intermediate_values[fold] - leader.intermediate_values[fold] for fold in folds]
+        return bool(leads) and sum(leads) < 0
+
+
 def _median() -> BasePruner:
     return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=MEDIAN_WARMUP_STEPS)
 
@@ -110,7 +137,7 @@ def build_pruner(name: str | None, n_folds: int) -> BasePruner:
     Raises StudyError for a name that is none, and for pruners by epoch where trials report folds.
     """
     if name is None:
-        return _median() if n_folds == 1 else _signed_rank()
+        return _median() if n_folds == 1 else FrozenLeaderPruner(_signed_rank())
     if name not in PRUNERS:
         hint = did_you_mean(name, PRUNERS)
         raise StudyError(f"--pruner expects one of {', '.join(PRUNERS)}, got {name!r}{hint}: type one of them.")

@@ -20,6 +20,7 @@ class RunningTrial:
         self._trial, self._space = trial, space
         self.number = trial.number
         self.recipe: str | None = trial.user_attrs.get("recipe")
+        self._is_prunable = self.recipe is None or "proposal" in trial.user_attrs
 
     def choose(self) -> TrialConfig:
         """Sample the space."""
@@ -27,14 +28,15 @@ class RunningTrial:
             return self._space.sample(self._trial)
 
     def report(self, value: float, step: int, where: str) -> None:
-        """Report to the pruner; raises ``Pruned`` when this trial is clearly behind. A recipe is never pruned.
+        """Report to the pruner; raises ``Pruned`` when this trial is clearly behind.
 
+        A recipe that the search began with is never pruned; one of a later stage is.
         ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
         ``where`` is that in words.
         """
         with timeline.stage("Optuna"):
             self._trial.report(value, step)
-            is_behind = self.recipe is None and self._trial.should_prune()
+            is_behind = self._is_prunable and self._trial.should_prune()
         if is_behind:
             raise Pruned(where)
 

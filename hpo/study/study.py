@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -43,7 +43,7 @@ from hpo.study.running_trial import OutOfTime, RunningTrial
 from hpo.study.samplers import build_sampler
 from hpo.study.snapshot import StudySnapshot, snapshot
 from hpo.study.storage import Held, RetryingStorage, StorageError, no_such_study, open_storage
-from hpo.study.trial_queue import TrialCounts, TrialQueue
+from hpo.study.trial_queue import QueuedTrial, TrialCounts, TrialQueue
 from hpo.study.trial_record import TrialRecord, fresh_values, leader, ranked, run_again
 from hpo.trial.setup import StudySetup
 from hpo.trial.trial import Pruned
@@ -312,9 +312,9 @@ class Study:
         versions.check_latest(self._study)
 
     def enqueue_recipes(self, space: SearchSpace) -> None:
-        """Queue the space's recipes, once in a study's life."""
+        """Queue the recipes that a search of ``space`` begins with, once in a study's life."""
         with self.locked("queue"):  # as many machines may begin a study at once
-            for name in space.recipes:
+            for name in space.first_recipes():
                 self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
 
     def warm_start(self, source: Study, space: SearchSpace) -> None:
@@ -348,9 +348,11 @@ class Study:
         objective: TrialFunction,
         keep_going: Callable[[], bool],
         notice: Callable[[str], None] = lambda _: None,
+        propose: Callable[[Sequence[TrialRecord]], QueuedTrial | None] = lambda _: None,
     ) -> Iterator[TrialRecord]:
         """Run trials until the study's budget has finished or ``keep_going`` says no, and yield each as it ends.
 
+        ``propose`` returns the next trial after those that there are, as far as it is not left to the sampler.
         Where all that is left is in the hands of other workers, wait for them, since one may die. Failed trials are
         yielded too and do not count. Raises what a trial raised once three have failed in a row: something is wrong
         that more trials will not fix. A trial whose backbone cannot be used does not count among these as long as the
@@ -361,7 +363,7 @@ class Study:
         with self._queue.alive():
             while keep_going() and self.counts().finished < self.budget:
                 with timeline.stage("Optuna"):
-                    trial = self._queue.claim(lambda: self.budget)
+                    trial = self._queue.claim(lambda: self.budget, lambda: propose(self.trials()))
                 if trial is None:
                     with timeline.stage("waiting for others"):
                         time.sleep(_POLL_SECONDS)

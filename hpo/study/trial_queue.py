@@ -23,7 +23,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ _MOST = {"lost": 10, "failed": 2}
 HEARTBEAT_SECONDS = 10.0
 _SILENCE_SECONDS = 60.0  # after which a worker on another machine is dead
 _clock = time.monotonic
-_KEPT = ("recipe", "warm_start")  # what a retry inherits
+_KEPT = ("recipe", "warm_start", "proposal")  # what a retry inherits
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,14 @@ class TrialCounts:
         )
 
 
+@dataclass(frozen=True)
+class QueuedTrial:
+    """A trial that waits to be run: the parameters that are decided, and what is noted with it."""
+
+    params: Mapping[str, Any]
+    attributes: Mapping[str, Any]  # JSON
+
+
 class TrialQueue:
     """The trials of one study, as one worker sees them. Methods raise what the storage raises."""
 
@@ -98,16 +106,22 @@ class TrialQueue:
             yield
         self._lock_of(self.worker).unlink(missing_ok=True)
 
-    def claim(self, budget: Callable[[], int]) -> optuna.Trial | None:
+    def claim(
+        self, budget: Callable[[], int], propose: Callable[[], QueuedTrial | None] = lambda: None
+    ) -> optuna.Trial | None:
         """Return a trial to run, a waiting one first; None where all of the budget is finished or in other hands.
 
         The budget is asked for under the lock: it may just have been changed, or moved to another version of the study.
+        So is ``propose``, where no trial waits: what it returns is the next trial, and the sampler chooses the rest.
         """
         with self._locked() as held:
             trials = self.trials()
             counts = TrialCounts.of(self.trials() if self._requeue_stale(trials) else trials)
             if counts.finished + counts.running >= budget():
                 return None
+            proposed = None if counts.waiting else propose()
+            if proposed is not None:
+                self._study.enqueue_trial(dict(proposed.params), user_attrs=dict(proposed.attributes))
             trial = self._study.ask()
             # Another worker that got the lock after a restart of the server may already have failed it as lost.
             with suppress(optuna.exceptions.UpdateFinishedTrialError):

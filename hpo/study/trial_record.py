@@ -65,6 +65,7 @@ class TrialRecord:
     made_with: Mapping[str, str] = field(default_factory=dict)  # code, seed, versions and machine
     threads: int | None = None  # of the process that trained it
     recipe: str | None = None
+    proposal: Mapping[str, Any] | None = None  # stage, why and params, where the plan of a search proposed it
     warm_start: str | None = None  # study and number of the trial whose parameters were queued
     retry_of: int | None = None  # number of the trial whose parameters were queued again
     history: tuple[Mapping[str, Any], ...] = ()  # attempts before this one: trial, how, why
@@ -100,6 +101,7 @@ class TrialRecord:
             made_with=noted.get("made_with", {}),
             threads=noted.get("threads"),
             recipe=noted.get("recipe"),
+            proposal=noted.get("proposal"),
             warm_start=noted.get("warm_start"),
             retry_of=noted.get("retry_of"),
             history=tuple(noted.get("history", ())),

@@ -210,8 +210,8 @@ def _unfused_attention() -> Iterator[None]:
 class WorkCounter:
     """Counts the work of trials on one set of posters; what a network costs is counted once."""
 
-    def __init__(self, source: FeatureSource, train_part: Part, val_part: Part) -> None:
-        self._source, self._train_part, self._val_part = source, train_part, val_part
+    def __init__(self, source: FeatureSource, train_part: Part, val_part: Part, n_folds: int = 1) -> None:
+        self._source, self._train_part, self._val_part, self._n_folds = source, train_part, val_part, n_folds
         self._gflop: dict[tuple[str, int, str], float] = {}
 
     def count(self, config: TrialConfig) -> Work:
@@ -233,10 +233,10 @@ class WorkCounter:
         gflop = self._passes(config) * _head_gflop(head)
         n_steps = len(self._train_part.posters) / config.batch_size
         return PhaseWork(
-            gflop=gflop * config.epochs,
-            pieces=n_steps * config.epochs,
-            epochs=config.epochs,
-            max_seconds=config.max_seconds,
+            gflop=gflop * config.epochs * self._n_folds,
+            pieces=n_steps * config.epochs * self._n_folds,
+            epochs=config.epochs * self._n_folds,
+            max_seconds=config.max_seconds * self._n_folds,
             network=f"{config.head} on maps" if needs_map(config) else config.head,
         )
 
@@ -249,10 +249,10 @@ class WorkCounter:
         )
         n_steps = len(self._train_part.posters) / config.finetune_batch_size
         return PhaseWork(
-            gflop=gflop * self._passes(config) * config.finetune_epochs,
-            pieces=n_steps * config.finetune_epochs,
-            epochs=config.finetune_epochs,
-            max_seconds=config.max_seconds,
+            gflop=gflop * self._passes(config) * config.finetune_epochs * self._n_folds,
+            pieces=n_steps * config.finetune_epochs * self._n_folds,
+            epochs=config.finetune_epochs * self._n_folds,
+            max_seconds=config.max_seconds * self._n_folds,
             network=f"{config.backbone} {config.unfreeze}",
         )
 
