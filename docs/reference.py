@@ -30,6 +30,7 @@ TASKS = {
     "hpo space": "search-spaces.md",
     "hpo doctor": "doctor.md",
     "hpo status": "follow.md",
+    "hpo plan": "follow.md",
     "hpo leaderboard": "follow.md",
     "hpo ensemble": "export.md",
     "hpo export-best": "export.md",

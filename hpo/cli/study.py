@@ -20,7 +20,7 @@ from hpo.cli.options import (
     StudyName,
     TrackingUri,
 )
-from hpo.errors import HpoError, StudyError
+from hpo.errors import HpoError, StudyError, UsageError
 
 if TYPE_CHECKING:
     from hpo.settings import Paths
@@ -56,6 +56,18 @@ def status(
         typer.echo(json.dumps(status_of(opened, champion()), ensure_ascii=False))
     else:
         print_status(opened, status_of(opened, champion()))
+
+
+def plan(study: StudyName = None, as_json: AsJson = False, storage: Storage = None) -> None:
+    """Say how far each stage of a search is, what its next trial should gain, and why the latest one was chosen."""
+    opened = open_study_of(study, open_places(storage, None))
+    from hpo.report.plan_table import plan_account, print_plan
+
+    account = plan_account(opened)
+    if as_json:
+        typer.echo(json.dumps(account, ensure_ascii=False))
+    else:
+        print_plan(account)
 
 
 def _champion_at(paths: Paths, name: str) -> Callable[[], ChampionRef | None]:
@@ -103,6 +115,9 @@ def export_best(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average several of the study's trials instead of taking its champion.")
     ] = False,
+    single: Annotated[
+        bool, typer.Option("--single", help="Take the best single trial where the champion is an average of trials.")
+    ] = False,
     max_members: MaxMembers = DEFAULT_MAX_MEMBERS,
     max_cost: MaxCost = None,
     flip_average: Annotated[
@@ -120,7 +135,12 @@ def export_best(
     tracking_uri: TrackingUri = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Write the champion, or an ensemble, as a bundle, judged on the test posters that no search has looked at."""
+    """Write the champion, or an ensemble, as a bundle, judged on the test posters that no search has looked at.
+
+    The champion is the best single trial, or an average of trials where that is clearly better.
+    """
+    if single and ensemble:
+        raise UsageError("--single and --ensemble exclude each other: give one of them.")
     paths = open_places(storage, tracking_uri, cache_dir)
     opened = open_study_of(study, paths)
     from hpo.cli.rich_progress import RichProgress
@@ -140,7 +160,7 @@ def export_best(
                 context, folder, display.bar, max_members, max_cost, min_labels, flip_average, precision
             )
         else:
-            exported = export(opened, tracking, paths, folder, display.bar, min_labels, precision)
+            exported = export(opened, tracking, paths, folder, display.bar, min_labels, precision, single=single)
     for line in export_lines(exported):
         typer.echo(line)
 

@@ -17,6 +17,7 @@ from hpo.space.counting import count_combinations
 from hpo.space.parameters import Parameter
 from hpo.space.schema import Scalar, listed, purpose, spelled
 from hpo.space.space import SearchSpace
+from hpo.space.stages import Stage
 
 Samples: TypeAlias = Sequence[Mapping[str, Scalar]]
 
@@ -32,6 +33,7 @@ def space_account(space: SearchSpace, samples: Samples) -> dict[str, Any]:
         "defaults": _left_out(space),
         "recipes": {name: dict(recipe) for name, recipe in space.recipes.items()},
         "weights": dict(space.weights),
+        "stages": {name: stage.model_dump(exclude_defaults=True) for name, stage in space.stages.items()},
         "backbones": list(space.backbones),
         "combinations": {"discrete": combinations.discrete, "continuous": combinations.continuous},
         "samples": [dict(sample) for sample in samples],
@@ -66,14 +68,26 @@ def print_space(space: SearchSpace, console: Console) -> None:
     console.print(_searched_table(space))
     if space.fixed:
         console.print(_fixed_table(space))
-    left_out = _left_out(space)
+    left_out, first = _left_out(space), space.first_recipes()
     if left_out:
         console.print(f"At their defaults: {_assignments(left_out)}", highlight=False, markup=False)
     for name, recipe in space.recipes.items():
-        console.print(f"Recipe {name}, tried first: {_assignments(recipe)}", highlight=False, markup=False)
+        when = "tried first" if name in first else "tried later"
+        console.print(f"Recipe {name}, {when}: {_assignments(recipe)}", highlight=False, markup=False)
+    for number, (name, stage) in enumerate(space.stages.items(), start=1):
+        console.print(f"Stage {number}, {name}: {searched_in(stage)}", highlight=False, markup=False)
     if space.weights:
         console.print(f"Weights: {_assignments(space.weights)}", highlight=False, markup=False)
     console.print(f"Combinations: {count_combinations(space)}", highlight=False, markup=False)
+
+
+def searched_in(stage: Stage) -> str:
+    """Say what a stage searches."""
+    if stage.vary:
+        leaders = "the best trial" if stage.leaders == 1 else f"each of the {stage.leaders} best trials"
+        return f"{leaders} so far with {'; '.join(map(_assignments, stage.vary))}"
+    held = ", ".join(f"{name} {listed(values)}" for name, values in stage.allowed().items())
+    return f"everything with {held}"
 
 
 def print_samples(samples: Samples, console: Console) -> None:

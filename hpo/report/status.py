@@ -159,6 +159,6 @@ def print_sync(study: Study, done: SyncReport) -> None:
     if runs.united:
         console.print(f"  {runs.united} runs were put under the study's one run, or deleted as its double.")
     if done.made_again:
-        console.print(f"  The champion is trial {done.champion}, trained again and registered.", highlight=False)
+        console.print(f"  The champion is {done.champion}, trained again and registered.", highlight=False)
     if done.closed:
         console.print("  The study's run was closed, since no trial runs any more.")

@@ -22,6 +22,7 @@ from hpo.search.config import SearchOptions, study_identity, study_setup
 from hpo.search.executors.base import SearchJob
 from hpo.search.executors.factory import build_executor
 from hpo.search.worker import TrialWorker, open_mirror
+from hpo.selection.average import promote_average
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.selection.garbage_collection import free_after_search
@@ -150,6 +151,7 @@ class _Search:
         with self.study.locked("ending"):  # of several machines one promotes, and the others find it done
             interrupted = self._rerun_top_trials(interrupted)
             self._reconcile()
+            interrupted = self._promote_average(interrupted)
             self._finish(finished_before, interrupted)
         return Outcome(
             self.study,
@@ -208,6 +210,18 @@ class _Search:
                 self.champion_selector.confirm(
                     self.callback.notice, self.deadline - time.monotonic(), self.interruptible.check
                 )
+        except KeyboardInterrupt:
+            return True
+        return False
+
+    def _promote_average(self, interrupted: bool) -> bool:
+        """Let an average of trials take the alias where it is better; return whether the search was interrupted."""
+        if interrupted or self.idle:
+            return interrupted
+        try:
+            self.mirror.promote(
+                lambda: promote_average(self.context, self.parent_run_id, self.callback.bar, self.callback.notice)
+            )
         except KeyboardInterrupt:
             return True
         return False

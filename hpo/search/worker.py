@@ -27,6 +27,7 @@ from hpo.runtime.masking import masked
 from hpo.search.callbacks import SearchCallback
 from hpo.search.config import SearchOptions
 from hpo.search.plan import Plan
+from hpo.selection.average import reserve_seconds
 from hpo.selection.champion import ChampionSelector
 from hpo.selection.context import StudyContext
 from hpo.space.space import SearchSpace
@@ -97,6 +98,7 @@ class TrialWorker:
         self._work = WorkCounter(trainer.source, trainer.train, trainer.val, trainer.n_folds)
         self._seed = self._study.seed
         self._plan = Plan(space, self._seed, self._seconds_of)
+        self._entered: set[str] = set()  # stages that were announced
 
     def run(self) -> Iterator[TrialRecord]:
         """Run trials until the study's budget has finished or time is up, and yield each once it is in MLflow.
@@ -116,17 +118,22 @@ class TrialWorker:
         proposal = self._plan.next(trials, self._seconds_left())
         if proposal is None:
             raise OutOfTime(f"No trial of any stage would end in the {self._seconds_left():.0f} s that are left.")
+        if proposal.stage not in self._entered:
+            self._entered.add(proposal.stage)
+            self._callback.notice(f"Stage {proposal.why}.")
         noted = {"stage": proposal.stage, "why": proposal.why, "params": dict(proposal.params)}
         recipe = {} if proposal.recipe is None else {"recipe": proposal.recipe}
         return QueuedTrial(proposal.params, {"proposal": noted, **recipe})
 
     def _seconds_left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
+        """Return how long trials may still run: until then, less what choosing and promoting an average takes."""
+        reserved = reserve_seconds([trial for trial in self._study.trials() if trial.state == "complete"])
+        return max(0.0, self._deadline - time.monotonic() - reserved)
 
     def has_time_left(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
         self._interruptible.check()
-        return time.monotonic() < self._deadline
+        return self._seconds_left() > 0
 
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""

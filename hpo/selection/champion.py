@@ -2,13 +2,14 @@
 
 The best of many trials is partly the luckiest. While a search runs, the best so far is champion, so that a search that
 is killed leaves a usable model. At its end the top trials are trained again on fresh seeds, and the best mean over
-these wins. The seed that selected the trials has no part in it: each of them was lucky there.
+these wins. The seed that selected the trials has no part in it: each of them was lucky there. Where an average of
+trials is better than that one, it takes the alias (``average.py``), and keeps it until a trial or another average is.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -28,7 +29,7 @@ TOP_TRIALS = 3
 FRESH_SEEDS = 2
 _SHARE_OF_SEARCH = 0.25  # of the time that the study's trials took, for confirming at most,
 _ALWAYS_SECONDS = 60.0  # or so much, where a search is short
-_DATA_TAG = "hpo.data"  # of a version: the digest of the labels that it was trained on
+DATA_TAG = "hpo.data"  # of a version: the digest of the labels that it was trained on
 
 
 def take_lead(
@@ -40,10 +41,15 @@ def take_lead(
     """
     with study.locked("champion"):
         champion = tracking.registry.champion(study.name)
-        if champion is not None and champion.tags.get(_DATA_TAG) == data and champion.value >= value:
+        if champion is not None and champion.tags.get(DATA_TAG) == data and champion.value >= value:
             return False
         promote(champion)
         return True
+
+
+def is_ahead(champion: Version, leader: TrialRecord) -> bool:
+    """Say whether the champion is an average that is better than the best trial, and so keeps the alias."""
+    return champion.is_average and champion.value > (leader.value or 0.0)
 
 
 class ChampionSelector:
@@ -67,7 +73,10 @@ class ChampionSelector:
         )
 
     def settle(self) -> None:
-        """Give the alias to the study's leader, if another version has it, and say why: after a kill or confirming."""
+        """Give the alias to the study's leader, if another version has it, and say why: after a kill or confirming.
+
+        An average that has the alias keeps it while its value is higher.
+        """
         with self._study.locked("champion"):
             self._settle()
 
@@ -76,13 +85,10 @@ class ChampionSelector:
         run_id = None if leader is None else self._study.run_id(leader)
         if leader is None or run_id is None:
             return  # no trial is complete, or hpo sync has yet to write its run
+        if champion is not None and is_ahead(champion, leader) and self._is_usable(champion):
+            return
         reason = self._lead_over_others(leader)
-        if (
-            champion is None
-            or champion.trial_number != leader.number
-            or not self._same_data(champion)
-            or not self._tracking.registry.is_whole(champion)
-        ):
+        if champion is None or champion.trial_number != leader.number or not self._is_usable(champion):
             self._promote(leader.number, run_id, self._context.train_again(leader), reason)
             return
         self._study.set_champion({"version": champion.version, "run_id": champion.run_id, "reason": reason})
@@ -94,7 +100,7 @@ class ChampionSelector:
 
         What was run before is not run again. ``check`` is called between trainings and may raise to stop.
         """
-        share = _SHARE_OF_SEARCH * sum(map(_seconds, self._study.top(None)))
+        share = _SHARE_OF_SEARCH * sum(map(training_seconds, self._study.top(None)))
         limited_by_share = max(_ALWAYS_SECONDS, share) < seconds_left
         seconds_left = min(seconds_left, max(_ALWAYS_SECONDS, share))
         top = self._study.top(TOP_TRIALS)
@@ -103,7 +109,7 @@ class ChampionSelector:
         seed = self._study.seed
         for fresh in range(seed + 1, seed + 1 + FRESH_SEEDS):
             todo = [trial for trial in top if not self._study.is_confirmed(trial, fresh)]
-            seconds_left -= sum(map(_seconds, todo))
+            seconds_left -= sum(map(training_seconds, todo))
             if seconds_left < 0:
                 notice(_why_skipped(fresh - seed, limited_by_share))
                 break
@@ -124,13 +130,13 @@ class ChampionSelector:
             version = self._tracking.registry.register(
                 self._study.name,
                 run_id,
-                number,
+                {number: 1.0},
                 bundle,
                 tags={
                     "hpo.study": self._study.name,
                     "hpo.metric": self._study.metric,
                     "hpo.value": f"{result.value:.6f}",
-                    _DATA_TAG: self._labels,
+                    DATA_TAG: self._labels,
                 },
                 description=card.split("---\n", 2)[-1].strip(),  # without what only the Hugging Face hub reads
                 reason=reason,
@@ -138,16 +144,19 @@ class ChampionSelector:
         low, high = described.metrics["claim"]["ci95"][self._study.metric]
         self._study.set_champion({"version": version, "run_id": run_id, "reason": reason, "ci95": [low, high]})
 
+    def _is_usable(self, champion: Version) -> bool:
+        return self._same_data(champion) and self._tracking.registry.is_whole(champion)
+
     def _same_data(self, champion: Version) -> bool:
-        return champion.tags.get(_DATA_TAG) == self._labels
+        return champion.tags.get(DATA_TAG) == self._labels
 
     def _lead_over(self, champion: Version | None, number: int, result: TrialResult) -> str:
         if champion is None:
             return f"trial {number} is the first complete trial"
         if not self._same_data(champion):
             return f"trial {number} was trained on other data than version {champion.version}"
-        compared = self._compared(result.val_probabilities, champion.trial_number)
-        return f"trial {number} is ahead of trial {champion.trial_number}, the champion before{compared}"
+        compared = self._compared(result.val_probabilities, champion.weights)
+        return f"trial {number} is ahead of {champion.title}, the champion before{compared}"
 
     def _lead_over_others(self, leader: TrialRecord) -> str:
         if self._is_decided_by_fresh_seeds(leader):
@@ -156,7 +165,7 @@ class ChampionSelector:
         if not others:
             return f"trial {leader.number} is the first complete trial"
         mine = self._context.probabilities(leader.number)
-        compared = "" if mine is None else self._compared(mine, others[0].number)
+        compared = "" if mine is None else self._compared(mine, {others[0].number: 1.0})
         return (
             f"trial {leader.number} has the best {self._study.metric}, {leader.value:.3f}; against trial "
             f"{others[0].number}, the runner-up{compared}"
@@ -178,10 +187,10 @@ class ChampionSelector:
             f"runner-up, has {fmean(others):.3f}"
         )
 
-    def _compared(self, probabilities: Array, number: int) -> str:
-        """Say how far ahead of another trial one is on the same posters, where that one kept its probabilities."""
+    def _compared(self, probabilities: Array, weights: Mapping[int, float]) -> str:
+        """Say how far ahead of other trials' average one is on the same posters, where they kept probabilities."""
         part, metric = self._trainer.judged_on, self._study.metric
-        other = self._context.probabilities(number)
+        other = self._context.averaged(weights)
         if other is None:
             return ""
         mine, theirs = self._decided(probabilities), self._decided(other)
@@ -209,6 +218,6 @@ def _why_skipped(number: int, limited_by_share: bool) -> str:
     return f"{which} skipped: running the top trials again is limited to {limit}; {again} time for it."
 
 
-def _seconds(trial: TrialRecord) -> float:
+def training_seconds(trial: TrialRecord) -> float:
     """What training a trial again costs: its features are cached."""
     return sum(taken for stage, taken in trial.seconds.items() if stage not in ("features", "activations"))

@@ -252,10 +252,16 @@ class Contest:
             model, _, _ = _parsed(name)
             if model != study.name:
                 raise StudyError(f"Expected a version of {study.name!r}, got {name}: name its --study, or give --data.")
-            number = self.tracking.registry.version(*_parsed(name)).trial_number
-        probabilities = context.probabilities(self._trial(study, number).number)
+            version = self.tracking.registry.version(*_parsed(name))
+            title, weights = version.title, version.weights
+        else:
+            title, weights = f"trial {number}", {number: 1.0}
+        probabilities = context.averaged({self._trial(study, trial).number: share for trial, share in weights.items()})
         if probabilities is None:
-            raise StudyError(f"Trial {number} of study {study.name!r} kept no probabilities: give --data and --images.")
+            raise StudyError(
+                f"Expected the probabilities of {title} of study {study.name!r}, which were not kept: give --data and "
+                "--images."
+            )
         return probabilities
 
     def _trial(self, study: Study, number: int) -> TrialRecord:

@@ -6,9 +6,12 @@ comparison, a report) opens it by what the study says, and can train any trial a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from hpo.bundle.description import Description
 from hpo.data.dataset import DataOptions, PreparedData, prepare_data
@@ -67,6 +70,16 @@ class StudyContext:
     def probabilities(self, number: int) -> Array | None:
         """Return the probabilities (N, L) that a trial gave the posters that it was evaluated on, or None."""
         return self.study.predictions.load(number, self.trainer.judged_on)
+
+    def averaged(self, weights: Mapping[int, float]) -> Array | None:
+        """Return the weighted mean (N, L) of several trials' probabilities, or None where one has kept none."""
+        mean = np.zeros(self.trainer.judged_on.targets.shape)
+        for number, weight in weights.items():
+            probabilities = self.probabilities(number)
+            if probabilities is None:
+                return None
+            mean += weight * probabilities
+        return np.clip(mean, 0.0, 1.0)  # the weights sum to 1 up to rounding
 
     def train_again(self, trial: TrialRecord, seed: int | None = None) -> TrialResult:
         """Train a trial with its own seed: it comes out the same."""

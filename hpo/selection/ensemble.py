@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from hpo.bundle.bundle import load_classifier
-from hpo.bundle.description import load_description
+from hpo.bundle.description import Description, load_description
 from hpo.bundle.predictor import Predictor
 from hpo.errors import BundleError, StudyError
+from hpo.evaluation.bootstrap import Difference, ThresholdedPredictions, paired_differences
 from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, cross_fit, select
 from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
@@ -29,7 +30,7 @@ from hpo.selection.context import StudyContext
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.artifacts import download_network
 from hpo.trial.cost_model import WorkCounter
-from hpo.trial.description import describe_network, measure
+from hpo.trial.description import claim, describe_network, measure
 from hpo.trial.features import predicted_views
 from hpo.trial.trainer import Trainer
 
@@ -55,6 +56,7 @@ class Selected:
     n_pool: int  # trials that there were to choose from
     claim: dict[str, Any]  # as `hpo evaluate --json`, cross-fitted
     best_single: dict[str, Any]  # the same for the best trial, its thresholds cross-fitted
+    lead: Difference  # of the average over the best trial, in the study's metric, on the same posters
 
     def pays(self, metric: str) -> bool:
         """Say whether the average can claim more than the best trial alone."""
@@ -85,14 +87,18 @@ def select_members(
     """
     pool, limits, ensemble = _choice(context, max_members, max_cost)
     order = [member.candidate for member in ensemble.members]
+    together = _cross_fitted(pool.probabilities, context, limits)
+    alone = _cross_fitted(pool.probabilities[:1], context, Limits(max_members=1))
+    part, metric = context.trainer.judged_on, context.study.metric
     return Selected(
         trials=tuple(pool.trials[at] for at in order),
         weights=tuple(member.weight for member in ensemble.members),
         steps=ensemble.steps,
         costs_gflop=tuple(limits.cost(order[: n + 1]) for n in range(len(order))),
         n_pool=len(pool.trials),
-        claim=_claim(pool.probabilities, context, limits),
-        best_single=_claim(pool.probabilities[:1], context, Limits(max_members=1)),
+        claim=_measured(together, context),
+        best_single=_measured(alone, context),
+        lead=paired_differences(alone, together, part.targets, part.groups)[metric],
     )
 
 
@@ -131,11 +137,16 @@ def _candidates(context: StudyContext) -> Candidates:
     return Candidates(tuple(trial for trial, _ in found), np.stack([probabilities for _, probabilities in found]))
 
 
-def _claim(candidates: Array, context: StudyContext, limits: Limits) -> dict[str, Any]:
+def _cross_fitted(candidates: Array, context: StudyContext, limits: Limits) -> ThresholdedPredictions:
     part, objective = context.trainer.judged_on, context.trainer.objective
     found = cross_fit(candidates, part.targets, objective.metric, strategy=objective.strategy, limits=limits)
-    names = context.data.catalogue.label_names
-    return measure(found.probabilities, part.targets, found.thresholds, names, groups=part.groups)
+    return ThresholdedPredictions(found.probabilities, found.thresholds)
+
+
+def _measured(decided: ThresholdedPredictions, context: StudyContext) -> dict[str, Any]:
+    part, names = context.trainer.judged_on, context.data.catalogue.label_names
+    probabilities, thresholds = np.asarray(decided.probabilities), np.asarray(decided.thresholds)
+    return measure(probabilities, part.targets, thresholds, names, groups=part.groups)
 
 
 def _parts_gflop(trial: TrialRecord, trainer: Trainer, counter: WorkCounter) -> Mapping[str, float]:
@@ -201,3 +212,15 @@ def _trained(trial: TrialRecord, context: StudyContext) -> tuple[Network, Array]
                 return load_classifier(kept, load_description(kept)), probabilities
     result = context.train_again(trial)
     return result.network, result.val_probabilities
+
+
+def describe_ensemble(context: StudyContext, selected: Selected, assembled: Assembled) -> Description:
+    """Describe an ensemble as its bundle does, with what it may claim."""
+    metrics = {
+        "phase": "ensemble",
+        "trials": [trial.number for trial in selected.trials],
+        "claim": claim("cross_fitted", selected.claim),
+        "cross_fitted": selected.claim,
+        "baselines": {"cross_fitted": context.baselines},
+    }
+    return describe_network(context.study.setup, context.data, assembled.network, assembled.thresholds, metrics)

@@ -23,7 +23,7 @@ from hpo.data.dataset import PreparedData
 from hpo.errors import BundleError, DataError, StudyError, TrackingError, disk_cure
 from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
-from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, select_members
+from hpo.selection.ensemble import DEFAULT_MAX_MEMBERS, assemble, describe_ensemble, select_members
 from hpo.selection.evaluate import ScoresByPart, claims, with_scores
 from hpo.settings import Paths
 from hpo.study.attributes import ExportedScores as Claimed
@@ -32,7 +32,7 @@ from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
 from hpo.tracking.registry import Version
 from hpo.tracking.runs import Tracking
-from hpo.trial.description import describe_network, digests_of
+from hpo.trial.description import digests_of
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,12 @@ def export_best(
     phase: ProgressFactory,
     min_labels: int = 0,
     onnx: Precision | None = None,
+    *,
+    single: bool = False,
 ) -> Exported:
     """Write the champion of ``study`` to ``out``, with what it scores on the test posters in its description.
+
+    ``single`` takes the best single trial where an average of trials is the champion.
 
     With ``onnx`` the same network lies beside it as a graph of that precision, compared on the test posters.
     Where the registry has none, since it refused or its name belongs to another model, or where its files cannot be
@@ -64,15 +68,17 @@ def export_best(
     where the champion's files are not at hand and neither are the posters to train it again.
     """
     champion, leader = _registered(study, tracking), study.leader()
+    if single and leader is not None and champion is not None and champion.is_average:
+        champion = _version_of(leader, study, tracking)
     if champion is None and leader is None:
         raise StudyError(
             f"Study {study.name!r} has no complete trial to export yet: continue with {command_of(study)}."
         )
     number = champion.trial_number if champion is not None else None
     with _staged(out) as staged:
-        refusal = None if champion is None else _download(study, tracking, staged)
+        refusal = None if champion is None else _download(study, champion, tracking, staged)
         if champion is not None and refusal is None:
-            title = f"version {champion.version}, trial {champion.trial_number}"
+            title = f"version {champion.version}, {champion.title}"
             untested = _judge_champion(staged, champion, study, tracking, paths, phase, min_labels, onnx)
         elif leader is None:
             raise refusal or StudyError(f"Study {study.name!r} has no complete trial to train again.")
@@ -98,10 +104,10 @@ def _claimed(number: int, described: Description) -> Claimed:
     return {"trial": number, "value": claim[metric], "ci95": claim["ci95"][metric], "on": on, "test": tested}
 
 
-def _download(study: Study, tracking: Tracking, staged: Path) -> TrackingError | None:
-    """Copy the champion's bundle to ``staged``, or return why it cannot be had."""
+def _download(study: Study, version: Version, tracking: Tracking, staged: Path) -> TrackingError | None:
+    """Copy a version's bundle to ``staged``, or return why it cannot be had."""
     try:
-        tracking.registry.download_bundle(study.name, staged)
+        tracking.registry.download_bundle(study.name, staged, version)
     except TrackingError as error:
         return error
     return None
@@ -127,11 +133,23 @@ def _judge_champion(
     except (DataError, StudyError) as error:
         untested = str(error)
     else:
-        data, trial = context.data, study.trial(champion.trial_number)
-        claimed = {} if trial is None else claims(described, trial, context, phase)  # None: of a study of before
-        _judge(staged, data, claimed, phase)
+        data = context.data
+        _judge(staged, data, _claims(champion, described, context, phase), phase)
     _add_graph(staged, data, onnx, phase)
     return untested
+
+
+def _claims(champion: Version, described: Description, context: StudyContext, phase: ProgressFactory) -> ScoresByPart:
+    """Return what a version may claim beside its test posters; of an average, what its description says."""
+    if champion.trial_number is None:
+        return {"cross_fitted": (described.metrics["cross_fitted"], context.baselines)}
+    trial = context.study.trial(champion.trial_number)
+    return {} if trial is None else claims(described, trial, context, phase)
+
+
+def _version_of(trial: TrialRecord, study: Study, tracking: Tracking) -> Version | None:
+    run_id = study.run_id(trial)
+    return None if run_id is None else tracking.registry.version_of_trial(study.name, run_id)
 
 
 def _registered(study: Study, tracking: Tracking) -> Version | None:
@@ -175,13 +193,7 @@ def export_ensemble(
     with _staged(out) as staged:
         selected = select_members(context, max_members, max_cost)
         assembled = assemble(selected, context, phase, flip_average)
-        described = describe_network(
-            context.study.setup,
-            context.data,
-            assembled.network,
-            assembled.thresholds,
-            {"phase": "ensemble", "trials": [trial.number for trial in selected.trials], "baselines": {}},
-        )
+        described = describe_ensemble(context, selected, assembled)
         described = described.model_copy(update={"min_labels": _checked_min(min_labels, described)})
         save_bundle(staged, described, assembled.network, card="", digests=digests_of(context.data))
         _judge(staged, context.data, {"cross_fitted": (selected.claim, context.baselines)}, phase)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpo.errors import DataError, StudyError
 from hpo.runtime.progress import ProgressFactory
-from hpo.selection.champion import ChampionSelector
+from hpo.selection.champion import ChampionSelector, is_ahead
 from hpo.selection.context import StudyContext
 from hpo.selection.study_run import close_parent_run, open_parent_run
 from hpo.settings import Paths
@@ -22,7 +22,7 @@ class SyncReport:
 
     runs: Synced
     requeued: tuple[int, ...]  # trials of dead workers, which wait again
-    champion: int | None  # the trial that has the alias
+    champion: str | None  # what has the alias: "trial 8", "the average of trials 8 and 21"
     made_again: bool = False  # the champion: another trial had the alias, or its files could not be read
     closed: bool = False  # the study's run, which had the status of one that is being searched
 
@@ -47,14 +47,16 @@ def sync(
     champion = tracking.registry.champion(study.name)
     made_again = False
     if leader is not None and (
-        champion is None or champion.trial_number != leader.number or not tracking.registry.is_whole(champion)
+        champion is None
+        or not (champion.trial_number == leader.number or is_ahead(champion, leader))
+        or not tracking.registry.is_whole(champion)
     ):
         made_again = _promote(study, tracking, paths, phase, notice)
         champion = tracking.registry.champion(study.name)
     if champion is not None:
         study.set_champion({"version": champion.version, "run_id": champion.run_id})
     closed = mirror.attempt(mirror.report) and _close(study, tracking, mirror.parent_run_id)
-    return SyncReport(runs, tuple(requeued), None if champion is None else champion.trial_number, made_again, closed)
+    return SyncReport(runs, tuple(requeued), None if champion is None else champion.title, made_again, closed)
 
 
 def _close(study: Study, tracking: Tracking, parent: str) -> bool:

@@ -33,6 +33,8 @@ class ChampionRecord(ChampionRef, total=False):
 
     reason: str
     ci95: list[float]  # of the study's metric
+    trials: list[int]  # of an average: its members, heaviest first
+    value: float  # of an average: the study's metric, cross-fitted
 
 
 class ExportedScores(TypedDict):

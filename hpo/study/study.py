@@ -102,6 +102,12 @@ class Study:
         return setup_of(self.name, self._study.user_attrs)
 
     @property
+    def space(self) -> SearchSpace:
+        """The space as it was when the study was last begun or continued. Raises StudyError."""
+        self.check_begun()
+        return versions.read_space(self.attributes.space_document or {})
+
+    @property
     def memory(self) -> dict[str, Any]:
         """The same in JSON, as it was written, complete or not."""
         return begun_with(self._study.user_attrs)
