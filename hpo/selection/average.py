@@ -37,11 +37,15 @@ def reserve_seconds(trials: list[TrialRecord]) -> float:
 
 
 def promote_average(
-    context: StudyContext, parent_run_id: str, phase: ProgressFactory, notice: Callable[[str], None]
+    context: StudyContext,
+    parent_run_id: str,
+    phase: ProgressFactory,
+    notice: Callable[[str], None],
+    min_share: float = MIN_SHARE,
 ) -> None:
-    """Give the alias to the best average of the study's trials, if it is better than the champion.
+    """Give the alias to the best average of the study's trials, if it is better than the best trial alone.
 
-    Raises TrackingError.
+    That is in at least ``min_share`` (0..1) of resamples. Raises TrackingError.
     """
     study, registry = context.study, context.tracking.registry
     try:
@@ -52,7 +56,7 @@ def promote_average(
     if len(selected.trials) < 2:
         return
     reason, value = _reason(selected, study.metric), float(selected.claim[study.metric])
-    if selected.lead.share_above_zero < MIN_SHARE:
+    if selected.lead.share_above_zero < min_share:
         notice(f"The best single trial stays champion: {reason}.")
         return
     weights = {trial.number: weight for trial, weight in zip(selected.trials, selected.weights, strict=True)}

@@ -35,7 +35,7 @@ def lead(worker: int, folder: Path) -> list[Lead]:
 
         def promote(_: object, number: int = number, run_id: str = run_id, value: float = value) -> int:
             tags = {"hpo.value": repr(value), "hpo.data": "d"}
-            return tracking.registry.register("s", run_id, number, folder / "bundle", tags, "", "it leads")
+            return tracking.registry.register("s", run_id, {number: 1.0}, folder / "bundle", tags, "", "it leads")
 
         if take_lead(study, tracking, value, "d", promote):
             led.append((value, run_id))

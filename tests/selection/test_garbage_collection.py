@@ -95,7 +95,7 @@ class House:
         (made / "bundle.json").write_bytes(bytes(2000))
         tags = {"hpo.study": "s", "hpo.value": f"{value}"}
         return self.tracking.registry.register(
-            "s", run_id, number, bundle or made, tags, "# Card", f"{value}; to be confirmed"
+            "s", run_id, {number: 1.0}, bundle or made, tags, "# Card", f"{value}; to be confirmed"
         )
 
     def free(self, *members: int, keep: int = 1, grace_seconds: float = 0, **more: object) -> DeletionPlan:

@@ -15,7 +15,7 @@ def test_a13_a_damaged_champion_is_not_copied_and_is_registered_again(tracking, 
     parent = tracking.study_run("s", {}, {}, {}, {})
     run_id = tracking.start_trial(parent, 0, "#0", {}, {})
     registry = tracking.registry
-    version = registry.register("s", run_id, 0, bundle, {"hpo.value": "0.5"}, "", "it leads")
+    version = registry.register("s", run_id, {0: 1.0}, bundle, {"hpo.value": "0.5"}, "", "it leads")
     assert registry.is_whole(registry.champion("s"))
 
     root = tmp_path / "artifacts" / run_id / "artifacts" / "model" / "artifacts" / "bundle"
@@ -32,6 +32,6 @@ def test_a13_a_damaged_champion_is_not_copied_and_is_registered_again(tracking, 
         registry.download_bundle("s", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
-    assert registry.register("s", run_id, 0, bundle, {"hpo.value": "0.5"}, "", "it leads") == version
+    assert registry.register("s", run_id, {0: 1.0}, bundle, {"hpo.value": "0.5"}, "", "it leads") == version
     registry.download_bundle("s", tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (bundle / "model.safetensors").read_bytes()

@@ -156,7 +156,7 @@ SECTIONS = [
         "recipes: {a: {hidden_layers: 0, width: 64}}",
         "recipes.a.width: does not apply in this recipe: width is there when hidden_layers is 1 or 2",
     ),
-    ("recipe: {}", "recipe: expected one of include, parameters, recipes, weights (did you mean 'recipes'?)"),
+    ("recipe: {}", "recipe: expected one of include, parameters, recipes, weights, stages (did you mean 'recipes'?)"),
     ("include: 3", "include: expected a file or a list of files, got 3"),
     ("weights: hub", "weights: expected a mapping, got 'hub'"),
     ("weights: {resnet18: 3}", "weights.resnet18: expected auto, hub, random or the path of a file, got 3"),

@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hpo.errors import StudyError
-from hpo.study.pruners import ETA, MIN_EPOCHS, PRUNERS, PhaseHalving, build_pruner
+from hpo.study.pruners import ETA, MIN_EPOCHS, PRUNERS, FrozenLeaderPruner, PhaseHalving, build_pruner
 from hpo.trial.objective import FINETUNE_STEP
 
 
@@ -96,7 +96,7 @@ def test_every_pruner_lets_the_best_go_on(name):
 
 def test_the_one_that_suits():
     assert isinstance(build_pruner(None, 1), optuna.pruners.MedianPruner)
-    assert isinstance(build_pruner(None, 5), optuna.pruners.WilcoxonPruner)
+    assert isinstance(build_pruner(None, 5), FrozenLeaderPruner)
     assert isinstance(build_pruner("none", 5), optuna.pruners.NopPruner)
 
 
@@ -105,3 +105,34 @@ def test_what_does_not_go_is_told():
         build_pruner("halfing", 1)
     with pytest.raises(StudyError, match="--pruner halving compares trials by epoch, and those of --folds 5"):
         build_pruner("halving", 5)
+
+
+UNFREEZE = optuna.distributions.CategoricalDistribution(["none", "last_stage"])
+
+
+def fold_values(unfreeze: str, *folds: float) -> optuna.trial.FrozenTrial:
+    return create_trial(
+        state=TrialState.COMPLETE,
+        value=sum(folds) / len(folds),
+        params={"unfreeze": unfreeze},
+        distributions={"unfreeze": UNFREEZE},
+        intermediate_values=dict(enumerate(folds)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("folds", "stopped"), [([0.5], False), ([0.48], True), ([0.52, 0.47], False), ([0.51, 0.40], True)]
+)
+def test_a_fine_tuned_trial_is_compared_with_the_best_frozen_one_fold_by_fold(folds, stopped):
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        [fold_values("none", 0.49, 0.48), fold_values("none", 0.3, 0.3), fold_values("last_stage", 0.9, 0.9)]
+    )
+    tuned = fold_values("last_stage", *folds)
+    assert FrozenLeaderPruner(optuna.pruners.NopPruner()).prune(study, tuned) is stopped
+
+
+def test_a_frozen_trial_is_left_to_the_other_pruner():
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([fold_values("none", 0.9), fold_values("none", 0.1)])
+    assert not FrozenLeaderPruner(optuna.pruners.NopPruner()).prune(study, fold_values("none", 0.1))

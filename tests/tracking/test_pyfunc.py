@@ -111,7 +111,7 @@ def registry(bundle, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("registry")
     tracking = open_tracking(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     run_id = tracking.start_trial(tracking.study_run("posters", {}, {}, {}, {}), 7, "#7", {}, {})
-    tracking.registry.register("posters", run_id, 7, bundle, {"hpo.value": "0.5"}, "# A card", "the first")
+    tracking.registry.register("posters", run_id, {7: 1.0}, bundle, {"hpo.value": "0.5"}, "# A card", "the first")
     return tracking.uri
 
 

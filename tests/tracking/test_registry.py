@@ -25,8 +25,8 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
     assert tracking.registry.champion("posters") is None
     tags = {"hpo.study": "posters", "hpo.value": "0.41"}
     registry, better = tracking.registry, tags | {"hpo.value": "0.43"}
-    assert registry.register("posters", runs[0], 3, bundle, tags, "# Card\n" * 2000, "the first") == 1
-    assert registry.register("posters", runs[1], 8, bundle, better, "# Card", "ahead of trial 3") == 2
+    assert registry.register("posters", runs[0], {3: 1.0}, bundle, tags, "# Card\n" * 2000, "the first") == 1
+    assert registry.register("posters", runs[1], {8: 1.0}, bundle, better, "# Card", "ahead of trial 3") == 2
 
     champion = tracking.registry.champion("posters")
     assert champion is not None
@@ -45,7 +45,7 @@ def test_the_champion_follows_the_last_registration(tracking, client, bundle, tm
 
 def test_a_kill_between_version_and_alias_is_mended(tracking, client, bundle):
     run_id = start_trial(tracking, 5)
-    registered = "posters", run_id, 5, bundle, {"hpo.value": "0.4"}, "# Card", "the first"
+    registered = "posters", run_id, {5: 1.0}, bundle, {"hpo.value": "0.4"}, "# Card", "the first"
     version = tracking.registry.register(*registered)
     client.delete_registered_model_alias("posters", "champion")
     assert tracking.registry.champion("posters") is None
@@ -58,7 +58,7 @@ def test_a_kill_between_version_and_alias_is_mended(tracking, client, bundle):
 def test_names_that_the_registry_cannot_use(tracking, client, bundle, tmp_path):
     run_id = start_trial(tracking, 0)
     with pytest.raises(TrackingError, match=r"Invalid model name 'a/b'.*choose another name with --study"):
-        tracking.registry.register("a/b", run_id, 0, bundle, {"hpo.value": "0"}, "", "")
+        tracking.registry.register("a/b", run_id, {0: 1.0}, bundle, {"hpo.value": "0"}, "", "")
     with pytest.raises(TrackingError, match="got none: run hpo search"):
         tracking.registry.download_bundle("posters", tmp_path / "out")
     client.create_registered_model("posters")
