@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: search test check structure format bench peers clean
 
 search: $(VENV)/installed
-	$(BIN)/hpo search --trials 50
+	$(BIN)/hpo search --trials 50 --timeout 5m
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder

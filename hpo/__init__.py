@@ -4,7 +4,7 @@
 
     from hpo import load
 
-    model = load("bundle-movies-default")
+    model = load("bundle-movies-auto")
     for answer in model.answers(model.predict(["a.jpg", "b.jpg"])):
         print(answer and answer.labels)  # None for a poster that cannot be read
 """

@@ -207,6 +207,7 @@ def lay_out(folder: Path) -> None:
             poster.save(folder / name)
     shutil.copytree(documents.SHIPPED_SPACES, folder / "spaces")
     (folder / "spaces" / "default.yaml").write_text(SPACE)
+    (folder / "spaces" / "auto.yaml").write_text("include: default\n")
     (folder / "mine.yaml").write_text("include: default\nparameters: {batch_size: 16}\n")
 
 

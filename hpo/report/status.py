@@ -52,10 +52,10 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
         "trials_an_hour": pace,
         "left_seconds": None if pace is None else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
-        "reported": reported(study.attributes.folds, leader, study.exported()),
+        "reported": reported(study.attributes.folds, leader, study.exported(), study.champion()),
         "champion": champion,
         "champion_trial": leader and {"number": leader.number, "value": leader.value, "fresh_seeds": snapshot.fresh},
-        "standing": best and leader and standing_sentence(study.metric, best, leader, snapshot.fresh),
+        "standing": best and leader and standing_sentence(study.metric, best, leader, snapshot.fresh, study.champion()),
     }
 
 

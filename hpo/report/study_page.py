@@ -80,7 +80,7 @@ def write_report(
     judged = _judged(study, leader, tracking, paths, phase)
     trials, metric = study.trials(), study.metric
     constant = {name: values[metric] for name, values in (judged.baselines or {}).items()}
-    figure = reported(study.attributes.folds, leader, study.exported())
+    figure = reported(study.attributes.folds, leader, study.exported(), study.champion())
     environment = Environment(
         loader=PackageLoader("hpo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -91,7 +91,9 @@ def write_report(
         posters=judged_posters(study.attributes.folds),
         leader=TrialRun.of(leader).name,
         value=leader.value,
-        standing=standing_sentence(metric, study.best() or leader, leader, fresh_values(leader, study.run_again())),
+        standing=standing_sentence(
+            metric, study.best() or leader, leader, fresh_values(leader, study.run_again()), study.champion()
+        ),
         reported=None if figure is None else reported_sentence(metric, figure),
         champion=study.champion(),
         states=states_sentence(trials, study.budget),

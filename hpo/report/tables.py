@@ -322,9 +322,9 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
         champion = None if snapshot.leader is None else snapshot.leader.number
         console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes.folds), champion))
         if snapshot.best is not None and snapshot.leader is not None:
-            sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh)
+            sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh, study.champion())
             console.print(sentence, highlight=False)
-        figure = reported(study.attributes.folds, snapshot.leader, study.exported())
+        figure = reported(study.attributes.folds, snapshot.leader, study.exported(), study.champion())
         if figure is not None:
             console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)

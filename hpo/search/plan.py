@@ -3,7 +3,7 @@
 The next trial is of the stage with the most expected gain per second. A stage's next trial is expected to gain
 ``Stage.gain / (1 + m)``, where m is the number of its trials since the last that raised the study's best value: the
 posterior mean of a rate after m failures, with a prior worth one trial. Its seconds are forecast. All of it is
-computed from the study's record, so that a resumed search and every worker go on with the same plan.
+computed from the study's record, so that a resumed search and every worker follow the same plan.
 """
 
 from __future__ import annotations

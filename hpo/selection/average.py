@@ -19,8 +19,7 @@ from hpo.runtime.progress import ProgressFactory
 from hpo.selection.champion import DATA_TAG, training_seconds
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, assemble, describe_ensemble, select_members
-from hpo.study.trial_record import TrialRecord
-from hpo.tracking.registry import title_of
+from hpo.study.trial_record import TrialRecord, title_of
 from hpo.trial.description import digests_of
 
 MAX_MEMBERS = 5

@@ -74,7 +74,7 @@ def export_best(
         raise StudyError(
             f"Study {study.name!r} has no complete trial to export yet: continue with {command_of(study)}."
         )
-    number = champion.trial_number if champion is not None else None
+    trials = [] if champion is None else list(champion.weights)
     with _staged(out) as staged:
         refusal = None if champion is None else _download(study, champion, tracking, staged)
         if champion is not None and refusal is None:
@@ -88,20 +88,20 @@ def export_best(
             except (DataError, StudyError) as error:
                 raise refusal or error from error
             why = "" if champion is None else f", since the files of version {champion.version} are missing or damaged"
-            title, untested, number = f"trial {leader.number}, trained again{why}", None, leader.number
+            title, untested, trials = f"trial {leader.number}, trained again{why}", None, [leader.number]
             _train_leader(staged, leader, context, phase, min_labels, onnx)
     described = load_description(out)
-    if untested is None and number is not None and not min_labels:  # which decides otherwise than the trial did
-        study.note_exported(_claimed(number, described))
+    if untested is None and not min_labels:  # which decides otherwise than the trial did
+        study.note_exported(_claimed(trials, described))
     return Exported(out, title, described, untested)
 
 
-def _claimed(number: int, described: Description) -> Claimed:
-    """Return what the bundle of trial ``number`` claims of the study's metric, for the study to remember."""
+def _claimed(trials: list[int], described: Description) -> Claimed:
+    """Return what the bundle of one or several trials claims of the study's metric, for the study to remember."""
     metric, claim, test = (described.metrics[key] for key in ("metric", "claim", "test"))
     tested = {"value": test[metric], "ci95": test["ci95"][metric], "n_posters": test["n_posters"]}
     on = PARTS[claim["from"]]
-    return {"trial": number, "value": claim[metric], "ci95": claim["ci95"][metric], "on": on, "test": tested}
+    return {"trials": trials, "value": claim[metric], "ci95": claim["ci95"][metric], "on": on, "test": tested}
 
 
 def _download(study: Study, version: Version, tracking: Tracking, staged: Path) -> TrackingError | None:

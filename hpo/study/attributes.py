@@ -40,7 +40,7 @@ class ChampionRecord(ChampionRef, total=False):
 class ExportedScores(TypedDict):
     """What the bundle of an exported champion claims of the study's metric."""
 
-    trial: int
+    trials: list[int]  # one, or the members of an average
     value: float
     ci95: list[float]
     on: str  # which posters, in words

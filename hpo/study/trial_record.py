@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from statistics import fmean
@@ -174,3 +174,11 @@ def run_again(trials: Sequence[TrialRecord], confirmed: Confirmed) -> list[tuple
 def fresh_values(trial: TrialRecord, again: Sequence[tuple[TrialRecord, list[float]]]) -> list[float]:
     """Return the values of ``trial`` on fresh seeds, of those that ``run_again`` returned; none where it was not."""
     return next((values for other, values in again if other.number == trial.number), [])
+
+
+def title_of(trials: Collection[int]) -> str:
+    """Name what a model is made of: ``trial 8`` or ``the average of trials 8, 21 and 3``."""
+    numbers = [str(trial) for trial in trials]
+    if len(numbers) == 1:
+        return f"trial {numbers[0]}"
+    return f"the average of trials {', '.join(numbers[:-1])} and {numbers[-1]}"

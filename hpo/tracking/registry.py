@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from hpo.bundle.description import DESCRIPTION_FILE, WEIGHTS_FILE, file_hash, re
 from hpo.errors import TrackingError
 from hpo.runtime.commands import command
 from hpo.runtime.masking import masked
+from hpo.study.trial_record import title_of
 from hpo.tracking.client import MAX_DESCRIPTION, as_tags, asking, cut
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -64,14 +65,6 @@ class Version:
     def folder(self) -> str:
         """Where it is among the artifacts of its run."""
         return _folder_of(self.weights)
-
-
-def title_of(trials: Collection[int]) -> str:
-    """Name what a version is made of: ``trial 8`` or ``the average of trials 8, 21 and 3``."""
-    numbers = [str(trial) for trial in trials]
-    if len(numbers) == 1:
-        return f"trial {numbers[0]}"
-    return f"the average of trials {', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
 def _folder_of(weights: Mapping[int, float]) -> str:

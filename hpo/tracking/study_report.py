@@ -19,7 +19,7 @@ from hpo.runtime.commands import command
 from hpo.study.attributes import ChampionRecord
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
-from hpo.study.trial_record import TrialRecord, fresh_values, ranked
+from hpo.study.trial_record import TrialRecord, fresh_values, ranked, title_of
 from hpo.tracking.client import StudyPosters
 from hpo.tracking.trial_run import TrialRun
 from hpo.trial.objective import judged_posters
@@ -48,11 +48,20 @@ _AVERAGES = {
 }
 
 
-def standing_sentence(metric: str, best: TrialRecord, champion: TrialRecord, fresh: Sequence[float]) -> str:
+def standing_sentence(
+    metric: str,
+    best: TrialRecord,
+    champion: TrialRecord,
+    fresh: Sequence[float],
+    promoted: ChampionRecord | None = None,
+) -> str:
     """Name the champion, what it was selected by, and the best single trial, which may be another.
 
-    ``fresh`` are the champion's values on fresh seeds, none where it was not run again.
+    ``champion`` is the best single trial by all that is known, and ``fresh`` are its values on fresh seeds, none where
+    it was not run again; ``promoted`` is the version that has the alias, which may be an average.
     """
+    if promoted is not None and "trials" in promoted:
+        return f"Champion: {title_of(promoted['trials'])}, {metric} {promoted['value']:.3f}. {_single(best)}"
     alone = "It is the best single trial." if best.number == champion.number else _single(best)
     if not fresh:
         return f"Champion: trial {champion.number}, {metric} {champion.value:.3f}. {alone}"
@@ -62,16 +71,25 @@ def standing_sentence(metric: str, best: TrialRecord, champion: TrialRecord, fre
     )
 
 
-def reported(n_folds: int, champion: TrialRecord | None, exported: ExportedScores | None) -> dict[str, Any] | None:
+def reported(
+    n_folds: int,
+    champion: TrialRecord | None,
+    exported: ExportedScores | None,
+    promoted: ChampionRecord | None = None,
+) -> dict[str, Any] | None:
     """Return the figure of the champion to trust: ``value``, ``ci95``, what it was computed ``on``, and ``test``.
 
     That is what its trial noted, and what its bundle claims once it was exported; in five folds these are the same.
-    ``test`` is its figure on the test posters, once exported. Of trials of an older hpo there is none.
+    ``test`` is its figure on the test posters, once exported. Of trials of an older hpo there is none. Of an average
+    that has the alias (``promoted``), it is the claim with which it was promoted.
     """
     if champion is None:
         return None
-    if exported is not None and exported["trial"] == champion.number:
+    average = promoted if promoted is not None and "trials" in promoted else None
+    if exported is not None and exported["trials"] == ([champion.number] if average is None else average["trials"]):
         return {key: exported[key] for key in ("value", "ci95", "on", "test")}
+    if average is not None:
+        return {"value": average["value"], "ci95": average["ci95"], "on": PARTS["cross_fitted"], "test": None}
     noted = champion.reported
     if noted is None:
         return None
@@ -239,7 +257,7 @@ def _result(study: Study, leader: TrialRecord | None, champion: ChampionRecord |
     if leader is None:
         return "No trial is complete yet."
     how = f"{study.attributes.thresholds} thresholds, one a label"
-    figure = reported(study.attributes.folds, leader, study.exported())
+    figure = reported(study.attributes.folds, leader, study.exported(), champion)
     to_trust = "" if figure is None else f"**{reported_sentence(study.metric, figure)}** "
     interval = ""
     if champion is not None and champion.get("run_id") == study.run_id(leader) and "ci95" in champion:
@@ -247,11 +265,12 @@ def _result(study: Study, leader: TrialRecord | None, champion: ChampionRecord |
         interval = f" [{low:.3f}, {high:.3f}]"
     best, fresh = study.best() or leader, fresh_values(leader, study.run_again())
     judged_on = judged_posters(study.attributes.folds)
+    standing = standing_sentence(study.metric, best, leader, fresh, champion)
+    who = "best trial" if champion is not None and "trials" in champion else "champion"
     return (
-        f"**The champion's {study.metric} on {judged_on}: {leader.value:.3f}{interval}**, by "
-        f"trial {TrialRun.of(leader).name} ({how}). {standing_sentence(study.metric, best, leader, fresh)} Trial "
-        f"and thresholds were chosen on these posters, which is optimistic. {to_trust}"
-        f"`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
+        f"**The {who}'s {study.metric} on {judged_on}: {leader.value:.3f}{interval}**, by "
+        f"trial {TrialRun.of(leader).name} ({how}). {standing} Trial and thresholds were chosen on these "
+        f"posters, which is optimistic. {to_trust}`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
         "looked at."
     )
 

@@ -167,9 +167,9 @@ def far_house(tmp_path, empty_mlflow) -> Iterator[House]:
 def quick_versions(monkeypatch):
     """Versions of two files: to write a whole pyfunc takes seconds, and what is in it is no matter here."""
 
-    def upload(registry: Registry, run_id: str, bundle: Path) -> None:
-        for folder in ("model/artifacts/bundle", "model/code"):
-            registry._client.log_artifacts(run_id, str(bundle), folder)
+    def upload(registry: Registry, run_id: str, bundle: Path, folder: str) -> None:
+        for part in ("artifacts/bundle", "code"):
+            registry._client.log_artifacts(run_id, str(bundle), f"{folder}/{part}")
 
     monkeypatch.setattr(Registry, "_upload_model", upload)
 

@@ -254,7 +254,9 @@ def test_what_is_no_mapping_in_yaml(tmp_path, content):
 
 
 def test_a_file_that_is_not_there_names_those_that_ship(tmp_path):
-    with pytest.raises(SpaceError, match=r"no such file \(did you mean 'large'\?\): .*\(auto, default, .*large, write_up\)"):
+    with pytest.raises(
+        SpaceError, match=r"no such file \(did you mean 'large'\?\): .*\(auto, default, .*large, write_up\)"
+    ):
         load_space(Path("larg"))
 
 

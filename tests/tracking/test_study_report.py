@@ -157,7 +157,9 @@ def test_u11_status_reports_the_champions_own_figure_and_what_its_export_claims(
     assert [row["reported [95 %]"] for row in rows] == ["0.470 [0.440, 0.500]", "–"]
     assert "| 0.470 [0.440, 0.500] |" in study_note(study, "7")
     tested = {"value": 0.46, "ci95": [0.4, 0.52], "n_posters": 60}
-    study.note_exported({"trial": 0, "value": 0.47, "ci95": [0.44, 0.5], "on": PARTS["cross_fitted"], "test": tested})
+    study.note_exported(
+        {"trials": [0], "value": 0.47, "ci95": [0.44, 0.5], "on": PARTS["cross_fitted"], "test": tested}
+    )
     status = status_of(study, None)
     assert status["reported"] == {**FIGURE, "on": PARTS["cross_fitted"], "test": tested}
     assert f"  {sentence[:-1]}; 0.460 [0.400, 0.520] on 60 test posters." in status_lines(status)
@@ -166,5 +168,5 @@ def test_u11_status_reports_the_champions_own_figure_and_what_its_export_claims(
 def test_u11_what_another_trial_claimed_at_its_export_is_not_reported_of_the_champion(study: Study) -> None:
     noted = one_that_notes_its_figure()
     optuna.load_study(study_name="my study", storage=study._storage).add_trial(noted)
-    study.note_exported({"trial": 7, "value": 0.9, "ci95": [0.8, 1.0], "on": PARTS["test"], "test": {}})
+    study.note_exported({"trials": [7], "value": 0.9, "ci95": [0.8, 1.0], "on": PARTS["test"], "test": {}})
     assert status_of(study, None)["reported"]["value"] == FIGURE["value"]
