@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from math import inf
 from platform import python_version
 from typing import Any
 
@@ -41,6 +42,9 @@ from hpo.trial.cost_model import Work, WorkCounter, predict_seconds
 from hpo.trial.description import reported_figure, save_trial, trial_metrics
 from hpo.trial.provenance import code_version
 from hpo.trial.trial import EpochReport, Pruned, Report, TrialResult
+
+
+_LEAST_SECONDS = 60.0  # that a trial of a plan may take without a deadline, however short those before it were
 
 
 def run_worker(options: SearchOptions, callback: SearchCallback, should_stop: Callable[[], bool]) -> None:
@@ -126,14 +130,20 @@ class TrialWorker:
         return QueuedTrial(proposal.params, {"proposal": noted, **recipe})
 
     def _seconds_left(self) -> float:
-        """Return how long trials may still run: until then, less what choosing and promoting an average takes."""
-        reserved = reserve_seconds([trial for trial in self._study.trials() if trial.state == "complete"])
+        """Return how long trials may still run: until the deadline, less what choosing and promoting an average takes.
+
+        Without a deadline, no trial of a plan may take longer than all trials before it together.
+        """
+        trials = self._study.trials()
+        if self._deadline == inf:
+            return max(_LEAST_SECONDS, sum(trial.duration.total_seconds() for trial in trials if trial.duration))
+        reserved = reserve_seconds([trial for trial in trials if trial.state == "complete"])
         return max(0.0, self._deadline - time.monotonic() - reserved)
 
     def has_time_left(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""
         self._interruptible.check()
-        return self._seconds_left() > 0
+        return self._deadline == inf or self._seconds_left() > 0
 
     def objective(self, trial: RunningTrial) -> float:
         """Run one trial and return its value. Raises Pruned, OutOfTime, KeyboardInterrupt and what training raises."""
@@ -166,7 +176,7 @@ class TrialWorker:
         """
         work = self._work.count(config)
         seconds, left = predict_seconds(work, self._history()), self._seconds_left()
-        if self._history() and seconds > left:
+        if self._deadline < inf and self._history() and seconds > left:
             raise OutOfTime(
                 f"The next trial ({config.backbone}, unfreeze {config.unfreeze}) would take about {seconds:.0f} s and "
                 f"{left:.0f} s are left: it waits for the next search of this study."

@@ -270,7 +270,8 @@ def _result(study: Study, leader: TrialRecord | None, champion: ChampionRecord |
     return (
         f"**The {who}'s {study.metric} on {judged_on}: {leader.value:.3f}{interval}**, by "
         f"trial {TrialRun.of(leader).name} ({how}). {standing} Trial and thresholds were chosen on these "
-        f"posters, which is optimistic. {to_trust}`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
+        f"posters, which is optimistic. {to_trust}"
+        f"`{command('export-best', study=study.name)}` says what it scores on the test posters, which no search has "
         "looked at."
     )
 
