@@ -43,7 +43,6 @@ from hpo.trial.description import reported_figure, save_trial, trial_metrics
 from hpo.trial.provenance import code_version
 from hpo.trial.trial import EpochReport, Pruned, Report, TrialResult
 
-
 _LEAST_SECONDS = 60.0  # that a trial of a plan may take without a deadline, however short those before it were
 
 
