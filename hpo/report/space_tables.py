@@ -83,11 +83,11 @@ def print_space(space: SearchSpace, console: Console) -> None:
 
 def searched_in(stage: Stage) -> str:
     """Say what a stage searches."""
-    if stage.vary:
-        leaders = "the best trial" if stage.leaders == 1 else f"each of the {stage.leaders} best trials"
-        return f"{leaders} so far with {'; '.join(map(_assignments, stage.vary))}"
     held = ", ".join(f"{name} {listed(values)}" for name, values in stage.allowed().items())
-    return f"everything with {held}"
+    if not stage.vary:
+        return f"everything with {held}"
+    leaders = "the best trial" if stage.leaders == 1 else f"each of the {stage.leaders} best trials"
+    return f"{leaders} of earlier stages with {'; '.join(map(_assignments, stage.vary))}; then everything with {held}"
 
 
 def print_samples(samples: Samples, console: Console) -> None:

@@ -106,17 +106,15 @@ class Plan:
     def _candidates(
         self, name: str, trials: Sequence[TrialRecord]
     ) -> Iterator[tuple[str | None, Mapping[str, Scalar]]]:
-        """Yield what a stage may propose: its recipes and variations that were not tried, then what it holds."""
+        """Yield what a stage may propose: its recipes, then its variations, that were not tried; then what it holds."""
         stage, space = self._space.stages[name], self._space
         tried = {trial.recipe for trial in trials if trial.recipe is not None}
         for recipe in space.recipes:
             params = space.recipe(recipe)
             if recipe not in tried and stage_of(space, {**space.fixed, **params}) == name:
                 yield recipe, params
-        if stage.vary:
-            yield from ((None, params) for params in self._variations(stage, name, trials))
-        else:
-            yield None, self._held(stage, trials)
+        yield from ((None, params) for params in self._variations(stage, name, trials))
+        yield None, self._held(stage, trials)
 
     def _variations(self, stage: Stage, name: str, trials: Sequence[TrialRecord]) -> Iterator[dict[str, Scalar]]:
         """Yield the leaders of the stages before with each entry of ``vary``, the best leader first."""

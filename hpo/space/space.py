@@ -106,7 +106,7 @@ class SearchSpace:
             searched=_without_choices(self.searched, lost, {*self.fixed}),
             recipes={name: recipe for name, recipe in self.recipes.items() if recipe.get("backbone") not in lost},
             weights={name: source for name, source in self.weights.items() if name not in names},
-            stages={name: stage.without_backbones(lost) for name, stage in self.stages.items()},
+            stages={name: left for name, stage in self.stages.items() if (left := stage.without_backbones(lost))},
         )
 
 

@@ -17,8 +17,8 @@ from hpo.space.schema import Scalar, value_mistake
 class Stage(BaseModel):
     """One stage. The part of the space that it searches is what ``hold`` leaves open.
 
-    ``hold`` gives a parameter one value, or a list to choose from. With ``vary`` the stage proposes the best trials of
-    the stages before it, each once with every entry of ``vary`` in place of its own values, and asks no sampler.
+    ``hold`` gives a parameter one value, or a list to choose from. With ``vary`` the stage first proposes the best
+    trials of the stages before it, each once with every entry of ``vary`` in place of its own values.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,12 +36,14 @@ class Stage(BaseModel):
         """Return the values that each held parameter may have."""
         return {name: value if isinstance(value, list) else [value] for name, value in self.hold.items()}
 
-    def without_backbones(self, lost: Collection[Scalar]) -> Stage:
-        """Return the stage without the backbones ``lost``."""
+    def without_backbones(self, lost: Collection[Scalar]) -> Stage | None:
+        """Return the stage without the backbones ``lost``, or None where it holds no other."""
         hold = dict(self.hold)
         backbones = hold.get("backbone")
         if isinstance(backbones, list):
             hold["backbone"] = [backbone for backbone in backbones if backbone not in lost]
+            if not hold["backbone"]:
+                return None
         vary = [entry for entry in self.vary if entry.get("backbone") not in lost]
         return self.model_copy(update={"hold": hold, "vary": vary})
 

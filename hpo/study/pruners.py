@@ -21,7 +21,8 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from hpo.errors import StudyError, did_you_mean
-from hpo.study.samplers import STARTUP_TRIALS, shortened
+from hpo.model.config import FUSE
+from hpo.study.samplers import STARTUP_TRIALS, comparable, shortened
 
 MIN_EPOCHS, ETA = 2, 3  # rungs after 2, 6, 18 ... epochs of a phase, at each of which a third continues
 BRACKETS = 3  # of hyperband: first rungs after 2, 6 and 18 epochs
@@ -91,11 +92,13 @@ def _epoch_in_phase(step: int) -> int:
     return step % FINETUNE_STEP
 
 
-class FrozenLeaderPruner(BasePruner):
-    """Stop a fine-tuned trial that is behind the best frozen one on the folds that both have; else ask another pruner.
+class LikeWithLikePruner(BasePruner):
+    """Let another pruner compare a frozen trial with trials of equally many backbones and equal views of a poster.
 
-    A fine-tuned fold takes minutes where a frozen one takes seconds, and one fold of equal posters says which is
-    better more often than not. So a trial continues with more folds only as long as its mean over them is higher.
+    A head on one backbone is behind a head on three from the first fold, and yet may be the best of its kind, from
+    which later trials are made. A fine-tuned trial stops where it is behind the best frozen one, whatever its inputs,
+    on the folds that both have: its fold takes minutes where a frozen one takes seconds, so it continues with more
+    folds only as long as its mean over them is higher.
     """
 
     def __init__(self, pruner: BasePruner) -> None:
@@ -103,19 +106,24 @@ class FrozenLeaderPruner(BasePruner):
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether ``trial`` should stop after the fold that it reported last."""
-        if trial.params.get("unfreeze", "none") == "none":
+        if _is_frozen(trial):
+            return self._pruner.prune(comparable(study, lambda other: _inputs(other) == _inputs(trial)), trial)
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        leader = max(filter(_is_frozen, complete), key=lambda other: other.value or 0.0, default=None)
+        if leader is None:
             return self._pruner.prune(study, trial)
-        frozen = [
-            other
-            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.params.get("unfreeze") == "none"
-        ]
-        if not frozen:
-            return self._pruner.prune(study, trial)
-        leader = max(frozen, key=lambda other: other.value or 0.0)
         folds = trial.intermediate_values.keys() & leader.intermediate_values.keys()
         leads = [trial.intermediate_values[fold] - leader.intermediate_values[fold] for fold in folds]
         return bool(leads) and sum(leads) < 0
+
+
+def _is_frozen(trial: FrozenTrial) -> bool:
+    return bool(trial.params.get("unfreeze", "none") == "none")
+
+
+def _inputs(trial: FrozenTrial) -> tuple[bool, int, str]:
+    """What a head sees: how many backbones, and whether mirrored posters as well."""
+    return _is_frozen(trial), str(trial.params.get("backbone", "")).count(FUSE), trial.params.get("flip", "none")
 
 
 def _median() -> BasePruner:
@@ -137,7 +145,7 @@ def build_pruner(name: str | None, n_folds: int) -> BasePruner:
     Raises StudyError for a name that is none, and for pruners by epoch where trials report folds.
     """
     if name is None:
-        return _median() if n_folds == 1 else FrozenLeaderPruner(_signed_rank())
+        return _median() if n_folds == 1 else LikeWithLikePruner(_signed_rank())
     if name not in PRUNERS:
         hint = did_you_mean(name, PRUNERS)
         raise StudyError(f"--pruner expects one of {', '.join(PRUNERS)}, got {name!r}{hint}: type one of them.")

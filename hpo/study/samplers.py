@@ -75,6 +75,25 @@ class _Shortened:
         return self.get_trials(deepcopy, states)
 
 
+def comparable(study: optuna.Study, wanted: Callable[[FrozenTrial], bool]) -> optuna.Study:
+    """Return ``study`` as one of the trials that are ``wanted``, its best trial included."""
+    return cast(optuna.Study, _Comparable(study, wanted))
+
+
+class _Comparable(_Shortened):
+    """A study of some of its trials."""
+
+    def __init__(self, study: optuna.Study, wanted: Callable[[FrozenTrial], bool]) -> None:
+        super().__init__(study, 0)
+        self._chosen = [trial for trial in study.get_trials(deepcopy=False) if wanted(trial)]
+
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """The complete one of the highest value. Raises ValueError where none is complete, as Optuna does."""
+        complete = self.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return max(complete, key=lambda trial: trial.value or 0.0)
+
+
 def _choose(trials: list[FrozenTrial], n_best: int) -> list[FrozenTrial]:
     if len(trials) <= MOST:
         return trials

@@ -82,6 +82,20 @@ def test_no_variation_is_proposed_twice_even_while_it_runs():
     assert len(seen) == 6  # two leaders, three variations of each
 
 
+def test_where_all_variations_were_tried_the_sampler_continues_with_fused_backbones():
+    trials = heads(0.5, *[None] * 6)
+    for number in range(7, 10):
+        found = plan().next(trials)
+        assert found is not None
+        proposal = {"stage": found.stage, "params": dict(found.params), "why": ""}
+        trials.append(TrialRecord(number, "running", proposal=proposal))
+    found = plan().next(trials)
+    assert found is not None
+    assert found.stage == "inputs"
+    assert found.params.keys() == SPACE.stages["inputs"].hold.keys()
+    assert "+" in str(found.params["backbone"])
+
+
 def test_fine_tuning_comes_when_the_others_have_stopped_gaining():
     trials = heads(0.5, *[None] * 6)
     tried: list[str] = []

@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hpo.errors import StudyError
-from hpo.study.pruners import ETA, MIN_EPOCHS, PRUNERS, FrozenLeaderPruner, PhaseHalving, build_pruner
+from hpo.study.pruners import ETA, MIN_EPOCHS, PRUNERS, LikeWithLikePruner, PhaseHalving, build_pruner
 from hpo.trial.objective import FINETUNE_STEP
 
 
@@ -96,7 +96,7 @@ def test_every_pruner_lets_the_best_go_on(name):
 
 def test_the_one_that_suits():
     assert isinstance(build_pruner(None, 1), optuna.pruners.MedianPruner)
-    assert isinstance(build_pruner(None, 5), FrozenLeaderPruner)
+    assert isinstance(build_pruner(None, 5), LikeWithLikePruner)
     assert isinstance(build_pruner("none", 5), optuna.pruners.NopPruner)
 
 
@@ -129,10 +129,30 @@ def test_a_fine_tuned_trial_is_compared_with_the_best_frozen_one_fold_by_fold(fo
         [fold_values("none", 0.49, 0.48), fold_values("none", 0.3, 0.3), fold_values("last_stage", 0.9, 0.9)]
     )
     tuned = fold_values("last_stage", *folds)
-    assert FrozenLeaderPruner(optuna.pruners.NopPruner()).prune(study, tuned) is stopped
+    assert LikeWithLikePruner(optuna.pruners.NopPruner()).prune(study, tuned) is stopped
+
+
+FOLDS = [0.5, 0.52, 0.48, 0.51]
+
+
+@pytest.mark.parametrize(("backbone", "stopped"), [("a", False), ("a+b", True)])
+def test_a_frozen_trial_is_compared_with_those_of_equally_many_backbones(backbone, stopped):
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([of_backbone("a", 0.4), of_backbone("b+c", 0.9)])
+    assert build_pruner(None, 5).prune(study, of_backbone(backbone, 0.5)) is stopped
+
+
+def of_backbone(name: str, value: float) -> optuna.trial.FrozenTrial:
+    return create_trial(
+        state=TrialState.COMPLETE,
+        value=value,
+        params={"backbone": name},
+        distributions={"backbone": optuna.distributions.CategoricalDistribution(["a", "a+b", "b+c"])},
+        intermediate_values={fold: value + wobble for fold, wobble in enumerate(FOLDS)},
+    )
 
 
 def test_a_frozen_trial_is_left_to_the_other_pruner():
     study = optuna.create_study(direction="maximize")
     study.add_trials([fold_values("none", 0.9), fold_values("none", 0.1)])
-    assert not FrozenLeaderPruner(optuna.pruners.NopPruner()).prune(study, fold_values("none", 0.1))
+    assert not LikeWithLikePruner(optuna.pruners.NopPruner()).prune(study, fold_values("none", 0.1))
