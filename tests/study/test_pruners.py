@@ -121,7 +121,7 @@ def fold_values(unfreeze: str, *folds: float) -> optuna.trial.FrozenTrial:
 
 
 @pytest.mark.parametrize(
-    ("folds", "stopped"), [([0.5], False), ([0.48], True), ([0.52, 0.47], False), ([0.51, 0.40], True)]
+    ("folds", "stopped"), [([0.5], False), ([0.48], False), ([0.47], True), ([0.52, 0.44], False), ([0.51, 0.40], True)]
 )
 def test_a_fine_tuned_trial_is_compared_with_the_best_frozen_one_fold_by_fold(folds, stopped):
     study = optuna.create_study(direction="maximize")
