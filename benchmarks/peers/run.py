@@ -33,7 +33,7 @@ def main() -> None:
     """Measure, print and log."""
     asked = _asked()
     marks = sorted(asked.marks)
-    spaces = {HPO: "default"} | {f"{HPO} {space}": space for space in asked.space}
+    spaces = {HPO: "auto"} | {f"{HPO} {space}": space for space in asked.space}
     peers = _installed(asked.peer or list(PEERS))
     if not peers:
         skip("no peer is installed (python -m benchmarks.peers.environments makes their environments)")
@@ -49,7 +49,7 @@ def main() -> None:
             print(f"{name} ...", file=sys.stderr, flush=True)
             outcomes[name] = run_hpo(space, asked.hpo_options, inputs, marks, folder)
     posters = ", ".join(f"{n:,} {part}" for part, n in inputs.n_posters.items())
-    lines = [f"{asked.data}, {posters} posters.\n", *_table(outcomes, marks), "", *_words(outcomes)]
+    lines = [f"{asked.data}, {posters} posters.\n", *score_table(outcomes, marks), "", *_words(outcomes)]
     command = shlex.join(["python", "-m", "benchmarks.peers.run", *sys.argv[1:]])
     if asked.no_log:
         print(f"{machine()}\n", *lines, sep="\n")
@@ -81,7 +81,8 @@ def _installed(names: list[str]) -> list[str]:
     return [name for name in names if name not in absent]
 
 
-def _table(outcomes: dict[str, Outcome], marks: list[float]) -> list[str]:
+def score_table(outcomes: dict[str, Outcome], marks: list[float]) -> list[str]:
+    """Return a Markdown table of what each entrant reached at each mark, and of what it cost."""
     rows = [
         _row("trials an hour", outcomes, lambda outcome: outcome.trials_an_hour, ".1f"),
         *(
