@@ -2,8 +2,8 @@
 
 `python -m benchmarks.time_to_quality [--marks 5 15 45 120] [--space auto default] [--data movie-posters]`
 
-Every space has the machine to itself and one run, which is stopped at each mark, exported, and continued. The peers at the
-same marks are in `benchmarks.peers.run`. `--no-log` prints the table only.
+Every space has the machine to itself and one run, which is stopped at each mark, exported, and continued. The peers at
+the same marks are in `benchmarks.peers.run`. `--no-log` prints the table only.
 """
 
 from __future__ import annotations
