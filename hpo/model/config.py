@@ -93,9 +93,6 @@ class TrialConfig(BaseModel):
 
     # phase two: head and unfrozen stages
     unfreeze: Unfreeze = Field("none", description="which stages of the backbone are trained in phase two")
-    tuned_backbones: Literal["all", "first"] = Field(
-        "all", description="which of fused backbones phase two trains; of the others it has the cached features"
-    )
     finetune_start: Literal["trained", "fresh"] = Field(
         "trained", description="the head that phase two begins with: the one of phase one, or a new one"
     )

@@ -24,7 +24,6 @@ from hpo.evaluation.ensemble_selection import MAX_MEMBERS, Limits, Step, cross_f
 from hpo.evaluation.ensemble_selection import SelectedEnsemble as Choice
 from hpo.evaluation.thresholds import Thresholds, fit
 from hpo.model.classifier import Classifier, Ensemble, Network
-from hpo.model.heads.head import n_tuned
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import ProgressFactory
 from hpo.selection.context import StudyContext
@@ -156,19 +155,17 @@ def _parts_gflop(trial: TrialRecord, trainer: Trainer, counter: WorkCounter) -> 
     Frozen backbones go by name, as trials share them; a fine-tuned one is its trial's own, and each fold's.
     """
     config = trial.hyperparameters
+    n_copies, owner = 1, ""
+    if trial.phase == "finetune":
+        n_copies = trainer.n_folds if trainer.fold_model == "average" else 1
+        owner = f" of trial {trial.number}"
     n_looks = len(predicted_views(config))
-    n_own = n_tuned(config) if trial.phase == "finetune" else 0
-    n_copies = trainer.n_folds if trainer.fold_model == "average" else 1
-    parts: dict[str, float] = {}
-    for at, backbone in enumerate(trainer.source.backbones(config)):
-        copies = [f" of trial {trial.number} {copy}" for copy in range(n_copies)] if at < n_own else [""]
-        gflop = counter.forward_gflop(backbone)
-        parts |= {
-            f"{backbone.name} {backbone.image_size} {config.fit}{copy} {look}": gflop
-            for copy in copies
-            for look in range(n_looks)
-        }
-    return parts
+    return {
+        f"{backbone.name} {backbone.image_size} {config.fit}{owner} {copy} {look}": counter.forward_gflop(backbone)
+        for backbone in trainer.source.backbones(config)
+        for copy in range(n_copies)
+        for look in range(n_looks)
+    }
 
 
 def assemble(

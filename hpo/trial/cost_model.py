@@ -28,8 +28,8 @@ from hpo.data.dataset import Part
 from hpo.model.backbones.backbone import Backbone
 from hpo.model.backbones.freeze_points import FreezePoint, Tail
 from hpo.model.classifier import build_head
-from hpo.model.config import FUSE, TrialConfig
-from hpo.model.heads.head import Head, n_tuned, needs_map
+from hpo.model.config import TrialConfig
+from hpo.model.heads.head import Head, needs_map
 from hpo.runtime.atomic import Array
 from hpo.trial.features import FeatureSource, predicted_views
 
@@ -245,7 +245,7 @@ class WorkCounter:
             return PhaseWork()
         gflop = sum(
             self._tail_gflop(backbone, self._source.freeze_point(backbone, config.unfreeze), config)
-            for backbone in self._source.backbones(config)[: n_tuned(config)]
+            for backbone in self._source.backbones(config)
         )
         n_steps = len(self._train_part.posters) / config.finetune_batch_size
         return PhaseWork(
@@ -253,7 +253,7 @@ class WorkCounter:
             pieces=n_steps * config.finetune_epochs * self._n_folds,
             epochs=config.finetune_epochs * self._n_folds,
             max_seconds=config.max_seconds * self._n_folds,
-            network=f"{' '.join(config.backbone.split(FUSE)[: n_tuned(config)])} {config.unfreeze}",
+            network=f"{config.backbone} {config.unfreeze}",
         )
 
     def _passes(self, config: TrialConfig) -> float:

@@ -20,7 +20,7 @@ from hpo.model.backbones.feature_cache import NetworkCache, activation_cache, de
 from hpo.model.backbones.freeze_points import FreezePoint, find_freeze_point
 from hpo.model.backbones.views import FLIP, PLAIN, View, views_of
 from hpo.model.config import TrialConfig, Unfreeze
-from hpo.model.heads.head import n_tuned, needs_map
+from hpo.model.heads.head import needs_map
 from hpo.model.training.dataloader import Examples, Load, StoredRows
 from hpo.runtime.atomic import Array
 from hpo.runtime.progress import ProgressFactory
@@ -90,8 +90,7 @@ class FeatureSource:
         asked = [(train_part.posters, view) for view in train_views(config)]
         asked += [(val_part.posters, view) for view in predicted_views(config)]
         features = sum(self.feature_cache(backbone, config.fit, view).missing(posters) for posters, view in asked)
-        is_tuned = config.unfreeze != "none" and backbone in self.backbones(config)[: n_tuned(config)]
-        point = self.freeze_point(backbone, config.unfreeze) if is_tuned else None
+        point = None if config.unfreeze == "none" else self.freeze_point(backbone, config.unfreeze)
         if point is None:
             return features, 0
         caches = {view: activation_cache(self._cache_dir, backbone, point, config.fit, view) for _, view in asked}
@@ -118,11 +117,10 @@ class FeatureSource:
     def stored(self, config: TrialConfig, part: Part, views: Views, features: torch.Tensor) -> Examples:
         """Return the posters of ``part`` for phase two.
 
-        That is ``features`` of phase one, whose first rows are of ``views``, and for each backbone that is trained its
-        activations at the freeze point, or the posters themselves.
+        That is ``features`` of phase one, whose first rows are of ``views``, and for each backbone its activations at
+        the freeze point, or the posters themselves.
         """
-        tuned = self.backbones(config)[: n_tuned(config)]
-        rows = [self._activations(backbone, config, part, views) for backbone in tuned]
+        rows = [self._activations(backbone, config, part, views) for backbone in self.backbones(config)]
         return Examples(len(part.posters), features[: len(views) * len(part.posters)], tuple(rows))
 
     def _activations(self, backbone: Backbone, config: TrialConfig, part: Part, views: Views) -> StoredRows:

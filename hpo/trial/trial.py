@@ -31,7 +31,7 @@ from hpo.evaluation.metrics import Scores
 from hpo.evaluation.thresholds import STRATEGIES
 from hpo.model.classifier import Classifier, Ensemble, Network, build_head
 from hpo.model.config import TrialConfig
-from hpo.model.heads.head import Head, n_tuned
+from hpo.model.heads.head import Head
 from hpo.model.training.checkpoint import Checkpoint, Checkpoints, EpochResult, content_key
 from hpo.model.training.dataloader import Examples
 from hpo.model.training.finetune import FineTuned
@@ -240,8 +240,7 @@ class _Trial:
         """Return the network of phase two with ``head``, and its examples of train and of val."""
         config = self.config
         with self.stage("activations"):
-            tuned = self.backbones[: n_tuned(config)]
-            points = [self.source.freeze_point(backbone, config.unfreeze) for backbone in tuned]
+            points = [self.source.freeze_point(backbone, config.unfreeze) for backbone in self.backbones]
             # Where all of a backbone is trained, posters are augmented afresh, and stored views are not needed.
             views = train_views(config)[: 1 if config.unfreeze == "everything" else None]
             network = FineTuned(self.backbones, points, head, config)

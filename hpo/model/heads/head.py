@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hpo.errors import SpaceError
-from hpo.model.config import FUSE, TrialConfig
+from hpo.model.config import TrialConfig
 from hpo.model.heads.layers import Dropout, hidden_blocks, hidden_widths
 from hpo.model.heads.pooling import LabelQueries, LabelWise, PooledInputs
 
@@ -67,15 +67,6 @@ _SMALLEST_DEVIATION = 1e-3  # a feature that hardly moves is not blown up into n
 def needs_map(config: TrialConfig) -> bool:
     """Return whether the head looks at feature maps, not at pooled features alone."""
     return config.pooling == "attention" or config.head == "label_query"
-
-
-def n_tuned(config: TrialConfig) -> int:
-    """Return how many of the backbones of ``config``, the first ones, phase two trains.
-
-    A head on feature maps needs the map of each, which only a backbone that runs has: then it is all of them.
-    """
-    n_backbones = len(config.backbone.split(FUSE))
-    return 1 if config.tuned_backbones == "first" and not needs_map(config) else n_backbones
 
 
 class Standardise(nn.Module):

@@ -16,10 +16,9 @@ from hpo.model.heads.head import Head
 
 
 class FineTuned(nn.Module):
-    """Cached features (B, D) and, for each backbone that is trained, activations at its freeze point → logits (B, L).
+    """Cached features (B, D) and, for each backbone, activations at its freeze point → logits (B, L).
 
-    The columns that unfrozen stages decide are computed again; the others are the cached ones. There is a freeze point
-    (or None, where all of a backbone is trained) for each of the first backbones; those after them stay frozen.
+    The columns that unfrozen stages decide are computed again; the others are the cached ones.
     """
 
     decides: Tensor
@@ -33,10 +32,9 @@ class FineTuned(nn.Module):
     ) -> None:
         super().__init__()
         rate = config.stochastic_depth
-        tuned = backbones[: len(points)]
-        self.tails = nn.ModuleList(Tail(b, p, stochastic_depth=rate) for b, p in zip(tuned, points, strict=True))
-        self.head, self._backbones, self._chosen = head, list(backbones), config
-        self._columns = [torch.from_numpy(choose_columns(backbone, config)) for backbone in tuned]
+        self.tails = nn.ModuleList(Tail(b, p, stochastic_depth=rate) for b, p in zip(backbones, points, strict=True))
+        self.head, self._frozen, self._chosen = head, list(backbones), config
+        self._columns = [torch.from_numpy(choose_columns(backbone, config)) for backbone in backbones]
         decided = [tail.decides[columns] for tail, columns in zip(self._tails(), self._columns, strict=True)]
         self.register_buffer("decides", torch.cat(decided), persistent=False)
 
@@ -52,22 +50,19 @@ class FineTuned(nn.Module):
         return self
 
     def forward(self, features: Tensor, *activations: Tensor) -> Tensor:
-        """Raw features (B, D) and activations (B, ...) of each backbone that is trained → logits (B, L)."""
+        """Raw features (B, D) and activations (B, ...) of each backbone → logits (B, L)."""
         computed, maps = [], []
         for tail, columns, of_backbone in zip(self.tails, self._columns, activations, strict=True):
             vector, deepest = tail(of_backbone)
             computed.append(vector[:, columns.to(vector.device)])
             maps.append(deepest)
-        first = torch.cat(computed, 1)
-        n_columns = first.shape[1]
-        first = torch.where(self.decides, first, features[:, :n_columns])
-        logits: Tensor = self.head(torch.cat([first, features[:, n_columns:]], 1), maps)
+        logits: Tensor = self.head(torch.where(self.decides, torch.cat(computed, 1), features), maps)
         return logits
 
     @property
     def image_sizes(self) -> list[int]:
-        """The side of the posters of each backbone that is trained, in px."""
-        return [backbone.image_size for backbone in self._backbones[: len(self.tails)]]
+        """The side of each backbone's posters, in px."""
+        return [backbone.image_size for backbone in self._frozen]
 
     def stages(self) -> list[NamedParameters]:
         """Return the unfrozen parameters by stage, from shallow to deep; fused backbones share the numbering."""
@@ -81,9 +76,8 @@ class FineTuned(nn.Module):
 
     def classifier(self) -> Classifier:
         """Return the deployable network: the whole backbones with what was trained here."""
-        frozen = self._backbones[len(self.tails) :]
-        tuned = [tail.tuned(backbone) for tail, backbone in zip(self._tails(), self._backbones, strict=False)]
-        return Classifier([*tuned, *frozen], self.head, self._chosen)
+        tuned = [tail.tuned(backbone) for tail, backbone in zip(self._tails(), self._frozen, strict=True)]
+        return Classifier(tuned, self.head, self._chosen)
 
 
 class HeadAlone(nn.Module):
