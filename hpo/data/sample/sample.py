@@ -1,8 +1,8 @@
 """Write the built-in sample: an invented catalogue in Kaggle's columns with a drawn poster for each usable show.
 
-It is synthetic, and every poster says so. It exists so that a search runs on any machine without a download, and is
-shaped like the real thing: imbalanced, correlated genres, rows that the cleaning must drop, and posters that show only
-part of the truth. Scores on it say that the machinery works, not how well posters reveal genres.
+It is synthetic, and every poster says so. It is for a search without a download, and shaped like the real thing:
+imbalanced, correlated genres, rows that the cleaning must drop, and posters that show only part of the truth. Scores
+on it say that the machinery works, not how well posters reveal genres.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
 
 from hpo.data.sample.drawing import draw_poster
 from hpo.data.sample.shows import Purpose, Show, invent_shows, stream, write_listing
@@ -26,8 +25,7 @@ VERSION = 3  # raise it with every change that alters a pixel or a row: old samp
 DEFAULT_POSTERS = 2000
 CATALOGUE, MARKER = "anime.csv", "sample.json"
 POSTERS_PER_PROCESS = 100  # fewer are drawn sooner than another process has started
-
-Progress: TypeAlias = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 def write_sample(out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, progress: Progress | None = None) -> Path:
@@ -45,8 +43,8 @@ def write_sample(out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, pro
             f"Expected at least 1 sample poster and a seed of 0 or more, got {n_posters} and {seed}; "
             "type hpo data sample OUT --posters 2000."
         )
-    out = out.resolve()
-    if _is_complete(out, n_posters, seed):
+    out, marker = out.resolve(), json.dumps({"n_posters": n_posters, "seed": seed, "version": VERSION}) + "\n"
+    if _is_complete(out, marker, n_posters):
         return out / CATALOGUE
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
@@ -57,10 +55,11 @@ def write_sample(out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, pro
         out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
             draft = Path(scratch) / out.name
-            _draw_sample(draft, n_posters, seed, progress or (lambda _n_drawn: None))
+            _draw_sample(draft, n_posters, seed, progress)
+            (draft / MARKER).write_text(marker, encoding="utf-8")
             draft.replace(out)
     except OSError as error:
-        if not _is_complete(out, n_posters, seed):  # else another process has just published the very same sample
+        if not _is_complete(out, marker, n_posters):  # else another process has just published the very same sample
             raise DataError(
                 f"Expected to write sample posters to {out}, got '{error.strerror or error}'; "
                 "make room there, or name another folder."
@@ -68,26 +67,22 @@ def write_sample(out: Path, n_posters: int = DEFAULT_POSTERS, seed: int = 0, pro
     return out / CATALOGUE
 
 
-def _marker(n_posters: int, seed: int) -> str:
-    return json.dumps({"n_posters": n_posters, "seed": seed, "version": VERSION}) + "\n"
-
-
-def _is_complete(out: Path, n_posters: int, seed: int) -> bool:
+def _is_complete(out: Path, marker: str, n_posters: int) -> bool:
     try:
-        is_this = (out / MARKER).read_text(encoding="utf-8") == _marker(n_posters, seed)
+        is_this = (out / MARKER).read_text(encoding="utf-8") == marker
         return is_this and (out / CATALOGUE).is_file() and len([*(out / "images").iterdir()]) == n_posters
     except (OSError, ValueError):
         return False
 
 
-def _draw_sample(draft: Path, n_posters: int, seed: int, progress: Progress) -> None:
+def _draw_sample(draft: Path, n_posters: int, seed: int, progress: Progress | None) -> None:
     (draft / "images").mkdir(parents=True)
     shows = invent_shows(n_posters, seed)
     write_listing(draft / CATALOGUE, shows, seed)
     draw = partial(_draw_file, images=draft / "images", seed=seed)
     for n_drawn, _ in enumerate(_on_every_core(draw, [show for show in shows if show.is_usable]), start=1):
-        progress(n_drawn)
-    (draft / MARKER).write_text(_marker(n_posters, seed), encoding="utf-8")
+        if progress:
+            progress(n_drawn)
 
 
 def _draw_file(show: Show, images: Path, seed: int) -> None:
@@ -101,10 +96,9 @@ def _on_every_core(draw: Callable[[Show], None], shows: list[Show]) -> Iterator[
     if n_processes < 2:
         yield from map(draw, shows)
         return
-    # Spawned, not forked: the caller may hold torch's threads, whose locks a fork would copy in any state. Ctrl-C is
-    # left to the parent.
-    ignore_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-    pool = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=ignore_ctrl_c)
+    leave_ctrl_c_to_the_parent = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    # Spawned, not forked: the caller may hold torch's threads, whose locks a fork would copy in any state.
+    pool = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=leave_ctrl_c_to_the_parent)
     try:
         yield from pool.map(draw, shows, chunksize=25)
     finally:

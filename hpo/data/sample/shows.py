@@ -1,12 +1,11 @@
-"""Invented shows of the sample: correlated genres, titles, and whether cleaning keeps them.
+"""Invented shows of the sample: correlated genres, titles, and whether cleaning keeps them; and their table.
 
 Genres follow a multivariate probit (Ashford & Sowden, Biometrics 1970): genre g is present where
 ``loadings_g · taste + sqrt(1 - |loadings_g|²) · noise_g > Φ⁻¹(1 - share_g)``, with taste (3,) and noise (L,) standard
-normal. Each genre's share is exact and the shared taste correlates them; then shows without any genre or with more
-than four are drawn again, which shifts the shares by a few points.
+normal: the shares are exact, the taste correlates the genres. Shows of no or more than four genres are drawn again.
 
-Every row has random streams of its own, made from (seed, row, purpose): the first shows of a large sample are those of
-a small one, and a poster is the same whichever process draws it.
+Every row has random streams of its own: the first shows of a large sample are those of a small one, and a poster is the
+same whichever process draws it.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from hpo.data.sample.genres import RECORDS
 
 FIRST_ID = 900_001  # above every real id, so that an invented show cannot be taken for a real one
 MOST_GENRES = 4
-USABLE_SHARE = 11 / 12
 T = TypeVar("T")
 
 GENRES = tuple(RECORDS)
@@ -48,8 +46,7 @@ OPENINGS, SUBJECTS = (words.split() for words in (
 ))  # fmt: skip
 PATTERNS = ("{a} {b}", "{a} {b}", "The {a} {b}", "My {a} {b}", "{b} of the {a} {c}", "{a} {b} and {c}", "{b} no {c}")
 
-# What a random stream is for; one more draw for one purpose leaves the others as they were.
-Purpose = IntEnum("Purpose", ["SHOW", "LISTING", "POSTER"], start=0)
+Purpose = IntEnum("Purpose", ["SHOW", "LISTING", "POSTER"], start=0)  # of a random stream; each has its own
 
 
 def stream(seed: int, row: int, purpose: Purpose) -> np.random.Generator:
@@ -60,9 +57,6 @@ def stream(seed: int, row: int, purpose: Purpose) -> np.random.Generator:
 def one_of(rng: np.random.Generator, options: Sequence[T]) -> T:
     """Pick an option; a repeated one is likelier."""
     return options[int(rng.integers(len(options)))]
-
-
-# ---------------------------------------------------------------- shows
 
 
 @dataclass(frozen=True)
@@ -86,19 +80,17 @@ def invent_shows(n_usable: int, seed: int = 0) -> list[Show]:
     """Invent shows until ``n_usable`` of them are usable: about a twelfth more rows, no title twice."""
     shows: list[Show] = []
     taken: set[str] = set()
-    missing = n_usable
-    while missing:
-        row = len(shows)
-        shows.append(_draw_show(row, stream(seed, row, Purpose.SHOW), taken))
+    while n_usable > 0:
+        shows.append(_draw_show(len(shows), stream(seed, len(shows), Purpose.SHOW), taken))
         taken.add(shows[-1].title)
-        missing -= shows[-1].is_usable
+        n_usable -= shows[-1].is_usable
     return shows
 
 
 def _draw_show(row: int, rng: np.random.Generator, taken: set[str]) -> Show:
     genres, title = draw_genres(rng), _draw_title(rng, taken)
     extras = tuple(extra for extra in ("Award Winning", "Horror", "Sports") if rng.random() < 0.02)
-    if rng.random() < USABLE_SHARE:
+    if rng.random() < 11 / 12:
         return Show(row, title, genres, tuple(sorted(genres + extras)), one_of(rng, ("TV", "TV", "Movie")), True)
     kind = one_of(rng, ("OVA", "ONA", "Special", "Music", "TV", "UNKNOWN"))  # cleaning drops it for its type ...
     if kind in ("TV", "Music"):
@@ -124,19 +116,14 @@ def _draw_title(rng: np.random.Generator, taken: set[str]) -> str:
             return title
 
 
-# ---------------------------------------------------------------- their table, as Kaggle's anime-dataset-2023.csv
-
 COLUMNS = (
     "anime_id", "Name", "English name", "Other name", "Score", "Genres", "Synopsis", "Type", "Episodes",
     "Aired", "Premiered", "Status", "Producers", "Licensors", "Studios", "Source", "Duration", "Rating",
     "Rank", "Popularity", "Favorites", "Scored By", "Members", "Image URL",
 )  # fmt: skip
 STUDIOS = ("Studio Tanuki", "Kumo Works", "Hoshizora Animation", "Paper Crane", "Ninth Gate Films")
-SOURCES = ("Manga", "Original", "Light novel", "Game", "Web manga", "Unknown")
 RATINGS = ("PG-13 - Teens 13 or older", "R - 17+ (violence & profanity)", "PG - Children", "G - All Ages")
-SEASONS = ("winter", "spring", "summer", "fall")
 PLACEHOLDER_URL = "https://cdn.myanimelist.net/img/sp/icon/apple-touch-icon-256.png"  # the real file's "no image"
-IMAGE_URL = "https://example.invalid/images/anime/{}.jpg"  # can never resolve (RFC 2606): posters are drawn
 
 
 def write_listing(path: Path, shows: Iterable[Show], seed: int) -> None:
@@ -148,7 +135,7 @@ def write_listing(path: Path, shows: Iterable[Show], seed: int) -> None:
 
 
 def _listing(show: Show, rng: np.random.Generator) -> dict[str, object]:
-    return {
+    row: dict[str, object] = {
         "anime_id": show.anime_id,
         "Name": show.title,
         "English name": show.title if rng.random() < 0.6 else "UNKNOWN",
@@ -157,38 +144,31 @@ def _listing(show: Show, rng: np.random.Generator) -> dict[str, object]:
         "Type": show.kind,
         "Status": "Finished Airing",
         "Studios": one_of(rng, STUDIOS),
-        "Source": one_of(rng, SOURCES),
+        "Source": one_of(rng, ("Manga", "Original", "Light novel", "Game", "Web manga", "Unknown")),
         "Rating": one_of(rng, RATINGS),
-        "Image URL": IMAGE_URL.format(show.anime_id) if show.is_usable else PLACEHOLDER_URL,
+        # An address that can never resolve (RFC 2606): the sample's posters are drawn, not fetched.
+        "Image URL": f"https://example.invalid/images/anime/{show.anime_id}.jpg" if show.is_usable else PLACEHOLDER_URL,
+        "Popularity": show.row + 1,
         **_airing(show.kind, rng),
-        **_reception(show, rng),
     }
+    members = int(10 ** rng.uniform(2, 6))
+    row |= {"Members": members, "Favorites": members // 200}
+    if members > 300:  # few listings mean no score
+        row |= {"Score": f"{rng.normal(6.6, 0.8):.2f}", "Scored By": float(members // 3)}
+    return row
 
 
 def _airing(kind: str, rng: np.random.Generator) -> dict[str, object]:
     """Return when and how long a show ran: a series for weeks, everything else once."""
     start = date(1985, 1, 1) + timedelta(days=int(rng.integers(14_000)))
-    if kind != "TV":
-        minutes = int(rng.integers(75, 130) if kind == "Movie" else rng.integers(3, 45))
+    if kind == "TV":
+        episodes = one_of(rng, (12, 12, 13, 24, 26))
+        days = [start, start + timedelta(weeks=episodes - 1)]
+        premiered = f"{('winter', 'spring', 'summer', 'fall')[(start.month - 1) // 3]} {start.year}"
+        run = {"Episodes": float(episodes), "Premiered": premiered, "Duration": "24 min per ep"}
+    else:
+        minutes, days = int(rng.integers(75, 130) if kind == "Movie" else rng.integers(3, 45)), [start]
         length = f"{minutes // 60} hr {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
-        return {"Episodes": 1.0, "Aired": _day(start), "Duration": length}
-    episodes = one_of(rng, (12, 12, 13, 24, 26))
-    return {
-        "Episodes": float(episodes),
-        "Aired": f"{_day(start)} to {_day(start + timedelta(weeks=episodes - 1))}",
-        "Premiered": f"{SEASONS[(start.month - 1) // 3]} {start.year}",
-        "Duration": "24 min per ep",
-    }
-
-
-def _day(day: date) -> str:
-    return f"{day.ctime()[4:7]} {day.day}, {day.year}"  # strftime would follow the locale
-
-
-def _reception(show: Show, rng: np.random.Generator) -> dict[str, object]:
-    """Return how many people listed and rated a show; few listings mean no score."""
-    members = int(10 ** rng.uniform(2, 6))
-    counts = {"Members": members, "Favorites": members // 200, "Popularity": show.row + 1}
-    if members <= 300:
-        return {**counts}
-    return {**counts, "Score": f"{rng.normal(6.6, 0.8):.2f}", "Scored By": float(members // 3)}
+        run = {"Episodes": 1.0, "Duration": length}
+    in_words = (f"{day.ctime()[4:7]} {day.day}, {day.year}" for day in days)  # strftime would follow the locale
+    return {**run, "Aired": " to ".join(in_words)}
