@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpo.data.sample.canvas import LETTERINGS, POSTER_SIZE_PX
-from hpo.data.sample.drawing import BACKDROPS, COSTUMES, FLURRIES, MOODS, plan_poster
+from hpo.data.sample import genres as records
+from hpo.data.sample.drawing import POSTER_SIZE_PX, plan_poster
 from hpo.data.sample.sample import write_sample
 from hpo.data.sample.shows import GENRES, MOST_GENRES, draw_genres, invent_shows
 from hpo.data.table.catalogue import read_catalogue
@@ -128,9 +128,10 @@ def test_the_first_shows_do_not_depend_on_how_many_follow(few: int, more: int, s
     assert len({show.title for show in long}) == len(long)
 
 
-def test_every_genre_has_evidence_for_every_slot():
-    for slot in (MOODS, BACKDROPS, FLURRIES, COSTUMES, LETTERINGS):
-        assert set(slot) == set(GENRES)
+def test_every_genre_has_evidence_of_its_own_for_every_slot():
+    assert set(records.RECORDS) == set(GENRES)
+    for slot in ("palette", "backdrop", "air", "costume"):
+        assert len({getattr(genre, slot) for genre in records.RECORDS.values()}) == len(GENRES)
 
 
 def test_evidence_mostly_tells_the_truth_and_sometimes_misleads():

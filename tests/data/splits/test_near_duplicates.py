@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from hpo.data.decoding import Framing
 from hpo.data.images import DecodedImages, read_posters
-from hpo.data.sample.drawing import GENRES, draw_poster
+from hpo.data.sample.drawing import draw_poster
+from hpo.data.sample.shows import GENRES
 from hpo.data.splits.groups import group_posters
 from hpo.data.splits.near_duplicates import REASON, THUMBNAIL_PX, agreement, look_alike_links
 
