@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import psutil
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, ValidationInfo, field_validator
 
 from hpo.bundle.trained_on import TRAINED_ON_FILE
@@ -328,10 +329,6 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
 def checked_content(file: Path, sha256: str | None) -> bytes:
     """Return the bytes of a bundle's file.
 
@@ -339,7 +336,7 @@ def checked_content(file: Path, sha256: str | None) -> bytes:
     """
     try:
         is_file = file.is_file()  # a pipe would wait for ever, a device never end
-        if is_file and file.stat().st_size > _SHARE_OF_MEMORY * _memory_bytes():
+        if is_file and file.stat().st_size > _SHARE_OF_MEMORY * psutil.virtual_memory().total:
             raise BundleError(
                 f"Expected a file of at most half of this machine's memory, got {file.stat().st_size / 1e9:.1f} GB in "
                 f"{file}: use a larger machine or another bundle."

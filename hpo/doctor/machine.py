@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
 from hpo.doctor.footprint import forecast
 from hpo.doctor.result import CheckResult, PlannedSearch, gigabytes, ok, problem, warning
-from hpo.model.heads.head import available_bytes
 from hpo.runtime.progress import n_cores
 
 _WORKER_BYTES = 1.1e9  # PyTorch, timm, Optuna and MLflow loaded, with a small backbone
@@ -107,7 +107,8 @@ def _limits_threads(cores: float) -> bool:
 def check_memory(plan: PlannedSearch, group: ControlGroup | None = None) -> CheckResult:
     """Say whether the workers fit into memory, each with its own libraries and features."""
     limit = (group or ControlGroup()).memory()
-    free = min(available_bytes(), limit) if limit is not None else available_bytes()
+    available = psutil.virtual_memory().available
+    free = available if limit is None else min(available, limit)
     features = forecast(plan.space, plan.n_posters, plan.trials, plan.workers).features_of_a_worker
     of_one = _WORKER_BYTES + _COPIES * features
     within = ", by the container's limit" if limit is not None and free == limit else ""

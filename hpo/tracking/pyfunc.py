@@ -28,7 +28,7 @@ from hpo.bundle.predictor import Predictor
 
 REQUIRED = (
     "mlflow", "pandas", "torch", "torchvision", "timm", "onnxruntime",
-    "numpy", "pillow", "safetensors", "pydantic", "filelock",
+    "numpy", "pillow", "psutil", "safetensors", "pydantic", "filelock",
 )  # fmt: skip
 SHIPPED = ("__init__.py", "errors.py", "escaping.py", "runtime", "data", "model", "evaluation", "bundle")  # of hpo
 

@@ -7,11 +7,9 @@ hidden blocks → output: a dense head has one vector for each poster, a label-q
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor, nn
 
@@ -27,12 +25,11 @@ from hpo.model.heads.pooling import LabelQueries, LabelWise, PooledInputs
 # the batch, weights do not. It is the host's memory that is asked, where every head is built first.
 
 _COPIES = 4  # of each parameter in training: itself, its gradient and AdamW's two moments
-_MEMINFO = Path("/proc/meminfo")
 
 
 def check_fits_memory(build: Callable[[], Iterable[nn.Module]], config: TrialConfig) -> None:
     """Raise SpaceError if training the modules that ``build`` returns needs more memory than is available."""
-    needed, available = training_bytes(build), available_bytes()
+    needed, available = training_bytes(build), psutil.virtual_memory().available
     if needed > available:
         raise SpaceError(
             f"Expected a head that can be trained in the {_gigabytes(available)} of memory available, got one that "
@@ -46,15 +43,6 @@ def training_bytes(build: Callable[[], Iterable[nn.Module]]) -> int:
     with torch.device("meta"):
         parameters = [parameter for module in build() for parameter in module.parameters()]
     return _COPIES * sum(parameter.numel() * parameter.element_size() for parameter in parameters)
-
-
-def available_bytes() -> int:
-    """Return the memory that can be had without swapping, or, where no system says, all that is built in."""
-    if _MEMINFO.is_file():
-        available = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(encoding="ascii"), re.MULTILINE)
-        if available:
-            return int(available[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _gigabytes(n_bytes: int) -> str:

@@ -17,7 +17,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
+
+import psutil
 
 from hpo.errors import HpoError, StudyError, UsageError
 from hpo.escaping import shortened
@@ -42,7 +43,8 @@ RunWorker = Callable[[SearchOptions, SearchCallback, Callable[[], bool]], None]
 def parse_workers(text: str) -> int:
     """Read ``--workers``: a number, or ``auto`` for as many as cores, memory and GPUs are good for."""
     if text == "auto":
-        return max(1, len(visible_gpus()) or min(n_cores(), int(_free_gibibytes() / _GIBIBYTES_A_WORKER)))
+        free_gibibytes = psutil.virtual_memory().available / 2**30
+        return max(1, len(visible_gpus()) or min(n_cores(), int(free_gibibytes / _GIBIBYTES_A_WORKER)))
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
         raise UsageError(f"--workers expects a number from 1 on, or auto, got {shortened(text)!r}.")
     most = _MOST_WORKERS_A_CORE * n_cores()
@@ -72,14 +74,6 @@ def visible_gpus() -> list[str]:
     names = [name.strip() for name in inherited.split(",")]
     instances = [name for name in names if name.startswith("MIG-")]
     return instances or names[:n_visible]
-
-
-def _free_gibibytes() -> float:
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():
-        return float("inf")
-    [available] = [line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:")]
-    return int(available.split()[1]) / 2**20
 
 
 class ProcessExecutor:

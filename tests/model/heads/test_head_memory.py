@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psutil
 import pytest
 import torch
 from torch import nn
 
 from hpo.errors import SpaceError
-from hpo.model.heads import head as head_memory
-from hpo.model.heads.head import Head, available_bytes, check_fits_memory, check_head, training_bytes
+from hpo.model.heads.head import Head, check_fits_memory, check_head, training_bytes
 
 
 @pytest.mark.parametrize("change", [{}, {"block": "gated", "hidden_layers": 3}, {"head": "label_query"}], ids=str)
@@ -23,18 +24,10 @@ def test_the_estimate_allocates_nothing_and_leaves_the_seed_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_the_memory_available_is_what_the_system_says(monkeypatch, tmp_path):
-    meminfo = tmp_path / "meminfo"
-    monkeypatch.setattr(head_memory, "_MEMINFO", meminfo)
-    meminfo.write_text("MemTotal:       16000000 kB\nMemFree:          100000 kB\nMemAvailable:    1234567 kB\n")
-    assert available_bytes() == 1_234_567 * 1024
-    for unknown in ("MemTotal:       16000000 kB\n", None):  # an old kernel, another system
-        meminfo.write_text(unknown) if unknown else meminfo.unlink()
-        assert available_bytes() == psutil.virtual_memory().total
-
-
-def test_the_memory_available_is_part_of_the_machines():
-    assert 0 < available_bytes() <= psutil.virtual_memory().total
+def test_the_memory_that_is_asked_for_is_what_the_system_has_available(config, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1_000, total=10**12))
+    with pytest.raises(SpaceError, match=r"0\.0 GB of memory available"):
+        check_fits_memory(lambda: [nn.Linear(10, 10)], config)
 
 
 def test_a_head_that_fits_is_let_through(config):
