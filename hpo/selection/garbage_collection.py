@@ -23,7 +23,7 @@ from hpo.settings import Paths
 from hpo.study.storage import DATABASE_ERRORS
 from hpo.study.study import Study
 from hpo.tracking.artifacts import BUNDLE, VERSION_BUNDLE, ArtifactFiles, StoredModel, StoredRun, StoredVersion
-from hpo.tracking.registry import REASON_TAG
+from hpo.tracking.registry import AVERAGE_FOLDER, AVERAGE_TAG, REASON_TAG
 from hpo.tracking.runs import STUDY_TAG, Tracking
 
 # What of a study's files may go, so that its disk stays small: planned from an inventory alone.
@@ -31,7 +31,8 @@ from hpo.tracking.runs import STUDY_TAG, Tracking
 # Weights stay for the trials that may still be asked for: the best few, the leader and the members of the ensemble.
 # Probabilities always stay, since ensembles and comparisons are made of them. What goes:
 #
-#     version        one that led while a search ran, "to be confirmed", and was overtaken; with its files
+#     version        one that led while a search ran, "to be confirmed", and was overtaken, or an average of trials that
+#                    is neither champion nor challenger; with its files
 #     version files  of a version that was deleted, by whomever, or whose registration was killed
 #     bundle         the network of a trial that is not asked for, or that a version of the same run holds as well
 #     deleted run    the artifacts of a run that was deleted in MLflow, once its trial has another one
@@ -124,7 +125,7 @@ _Found = tuple[Item, bool]  # and whether it is spared for now
 
 def plan(facts: Facts, rules: Rules) -> DeletionPlan:
     """Decide what goes. Nothing but the arguments matters, and nothing is changed."""
-    found = list(_versions(facts, rules))
+    found = [*_versions(facts, rules), *_averages(facts, rules)]
     gone = [item.version for item, spared in found if not spared]
     staying = [version for version in facts.versions if version not in gone]
     found += _version_files(facts, rules)
@@ -156,6 +157,23 @@ def _versions(facts: Facts, rules: Rules) -> Iterator[_Found]:
         why = f"trial {version.trial} led for a while and is not among those that are kept"
         item = Item("version", f"version {version.version}", why, n_bytes, run.uri, (MODEL,), version)
         yield item, rules.spares(_delete_ms(version, facts), facts.now_ms, version.trial)
+
+
+def _averages(facts: Facts, rules: Rules) -> Iterator[_Found]:
+    """Averages of trials that are no longer champion or challenger: each is made again of the same trials."""
+    runs = {run.run_id: run for run in facts.runs}
+    for version in facts.versions:
+        run, folder = runs.get(version.run_id), version.source.rpartition("/")[2]
+        ours = version.model == facts.study and AVERAGE_TAG in version.tags and not version.by_hand
+        named = f"models:/{version.model}/{version.version}"
+        if run is None or not ours or version.aliases or facts.n_running:
+            continue
+        if any(other.source in (named, version.source) for other in facts.versions if other is not version):
+            continue
+        n_bytes = sum(_below(facts.sizes.get(run.run_id, {}), folder).values())
+        why = "an average of trials that another model overtook"
+        item = Item("version", f"version {version.version}", why, n_bytes, run.uri, (folder,), version)
+        yield item, rules.spares(_delete_ms(version, facts), facts.now_ms)
 
 
 def _may_go(version: StoredVersion, run: StoredRun, facts: Facts, rules: Rules) -> bool:
@@ -420,9 +438,10 @@ def _sizes(run: StoredRun, files: ArtifactFiles, everything: bool) -> dict[str, 
     """Measure what may go of a run's files, in as few questions as possible: over HTTP each takes a while."""
     if everything:
         return files.sizes(run.uri)
-    if run.trial is None:
-        return {}
     there = files.names(run.uri)
+    if run.trial is None:
+        averages = (folder for folder in there if folder.startswith(AVERAGE_FOLDER))
+        return {path: n_bytes for folder in averages for path, n_bytes in files.sizes(run.uri, folder).items()}
     sizes = files.sizes(run.uri, MODEL) if there.get(MODEL) else {}
     return sizes | (files.sizes(run.uri, BUNDLE) if there.get(BUNDLE) else {})
 

@@ -33,7 +33,8 @@ TRIAL_TAG, AVERAGE_TAG, VALUE_TAG, REASON_TAG = "hpo.trial", "hpo.average", "hpo
 _DIGEST_TAG = "hpo.bundle"  # SHA-256 of its description and weights
 
 _MODEL = "model"  # a trial's version among its run's artifacts
-_BUNDLE = "artifacts/bundle"  # below it
+AVERAGE_FOLDER = "average-"  # how the name of an average's folder begins, among the artifacts of the study's run
+_BUNDLE = "artifacts/bundle"  # below either
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Version:
 def _folder_of(weights: Mapping[int, float]) -> str:
     if len(weights) == 1:
         return _MODEL
-    return f"average-{hashlib.sha256(_written(weights).encode()).hexdigest()[:12]}"
+    return f"{AVERAGE_FOLDER}{hashlib.sha256(_written(weights).encode()).hexdigest()[:12]}"
 
 
 def _written(weights: Mapping[int, float]) -> str:

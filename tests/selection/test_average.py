@@ -19,19 +19,30 @@ from hpo.search.search import search
 from hpo.selection.average import promote_average
 from hpo.selection.context import StudyContext
 from hpo.selection.export import export_best
+from hpo.selection.garbage_collection import collect_garbage
 from hpo.selection.sync import sync
 from hpo.settings import Paths
 from hpo.space.load import load_space
 from hpo.trial.objective import Objective
 
+# Trials differ little, so that several are worth averaging.
 SPACE = """
-include: default
 parameters:
   backbone: {type: categorical, choices: [test_resnet, test_efficientnet]}
   image_size: 64
-  epochs: 2
+  features: all_stages
+  hidden_layers: 0
+  input_dropout: {type: float, low: 0.0, high: 0.2}
+  weight_decay: 1e-3
+  label_smoothing: 0.0
+  focal_gamma: 0.0
+  focal_alpha: 0.5
+  learning_rate: 1e-3
+  schedule: constant
+  batch_size: 32
+  epochs: 3
+  patience: 3
 weights: {test_resnet: random, test_efficientnet: random}
-recipes: null
 """
 PHASE: ProgressFactory = NullCallback().bar
 
@@ -134,3 +145,16 @@ def test_a_study_of_one_trial_has_no_average(options, tmp_path):
     search(alone, NullCallback())
     context = StudyContext.open(alone, PHASE)
     assert not context.tracking.registry.champion("alone").is_average
+
+
+def test_garbage_collection_keeps_the_champion_and_frees_an_average_without_an_alias(context, options):
+    promote_average(context, context.tracking.find_study_run("s"), PHASE, lambda _: None, min_share=0.0)
+    registry, client = context.tracking.registry, context.tracking.registry._client
+    champion = registry.champion("s")
+    assert champion.is_average
+    collect_garbage(context.study, context.tracking, options.paths, PHASE, now=True)
+    assert registry.is_whole(champion)
+    client.delete_registered_model_alias("s", "champion")
+    freed = collect_garbage(context.study, context.tracking, options.paths, PHASE, now=True)
+    assert f"version {champion.version}" in [item.name for item in freed.items]
+    assert not registry.is_whole(champion)

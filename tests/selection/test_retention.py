@@ -150,3 +150,28 @@ def test_what_waited_for_mlflow_goes_once_it_is_there_whole(tmp_path):
 
     assert planned(5) == [("spool", "trial 0")]
     assert planned(4) == planned(5, ended=frozenset()) == planned(5, run_of_trial={}) == []
+
+
+def averaged(number: int, **changed: object) -> StoredVersion:
+    """An average of trials 1 and 2, on the study's run."""
+    tags = {"hpo.average": '{"1": 0.5, "2": 0.5}', "hpo.study": "s", "hpo.value": "0.5"}
+    made = StoredVersion("s", number, "study", f"file:///artifacts/study/average-{number}", None, 0, tags)
+    return replace(made, **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "goes"),
+    [
+        ({}, True),
+        ({"aliases": ("champion",)}, False),
+        ({"aliases": ("challenger",)}, False),
+        ({"by_hand": True}, False),
+    ],
+)
+def test_an_average_that_has_no_alias_goes(changed, goes):
+    known = facts(averaged(7, **changed))
+    runs = (*known.runs, StoredRun("study", trial=None, **RUN))
+    sizes = {"study": {"average-7/MLmodel": 5, "average-8/MLmodel": 6, "split/split.json": 9}}
+    planned = plan(replace(known, runs=runs, sizes=sizes), NONE_KEPT)
+    assert kinds(planned) == ([("version", "version 7")] if goes else [])
+    assert planned.n_bytes == (5 if goes else 0)
