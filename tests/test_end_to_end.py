@@ -324,7 +324,7 @@ def test_trials_in_folds_are_judged_on_train_and_val(tmp_path: Path, search_word
     out_of_fold = "training and validation posters, out of fold"
     assert out_of_fold in hpo.here("status")
     assert out_of_fold in " ".join(hpo.here("leaderboard").split())
-    printed = hpo.here("export-best", "--out", "best")
+    printed = hpo.here("export-best", "--single", "--out", "best")
     assert out_of_fold in printed
     described = json.loads((tmp_path / "best" / "bundle.json").read_text())
     assert described["threshold_strategy"] == "per_label"

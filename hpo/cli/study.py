@@ -102,9 +102,8 @@ def leaderboard(
     if not trials:
         raise StudyError(f"Study {opened.name!r} has no complete trial yet: continue with {command_of(opened)}.")
     shown = best_by_backbone(trials) if by == "backbone" else trials
-    leader = opened.leader()
-    champion = None if leader is None else leader.number
-    Plain().print(trial_table(shown[:top], opened.metric, judged_posters(opened.attributes.folds), champion))
+    judged_on = judged_posters(opened.attributes.folds)
+    Plain().print(trial_table(shown[:top], opened.metric, judged_on, opened.champion_trials()))
 
 
 def export_best(

@@ -101,7 +101,7 @@ def write_report(
         time_spent=study.attributes.time_spent,
         asked=_asked(study),
         backbones=_shown(backbone_rows(trials)),
-        leaderboard=_shown(leaderboard_rows(trials, _TOP, leader.number)),
+        leaderboard=_shown(leaderboard_rows(trials, _TOP, study.champion_trials())),
         thresholds=_shown(threshold_rows(leader)),
         baselines=_baseline_rows(judged.baselines),
         splits=_split_rows(judged.data) if judged.data else [],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -263,8 +263,8 @@ def split_table(data: PreparedData) -> Table:
     return table
 
 
-def trial_table(trials: list[TrialRecord], metric: str, judged_on: str, champion: int | None = None) -> Table:
-    """The given complete trials, one a row, with all averages at the calibrated thresholds; the champion is marked."""
+def trial_table(trials: list[TrialRecord], metric: str, judged_on: str, champion: Collection[int] = ()) -> Table:
+    """The given complete trials, one a row, with all averages at calibrated thresholds; the champion's are marked."""
     table = Table(
         title=f"Best trials by {metric} on {judged_on}",
         title_justify="left",
@@ -280,10 +280,11 @@ def trial_table(trials: list[TrialRecord], metric: str, judged_on: str, champion
     table.add_column("backbone and head", overflow="fold")
     for trial in trials:
         averages = rounded(trial.scores["calibrated"]).values()
-        marked = f"{CHAMPION} {trial.number}" if trial.number == champion else f"{trial.number}"
+        marked = f"{CHAMPION} {trial.number}" if trial.number in champion else f"{trial.number}"
         interval = [_half_width(trial.reported)] if has_intervals else []
         table.add_row(marked, *averages, *interval, _in_words(trial.configuration))
-    notes = [f"{CHAMPION} champion"] if champion in [trial.number for trial in trials] else []
+    is_marked = any(trial.number in champion for trial in trials)
+    notes = [f"{CHAMPION} {'champion' if len(champion) == 1 else 'averaged in the champion'}"] if is_marked else []
     if has_intervals:
         notes.append(f"± half the 95 % interval of {metric}, at thresholds that did not see the poster")
     table.caption = "; ".join(notes) or None
@@ -319,8 +320,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
     trials = complete_trials(study)
     if trials:
         snapshot = study.snapshot()
-        champion = None if snapshot.leader is None else snapshot.leader.number
-        console.print(trial_table(trials[:_TOP], study.metric, judged_posters(study.attributes.folds), champion))
+        judged_on = judged_posters(study.attributes.folds)
+        console.print(trial_table(trials[:_TOP], study.metric, judged_on, study.champion_trials()))
         if snapshot.best is not None and snapshot.leader is not None:
             sentence = standing_sentence(study.metric, snapshot.best, snapshot.leader, snapshot.fresh, study.champion())
             console.print(sentence, highlight=False)

@@ -91,7 +91,7 @@ class ParentRun:
         if leader is None:
             return tables
         board = {
-            "leaderboard": leaderboard_rows(trials, len(trials), leader.number),
+            "leaderboard": leaderboard_rows(trials, len(trials), self._study.champion_trials()),
             "backbones": backbone_rows(trials),
         }
         return {**tables, **board, "thresholds": threshold_rows(leader)}

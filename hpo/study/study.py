@@ -216,6 +216,13 @@ class Study:
         """Return the same with the reason, and with the interval of what it claims."""
         return cast("ChampionRecord | None", self.attributes.champion)
 
+    def champion_trials(self) -> frozenset[int]:
+        """Return the trials that the champion is made of: the members of an average, or the study's leader."""
+        champion, leader = self.champion(), self.leader()
+        if champion is not None and "trials" in champion:
+            return frozenset(champion["trials"])
+        return frozenset() if leader is None else frozenset({leader.number})
+
     def set_champion(self, champion: ChampionRecord) -> None:
         """Remember which version has the alias, for `hpo status`, also while MLflow is away."""
         known = self.champion()

@@ -6,7 +6,7 @@ It is written from Optuna's record alone, again after each trial, by whichever w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -119,13 +119,13 @@ def in_fresh_seeds(n: int) -> str:
     return f"{n} fresh seed{'' if n == 1 else 's'}"
 
 
-def leaderboard_rows(trials: Sequence[TrialRecord], most: int, champion: int | None = None) -> list[ReportRow]:
+def leaderboard_rows(trials: Sequence[TrialRecord], most: int, champion: Collection[int] = ()) -> list[ReportRow]:
     """Return the best ``most`` complete trials, best first, with the averages of the write-up's results table.
 
-    The trial of the number ``champion`` is marked.
+    The trials of the numbers ``champion`` are marked.
     """
     rows = [_row(trial) for trial in ranked(trials)[:most]]
-    return [{**row, "trial": f"{row['trial']} {CHAMPION}"} if row["number"] == champion else row for row in rows]
+    return [{**row, "trial": f"{row['trial']} {CHAMPION}"} if row["number"] in champion else row for row in rows]
 
 
 def backbone_rows(trials: Sequence[TrialRecord]) -> list[ReportRow]:
@@ -215,7 +215,7 @@ def study_note(study: Study, experiment_id: str) -> str:
             "## Best trial of each backbone",
             _trial_table(backbone_rows(trials), study, trials, experiment_id),
             f"## Best {_TOP} trials",
-            _trial_table(leaderboard_rows(trials, _TOP, leader.number), study, trials, experiment_id),
+            _trial_table(leaderboard_rows(trials, _TOP, study.champion_trials()), study, trials, experiment_id),
             f"## Thresholds of trial {leader.number}",
             _thresholds(study, leader),
         ]

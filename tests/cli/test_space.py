@@ -83,7 +83,7 @@ def test_a_difference_as_json(mine):
         (
             ("nowhere",),
             SpaceError,
-            r"nowhere, found no such file: name a YAML file or one of those that ship \(default",
+            r"nowhere, found no such file: name a YAML file or one of those that ship \(auto, default",
         ),
     ],
 )

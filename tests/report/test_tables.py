@@ -96,7 +96,7 @@ def test_a_leaderboard_fits_a_terminal_with_every_number_whole(study):
         averages = trial.scores["calibrated"]
         assert row[1:5] == [f"{averages[name]:.3f}" for name in METRICS]
     assert "champion" not in shown
-    marked = rendered(trial_table(trials, "f1_macro", "validation posters", champion=trials[1].number))
+    marked = rendered(trial_table(trials, "f1_macro", "validation posters", champion={trials[1].number}))
     assert next(line.split()[1] for line in marked.splitlines() if line.split()[:1] == ["★"]) == f"{trials[1].number}"
     assert "★ champion" in marked
     words = "".join(shown.split())

@@ -90,7 +90,7 @@ def test_u5_best_is_the_best_single_trial_and_the_champion_is_named_apart(study:
     )
     assert sentence in study_note(study, "7")
     assert f"  {sentence}" in status_lines(status)
-    assert [row["trial"].endswith("★") for row in leaderboard_rows(study.trials(), 2, second.number)] == [False, True]
+    assert [row["trial"].endswith("★") for row in leaderboard_rows(study.trials(), 2, {second.number})] == [False, True]
 
 
 def test_states_and_cost_in_words() -> None:
