@@ -32,8 +32,8 @@ class StageProgress:
     """How far a stage is."""
 
     name: str
-    n_finished: int
-    n_since_gain: int  # of its finished trials, since the last that raised the study's best value
+    n_finished: int  # trials that have ended, failed ones included
+    n_since_gain: int  # of these, since the last that raised the study's best value
     best: float | None  # of its complete trials
     seconds: float  # that its finished trials took
     expected_gain: float  # of its next trial
@@ -57,10 +57,9 @@ def stage_of(space: SearchSpace, configuration: Mapping[str, Any]) -> str | None
 
 def progress(space: SearchSpace, trials: Sequence[TrialRecord]) -> list[StageProgress]:
     """Return how far each stage is, in the order of the stages."""
-    finished = [trial for trial in trials if trial.state in ("complete", "pruned")]
     best_before: float | None = None
     by_stage: dict[str, list[tuple[TrialRecord, bool]]] = {name: [] for name in space.stages}
-    for trial in finished:
+    for trial in (trial for trial in trials if trial.is_finished):
         value = trial.value if trial.state == "complete" else None
         gains = value is not None and (best_before is None or value > best_before)
         stage = stage_of(space, trial.configuration)

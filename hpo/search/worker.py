@@ -119,6 +119,8 @@ class TrialWorker:
         if not self._space.stages:
             return None
         proposal = self._plan.next(trials, self._seconds_left())
+        if proposal is None and self._deadline == inf:
+            proposal = self._plan.next(trials)
         if proposal is None:
             raise OutOfTime(f"No trial of any stage would end in the {self._seconds_left():.0f} s that are left.")
         if proposal.stage not in self._entered:
@@ -131,7 +133,7 @@ class TrialWorker:
     def _seconds_left(self) -> float:
         """Return how long trials may still run: until the deadline, less what choosing and promoting an average takes.
 
-        Without a deadline, no trial of a plan may take longer than all trials before it together.
+        Without a deadline, a plan prefers trials that take no longer than all trials before them together.
         """
         trials = self._study.trials()
         if self._deadline == inf:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -57,6 +58,15 @@ def test_a_stage_that_has_stopped_gaining_is_expected_to_gain_less():
     first, *_ = progress(SPACE, heads(0.4, 0.5, 0.45, None))
     assert (first.n_finished, first.n_since_gain, first.best, first.seconds) == (4, 2, 0.5, 40.0)
     assert first.expected_gain == pytest.approx(0.002 / 3)
+
+
+def test_a_stage_whose_trials_fail_is_expected_to_gain_less():
+    """Else a stage whose backbone cannot be used would be proposed for ever."""
+    failed = trial(2, "tuned_lite0", None)
+    trials = [*heads(0.4, 0.5), replace(failed, state="failed")]
+    *_, last = progress(SPACE, trials)
+    assert (last.name, last.n_since_gain, last.best) == ("fine_tune", 1, None)
+    assert last.expected_gain == pytest.approx(0.012 / 2)
 
 
 def test_the_next_trial_is_of_the_stage_with_the_most_gain_per_second():
