@@ -30,7 +30,7 @@ def space(
 
     Every mistake in the file is reported at once, unknown backbones included.
     """
-    names = files or [Path("default")]
+    names = files or [Path("auto")]
     if len(names) != 1 + diff:
         expected = "two files with --diff" if diff else "one file (two are compared with --diff)"
         raise UsageError(f"hpo space expects {expected}, got {len(names)}: {', '.join(map(str, names))}.")
@@ -87,7 +87,7 @@ def doctor(
         Path | None,
         typer.Option(
             help="The search space, a file or one that ships by name; its parameters are examined as well. "
-            "Default: the space 'default', and its parameters are not.",
+            "Default: the space 'auto', and its parameters are not.",
             metavar="FILE",
             show_default=False,
         ),
@@ -135,7 +135,7 @@ def doctor(
         from hpo.settings import Paths
         from hpo.space.load import load_space
     console = None if as_json else Console()
-    loaded = load_space(space or Path("default"), check_known)
+    loaded = load_space(space or Path("auto"), check_known)
     n_posters, posters = count_posters(data, images)
     plan = PlannedSearch(
         Paths.of(storage, tracking_uri, cache_dir), loaded, parse_workers(workers), budget, n_posters, folds, pruner

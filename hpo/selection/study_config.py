@@ -75,8 +75,7 @@ class StudyConfig:
         begun = self.open_study(n_folds=1)
         if begun.memory:
             return begun.attributes.folds
-        finetunes = self.space.values_of("unfreeze") not in ([], ["none"]) and not self.space.stages
-        return default_folds(n_posters, finetunes, self.pruner)
+        return default_folds(n_posters, self.space.finetunes_at_once, self.pruner)
 
     def setup(self, data: PreparedData, n_folds: int) -> StudySetup:
         """Return what a study of these posters is begun with."""

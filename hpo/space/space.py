@@ -65,6 +65,11 @@ class SearchSpace:
         return [name for name in self.recipes if first is None or first.contains({**self.fixed, **self.recipe(name)})]
 
     @property
+    def finetunes_at_once(self) -> bool:
+        """Whether trials are fine-tuned from the first on, and not in a later stage."""
+        return not self.stages and any(value != "none" for value in self.values_of("unfreeze"))
+
+    @property
     def backbone_choices(self) -> tuple[str, ...]:
         """What ``backbone`` can be, fused ones as they are written (``a+b``)."""
         parameter = self.searched.get("backbone")
