@@ -100,6 +100,7 @@ def _first_trials(n_recipes: int, budget: int) -> str:
 
 def check_pruner(plan: PlannedSearch) -> CheckResult:
     """Say whether trials of this space live long enough for the pruner that suits them to look."""
+    tunes = [value != "none" for value in plan.space.values_of("unfreeze")]
     n_judged = int(_TRAIN_AND_VAL * plan.n_posters)
     folds = plan.folds or default_folds(n_judged, plan.space.finetunes_at_once, plan.pruner)
     try:
