@@ -112,16 +112,24 @@ class Plan:
             params = space.recipe(recipe)
             if recipe not in tried and stage_of(space, {**space.fixed, **params}) == name:
                 yield recipe, params
-        yield from ((None, params) for params in self._variations(stage, name, trials))
-        yield None, self._held(stage, trials)
+        leaders = self._leaders(stage, name, trials)
+        yield from ((None, params) for params in self._variations(stage, leaders, trials))
+        if leaders or not stage.vary:
+            yield None, self._held(stage, trials)
 
-    def _variations(self, stage: Stage, name: str, trials: Sequence[TrialRecord]) -> Iterator[dict[str, Scalar]]:
-        """Yield the leaders of the stages before with each entry of ``vary``, the best leader first."""
+    def _leaders(self, stage: Stage, name: str, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return the best trials of the stages before."""
+        before = list(self._space.stages)[: list(self._space.stages).index(name)]
+        best = [trial for trial in ranked(trials) if stage_of(self._space, trial.configuration) in before]
+        return best[: stage.leaders]
+
+    def _variations(
+        self, stage: Stage, leaders: Sequence[TrialRecord], trials: Sequence[TrialRecord]
+    ) -> Iterator[dict[str, Scalar]]:
+        """Yield the leaders with each entry of ``vary``, the best leader first, less what was tried or proposed."""
         known = [dict(trial.params) for trial in trials]
         known += [dict(trial.proposal["params"]) for trial in trials if trial.proposal is not None]
-        before = list(self._space.stages)[: list(self._space.stages).index(name)]
-        leaders = [trial for trial in ranked(trials) if stage_of(self._space, trial.configuration) in before]
-        for leader in leaders[: stage.leaders]:
+        for leader in leaders:
             for entry in stage.vary:
                 fit = fit_into(self._space, {**leader.configuration, **entry})
                 if not fit.misfits and fit.params not in known:
@@ -140,14 +148,22 @@ class Plan:
     def _representative(
         self, name: str, params: Mapping[str, Scalar], trials: Sequence[TrialRecord]
     ) -> Mapping[str, Scalar]:
-        """Return a whole configuration for a forecast: what is left to the sampler as in the stage's best trial."""
+        """Return a whole configuration for a forecast: what is left to the sampler as in the stage's best trial.
+
+        Without one it is as in the stage's first recipe, or else as in the best trial of any stage.
+        """
         space = self._space
-        best = next((trial for trial in ranked(trials) if stage_of(space, trial.configuration) == name), None)
-        if best is not None:
-            return {**best.configuration, **params}
-        recipes = ({**space.fixed, **space.recipe(recipe)} for recipe in space.recipes)
-        first = next((recipe for recipe in recipes if stage_of(space, recipe) == name), space.fixed)
-        return {**first, **params}
+        complete = ranked(trials)
+        known = [trial.configuration for trial in complete if stage_of(space, trial.configuration) == name]
+        known += [one for recipe in space.recipes if stage_of(space, one := self._whole(space.recipe(recipe))) == name]
+        known += [trial.configuration for trial in complete]
+        return {**self._whole(known[0] if known else {}), **params}
+
+    def _whole(self, configuration: Mapping[str, Scalar]) -> dict[str, Scalar]:
+        """Complete a configuration with defaults, or else with the first value of each parameter."""
+        searched = self._space.searched.items()
+        first = {name: each.default if each.has_default else each.extremes()[0] for name, each in searched}
+        return {**self._space.fixed, **first, **configuration}
 
 
 def _reason(first: Proposal, second: Proposal | None, gains: Mapping[str, float]) -> str:

@@ -135,11 +135,10 @@ class TrialWorker:
 
         Without a deadline, a plan prefers trials that take no longer than all trials before them together.
         """
-        trials = self._study.trials()
         if self._deadline == inf:
+            trials = self._study.trials()
             return max(_LEAST_SECONDS, sum(trial.duration.total_seconds() for trial in trials if trial.duration))
-        reserved = reserve_seconds([trial for trial in trials if trial.state == "complete"])
-        return max(0.0, self._deadline - time.monotonic() - reserved)
+        return max(0.0, self._deadline - time.monotonic() - reserve_seconds(self._context))
 
     def has_time_left(self) -> bool:
         """Say whether another trial may begin. Raises KeyboardInterrupt when a stop was requested."""

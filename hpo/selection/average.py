@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
 from hpo.bundle.bundle import save_bundle
 from hpo.bundle.model_card import model_card
@@ -19,7 +18,7 @@ from hpo.runtime.progress import ProgressFactory
 from hpo.selection.champion import DATA_TAG, training_seconds
 from hpo.selection.context import StudyContext
 from hpo.selection.ensemble import Selected, assemble, describe_ensemble, select_members
-from hpo.study.trial_record import TrialRecord, title_of
+from hpo.study.trial_record import title_of
 from hpo.trial.description import digests_of
 
 MAX_MEMBERS = 5
@@ -28,11 +27,13 @@ MIN_SHARE = 0.9  # of resamples, in which an average must be better
 _SELECTING_SECONDS = 10.0
 
 
-def reserve_seconds(trials: list[TrialRecord]) -> float:
-    """Return about how long an average of the best of ``trials`` takes: choosing it, and training its members again."""
-    if len(trials) < 2:
+def reserve_seconds(context: StudyContext) -> float:
+    """Return about how long an average takes: choosing it, and training again the best trials that are not at hand."""
+    best, seed = context.study.top(MAX_MEMBERS), context.study.seed
+    if len(best) < 2:
         return 0.0
-    return _SELECTING_SECONDS + MAX_MEMBERS * median(map(training_seconds, trials))
+    again = [trial for trial in best if not context.trainer.holds(trial.hyperparameters, seed, trial.threads)]
+    return _SELECTING_SECONDS + sum(map(training_seconds, again))
 
 
 def promote_average(

@@ -20,7 +20,8 @@ class RunningTrial:
         self._trial, self._space = trial, space
         self.number = trial.number
         self.recipe: str | None = trial.user_attrs.get("recipe")
-        self._is_prunable = self.recipe is None or "proposal" in trial.user_attrs
+        stage = trial.user_attrs.get("proposal", {}).get("stage")
+        self._is_prunable = self.recipe is None or stage != next(iter(space.stages), None)
 
     def choose(self) -> TrialConfig:
         """Sample the space."""
@@ -30,7 +31,7 @@ class RunningTrial:
     def report(self, value: float, step: int, where: str) -> None:
         """Report to the pruner; raises ``Pruned`` when this trial is clearly behind.
 
-        A recipe that the search began with is never pruned; one of a later stage is.
+        A recipe is never pruned, unless it is of a later stage of the space than the first.
         ``step`` is what trials are compared at: the same for equal epochs of the same phase, or for one fold.
         ``where`` is that in words.
         """

@@ -325,9 +325,9 @@ class Study:
         versions.check_latest(self._study)
 
     def enqueue_recipes(self, space: SearchSpace) -> None:
-        """Queue the recipes that a search of ``space`` begins with, once in a study's life."""
+        """Queue the recipes of ``space``, once in a study's life; where it has stages, a plan proposes them."""
         with self.locked("queue"):  # as many machines may begin a study at once
-            for name in space.first_recipes():
+            for name in () if space.stages else space.recipes:
                 self._study.enqueue_trial(space.recipe(name), user_attrs={"recipe": name}, skip_if_exists=True)
 
     def warm_start(self, source: Study, space: SearchSpace) -> None:

@@ -21,6 +21,8 @@ from hpo.trial.objective import Objective
 from hpo.trial.setup import StudySetup
 from hpo.trial.trial import Pruned, Report, ReportFold, TrialInputs, TrialResult, run_trial
 
+MOST_HELD = 8  # results in memory: some 10 MB each where backbones are frozen
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -34,6 +36,7 @@ class Trainer:
     fold_model: FoldModel = "average"
     checkpoint_folder: Path | None = None  # without one, a trial that is killed begins again from nothing
     _finished: list[Checkpoints] = field(default_factory=list, repr=False, compare=False)
+    _best: dict[str, TrialResult] = field(default_factory=dict, repr=False, compare=False)  # by _key
 
     @classmethod
     def of(cls, setup: StudySetup, data: PreparedData, cache_dir: Path, phase: ProgressFactory) -> Trainer:
@@ -80,7 +83,18 @@ class Trainer:
             checkpoints.discard()
             raise
         self._finished.append(checkpoints)
+        self._hold(_key(config, seed, torch.get_num_threads()), result)
         return result
+
+    def _hold(self, key: str, result: TrialResult) -> None:
+        """Hold the best few results in memory, so that a champion or an average of them need not train them again."""
+        self._best[key] = result
+        if len(self._best) > MOST_HELD:
+            del self._best[min(self._best, key=lambda held: self._best[held].value)]
+
+    def holds(self, config: TrialConfig, seed: int, threads: int | None) -> bool:
+        """Say whether ``repeat`` has the result at hand."""
+        return _key(config, seed, threads or torch.get_num_threads()) in self._best
 
     def forget(self) -> None:
         """Remove the checkpoints of completed trials, once Optuna knows these: killed before, they are run again."""
@@ -88,14 +102,21 @@ class Trainer:
             self._finished.pop().discard()
 
     def repeat(self, config: TrialConfig, seed: int, threads: int | None) -> TrialResult:
-        """Train a complete trial again, on as many ``threads`` as it had, and so to the same result.
+        """Return the result of a complete trial, trained again on as many ``threads`` as it had, and so the same.
 
-        Another number of threads adds up floats in another order, and training makes that visible.
+        What this process has trained and still holds is not trained again. Another number of threads adds up floats in
+        another order, and training makes that visible.
         """
         n_threads = torch.get_num_threads()
+        if self.holds(config, seed, threads):
+            return self._best[_key(config, seed, threads or n_threads)]
         torch.set_num_threads(threads or n_threads)
         try:
             return self.run(config, seed)
         finally:
             torch.set_num_threads(n_threads)
             self.forget()
+
+
+def _key(config: TrialConfig, seed: int, threads: int) -> str:
+    return f"{config.model_dump_json()} {seed} {threads}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from hpo.model.config import TrialConfig
 from hpo.search.plan import Plan, progress, stage_of
 from hpo.space.load import load_space
 from hpo.space.schema import Scalar
@@ -74,8 +75,27 @@ def test_the_next_trial_is_of_the_stage_with_the_most_gain_per_second():
     assert found is not None
     assert found.stage == "inputs"  # 0.006 in 20 s, where heads have 0.002 in 10 s
     assert found.params["backbone"] == "tf_efficientnet_lite1+tf_efficientnet_lite2"
-    assert found.params["hidden_layers"] == SPACE.recipe("lite0_wide")["hidden_layers"]  # of the best trial
+    assert found.params["hidden_layers"] == SPACE.recipe("lite1_deep")["hidden_layers"]  # of the best trial
     assert found.why.startswith("inputs: +0.0060 expected in 20 s; heads: +0.0020 in 10 s")
+
+
+def test_a_search_begins_with_the_first_recipe_of_the_first_stage():
+    found = plan().next([])
+    assert found is not None
+    assert (found.stage, found.recipe) == ("heads", "lite1_narrow")
+
+
+@pytest.mark.parametrize("trials", [[], heads(0.4), heads(*[0.4] * 7)])
+def test_what_is_forecast_is_a_whole_configuration(trials):
+    asked: list[TrialConfig] = []
+
+    def forecast(configuration: Mapping[str, Scalar]) -> float:
+        asked.append(TrialConfig.model_validate(configuration))
+        return seconds(configuration)
+
+    Plan(SPACE, 0, forecast).next(trials)
+    Plan(replace(SPACE, recipes={}), 0, forecast).next(trials)
+    assert asked
 
 
 def test_no_variation_is_proposed_twice_even_while_it_runs():
@@ -111,7 +131,7 @@ def test_fine_tuning_comes_when_the_others_have_stopped_gaining():
     tried: list[str] = []
     while (found := plan().next(trials)) is not None and found.stage != "fine_tune":
         tried.append(found.stage)
-        params = {**SPACE.recipe("lite0_wide"), **found.params}
+        params = {**SPACE.recipe("lite1_deep"), **found.params}
         config = {**SPACE.fixed, **params}
         trials.append(TrialRecord(len(trials), "pruned", None, params, config=config, started=BEGAN, ended=BEGAN))
     assert found is not None

@@ -26,7 +26,7 @@ def space_of(folder: Path, text: str) -> SearchSpace:
 def test_a_search_begins_with_the_recipes_of_the_first_stage(tmp_path):
     space = space_of(tmp_path, STAGED)
     assert list(space.stages) == ["first", "second"]
-    assert space.first_recipes() == ["write_up", "lite0_wide", "lite1_narrow", "lite1_deep", "lite1_all_stages"]
+    assert space.first_recipes() == ["lite1_narrow", "lite1_deep", "lite1_all_stages", "lite0_wide", "write_up"]
 
 
 def test_without_stages_it_begins_with_all_recipes():

@@ -8,7 +8,7 @@ import torch
 
 from hpo.model.training.checkpoint import Checkpoint
 from hpo.trial.objective import Objective
-from hpo.trial.trainer import Trainer
+from hpo.trial.trainer import MOST_HELD, Trainer
 from hpo.trial.trial import EpochReport, Pruned
 
 
@@ -88,6 +88,19 @@ def test_a_trial_is_repeated_on_as_many_threads_as_it_had(parts, source, config)
     torch.set_num_threads(other)
     first = trainer.run(config, 0)
     torch.set_num_threads(before)
-    again = trainer.repeat(config, 0, other)
+    again = Counting(*parts, source, Objective("mean_ap")).repeat(config, 0, other)  # as another process would
     assert (n_threads, torch.get_num_threads()) == ([other, other], before)
     np.testing.assert_array_equal(again.val_probabilities, first.val_probabilities)
+    assert trainer.holds(config, 0, other)
+    assert not trainer.holds(config, 0, before)
+    assert trainer.repeat(config, 0, other) is first  # which is at hand
+    assert len(n_threads) == 2
+
+
+def test_the_best_results_are_held_and_no_more(parts, source, config):
+    trainer = Trainer(*parts, source, Objective("mean_ap"))
+    configs = [config.model_copy(update={"epochs": 1, "dropout": 0.01 * at}) for at in range(MOST_HELD + 2)]
+    values = {one.dropout: trainer.run(one, 0).value for one in configs}
+    held = {one.dropout for one in configs if trainer.holds(one, 0, None)}
+    assert len(held) == MOST_HELD
+    assert min(values[dropout] for dropout in held) >= sorted(values.values())[1]
