@@ -41,11 +41,14 @@ def start_heavy_imports() -> Iterator[None]:
 
 
 class RichProgress:
-    """Progress on stderr; also works where stderr is a file, without the bars."""
+    """Progress on stderr; also works where stderr is a file, without the bars.
 
-    def __init__(self, metric: str = "") -> None:
+    With ``limit_seconds`` the bar of trials shows the seconds of a search that is limited by time alone.
+    """
+
+    def __init__(self, metric: str = "", limit_seconds: float | None = None) -> None:
         self.console = Plain(stderr=True)
-        self.metric = metric
+        self.metric, self._limit_seconds = metric, limit_seconds
         self._started = time.monotonic()
         self._progress = Progress(
             SpinnerColumn(),
@@ -58,7 +61,7 @@ class RichProgress:
             console=self.console,
         )
         self._trials: TaskID | None = None
-        self._note = ""
+        self._note = self._count = ""
         self._current = ""
 
     def __enter__(self) -> RichProgress:
@@ -91,7 +94,10 @@ class RichProgress:
         for line in (*cleaning_lines(data), kept_together(data)):
             self._progress.console.print(line, highlight=False, markup=False)  # a label may hold brackets
         self._progress.console.print(split_table(data))
-        self._trials = self._progress.add_task("trials", total=budget, completed=finished, note="")
+        if self._limit_seconds is None:
+            self._trials = self._progress.add_task("trials", total=budget, completed=finished, note="")
+        else:
+            self._trials = self._progress.add_task("seconds", total=self._limit_seconds, completed=0, note="")
 
     def trial_started(self, number: int, config: TrialConfig) -> None:
         """Name the trial in hand."""
@@ -109,8 +115,11 @@ class RichProgress:
             self._note = f"best {self.metric} {best.value:.3f}"
         if trial.state == "failed":
             self.notice(f"Trial {trial.number} failed: {_last_line(trial.error or '')}")
+        if self._limit_seconds is not None:
+            self._count = f"{counts.finished} trials"
         if self._trials is not None:
-            self._progress.update(self._trials, completed=counts.finished)
+            seconds = time.monotonic() - self._started
+            self._progress.update(self._trials, completed=counts.finished if self._limit_seconds is None else seconds)
         self._show("")
 
     def workers(self, alive: int, counts: TrialCounts) -> None:
@@ -119,7 +128,7 @@ class RichProgress:
 
     def _show(self, current: str) -> None:
         if self._trials is not None:
-            note = " · ".join(part for part in (self._note, current) if part)
+            note = " · ".join(part for part in (self._count, self._note, current) if part)
             self._progress.update(self._trials, note=note)
 
 

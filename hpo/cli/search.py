@@ -189,7 +189,7 @@ def search(
         keep_adult=adult,
         top_labels=labels,
     )
-    with RichProgress(metric) as display:
+    with RichProgress(metric, timeout_seconds if trials is None else None) as display:
         csv, folder = _posters(data, images, image_column, paths, display)
         options = SearchOptions(
             data=DataOptions(

@@ -32,3 +32,13 @@ def test_u24_a_long_error_is_cut(capsys, monkeypatch):
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("xxx...")
     assert len(line) < 400
+
+
+def test_a_search_that_is_limited_by_time_shows_seconds_and_counts_trials():
+    display = RichProgress("f1_macro", limit_seconds=600.0)
+    display._trials = display._progress.add_task("seconds", total=600.0, note="")
+    display._started -= 60.0
+    display.trial_ended(TrialRecord(3, "complete", 0.5), TrialCounts(4, 1, 0, 0, 0), TrialRecord(3, "complete", 0.5))
+    [task] = display._progress.tasks
+    assert 60.0 <= task.completed < 600.0
+    assert task.fields["note"] == "5 trials · best f1_macro 0.500"
