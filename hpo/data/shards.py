@@ -27,7 +27,7 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 
 from hpo.errors import DataError, HpoError, ResourceError, disk_cure
-from hpo.runtime.atomic import _TEMPORARY, Array, write_array
+from hpo.runtime.atomic import TEMPORARY, Array, write_array
 
 DIGEST_BYTES = 16
 _KEYS = ".keys.npy"
@@ -87,7 +87,7 @@ class ShardStore:
         What is half written when the lock can be had was left by a writer that was killed, and is removed.
         """
         with FileLock(self.folder / "writer.lock"):
-            for leftover in self.folder.glob(f"*{_TEMPORARY}"):
+            for leftover in self.folder.glob(f"*{TEMPORARY}"):
                 leftover.unlink(missing_ok=True)
             self.refresh()
             yield

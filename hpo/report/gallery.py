@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -21,7 +20,7 @@ from PIL import Image
 
 from hpo.data.decoding import whole
 from hpo.errors import DataError, disk_cure
-from hpo.runtime.atomic import Array
+from hpo.runtime.atomic import Array, appearing_whole
 
 # Evidence as a picture that is laid over a poster: orange where a region speaks for a label, blue where against it.
 
@@ -197,19 +196,13 @@ def check_replaceable(out: Path, *, force: bool = False, option: str = "--galler
 
 @contextmanager
 def whole_or_absent(out: Path, option: str = "--gallery") -> Iterator[TextIO]:
-    """A text file that gets its name at the end; not a temporary file of Python's, which only its owner may read."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    """A text file that gets its name at the end. Raises DataError when the disk refuses."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
         # A file's name need not be Unicode, so neither need a title that was made of it.
-        with temporary.open("w", encoding="utf-8", errors="replace") as file:
+        with appearing_whole(out) as temporary, temporary.open("w", encoding="utf-8", errors="replace") as file:
             yield file
-        temporary.replace(out)
     except OSError as error:
         raise _unwritable(out, error, option) from error
-    finally:
-        with suppress(OSError):  # it is not there, or its folder is not
-            temporary.unlink()
 
 
 def _unwritable(out: Path, error: OSError, option: str) -> DataError:

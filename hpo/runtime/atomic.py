@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-
-_TEMPORARY = ".tmp"
+TEMPORARY = ".tmp"  # ends the names of files that a killed process leaves
 
 
 def write_array(path: Path, array: Array) -> None:
     """Save ``array`` under ``path`` so that the file is either absent or whole."""
-    with _appearing_whole(path) as file:
+    with appearing_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write ``content`` to ``path``, with its folders, so that the file is either as before or whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _appearing_whole(path) as file:
-        file.write(content)
+    with appearing_whole(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
-def _appearing_whole(path: Path) -> Iterator[IO[bytes]]:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=_TEMPORARY)
+def appearing_whole(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """Yield a path to write to, which takes the place of ``path`` at the end, or leaves no trace after an error.
+
+    It lies beside ``path``, or in the folder ``within``, which must be on the same disk. Folders are made as needed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = (within or path.parent) / f".{secrets.token_hex(8)}{TEMPORARY}"
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -6,9 +6,7 @@ is parsed and written again.
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import IO
 from hpo.data.completion.csv_fields import RawRecord, as_field, changed_meanwhile, raw_records
 from hpo.data.completion.entries import Listing
 from hpo.errors import DataError, disk_cure
+from hpo.runtime import atomic
 
 
 @dataclass(frozen=True)
@@ -83,19 +82,13 @@ def appearing_whole(path: Path, like: Path) -> Iterator[IO[bytes]]:
     Raises DataError when the disk refuses.
     """
     path = path.resolve()  # of a link, what it leads to is replaced
-    temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        shutil.copymode(like, temporary)
-        temporary.replace(path)
+        with atomic.appearing_whole(path) as temporary:
+            temporary.touch(mode=0o600)  # until it has the permissions of `like`
+            with temporary.open("wb") as file:
+                yield file
+            shutil.copymode(like, temporary)
     except OSError as error:
         raise DataError(
             f"{path} could not be written ({error.strerror or error}): {disk_cure(error)}, or choose another place"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

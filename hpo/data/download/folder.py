@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hpo.data.table.image_names import IMAGE_SUFFIXES
 from hpo.errors import DataError, disk_cure
+from hpo.runtime.atomic import appearing_whole
 
 _MAX_NAME_BYTES = 255  # of one file, on every common file system
 _DIGEST_BYTES = 16
@@ -139,10 +140,8 @@ class PosterFolder:
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
         """Give a path to write to, which takes the place of `path` at the end; DataError when the disk refuses."""
-        draft = self._half_done / f"{path.name}.part"
-        with self._disk():
+        with self._disk(), appearing_whole(path, within=self._half_done) as draft:
             yield draft
-            draft.replace(path)
 
     @contextmanager
     def _disk(self) -> Iterator[None]:

@@ -11,8 +11,6 @@ while a trial runs, and a moment an epoch to write it.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -32,7 +30,7 @@ from torch import Tensor, nn
 import hpo
 from hpo.model.training.device import best_device
 from hpo.model.training.optim import StateDict
-from hpo.runtime.atomic import Array
+from hpo.runtime.atomic import Array, appearing_whole
 
 # What a training must remember to continue as if it had never stopped: named tensors and a few numbers.
 #
@@ -165,7 +163,7 @@ class Past:
 
 
 _FORMAT = 1
-_SUFFIX, _TEMPORARY = ".safetensors", ".tmp"
+_SUFFIX = ".safetensors"
 _LEFT_BEHIND_SECONDS = 14 * 24 * 3600.0  # untouched for so long, a file belongs to an abandoned trial
 
 
@@ -259,14 +257,8 @@ def _write(file: Path, past: Past) -> None:
         "figures": json.dumps([figures.model_dump() for figures in past.figures]),
         "epochs": json.dumps(list(past.weights)),
     }
-    handle, name = tempfile.mkstemp(dir=file.parent, suffix=_TEMPORARY)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with appearing_whole(file) as temporary:
         save_file({name: _apart(tensor) for name, tensor in tensors.items()}, temporary, metadata)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _apart(tensor: Tensor) -> Tensor:
