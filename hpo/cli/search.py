@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from hpo.cli.rich_progress import RichProgress
     from hpo.settings import Paths
 
-_MOST_TRIALS = 1_000  # of a study that is limited by time
 _DEFAULT_SECONDS = 900.0
 _MOST_DIGITS = 9  # of a number of trials or seconds
 _UNITS_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -156,7 +155,7 @@ def search(
     per label; MLflow logs each, and the best is registered under the alias `champion`. Ctrl-C stops cleanly; the same
     command continues.
     """
-    n_trials, adds_trials = (_MOST_TRIALS, False) if trials is None else parse_trials(trials)
+    n_trials, adds_trials = (None, False) if trials is None else parse_trials(trials)
     limit = _DEFAULT_SECONDS if trials is None else None
     timeout_seconds = limit if timeout is None else parse_duration(timeout)
     space_file = find_space(space, Path()).resolve()  # before seconds of imports
@@ -176,6 +175,7 @@ def search(
         from hpo.search.executors.processes import parse_workers
         from hpo.search.search import search as run_search
         from hpo.space.load import load_space
+        from hpo.study.attributes import UNLIMITED_TRIALS
         from hpo.trial.objective import Objective
     n_workers = parse_workers(workers)
     loaded = load_space(space, check_known)
@@ -209,7 +209,7 @@ def search(
             n_folds=folds,
             fold_model=fold_model,
             confirm=confirm,
-            trials=n_trials,
+            trials=UNLIMITED_TRIALS if n_trials is None else n_trials,
             adds_trials=adds_trials,
             workers=n_workers,
             timeout_seconds=timeout_seconds,

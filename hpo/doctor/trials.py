@@ -77,8 +77,10 @@ def check_budget(plan: PlannedSearch) -> CheckResult:
     if plan.workers > plan.trials:
         message = f"{trials} for {plan.workers} workers, of which some find nothing to do"
         return warning("trials", message, f"use --workers {plan.trials}, or more --trials")
-    begin = _first_trials(len(plan.space.recipes), plan.trials)
-    learning = max(STARTUP_TRIALS, len(plan.space.recipes))  # trials that are finished before the sampler models any
+    n_recipes = 0 if plan.space.stages else len(plan.space.recipes)
+    stages = f"planned in the stages {', '.join(plan.space.stages)}"
+    begin = stages if plan.space.stages else _first_trials(n_recipes, plan.trials)
+    learning = max(STARTUP_TRIALS, n_recipes)  # trials that are finished before the sampler models any
     if plan.trials <= learning:
         message = f"{trials}, {begin}, and the sampler learns from trial {learning} on"
         return warning(

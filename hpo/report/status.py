@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hpo.study.attributes import ChampionRef
+from hpo.study.attributes import UNLIMITED_TRIALS, ChampionRef
 from hpo.study.reproduction import command_of
 from hpo.study.study import Study
 from hpo.study.trial_record import TrialRecord
@@ -50,7 +50,7 @@ def status_of(study: Study, champion: ChampionRef | None) -> dict[str, Any]:
         "budget": study.budget,
         "workers": workers,
         "trials_an_hour": pace,
-        "left_seconds": None if pace is None else 3600 * left / pace,
+        "left_seconds": None if pace is None or study.budget == UNLIMITED_TRIALS else 3600 * left / pace,
         "best": None if best is None else {"number": best.number, "value": best.value, "params": best.params},
         "reported": reported(study.attributes.folds, leader, study.exported(), study.champion()),
         "champion": champion,
@@ -76,7 +76,7 @@ def status_lines(status: dict[str, Any]) -> list[str]:
     states = ("failed", "running", "waiting", "retried")
     others = "".join(f", {numbers[state]} {state}" for state in states if numbers[state])
     lines = [
-        f"Study {status['study']}: {finished} of {status['budget']} trials finished",
+        f"Study {status['study']}: {finished}{_of(status['budget'])} trials finished",
         f"  {trials['complete']} complete, {trials['pruned']} pruned{others}",
     ]
     if trials["running"] and not status["workers"]:
@@ -97,8 +97,14 @@ def status_lines(status: dict[str, Any]) -> list[str]:
 def _pace(status: dict[str, Any]) -> str:
     if status["trials_an_hour"] is None:
         return ""
-    left = timedelta(seconds=round(status["left_seconds"]))
-    return f", {status['trials_an_hour']:.0f} trials an hour, about {left} left"
+    pace = f", {status['trials_an_hour']:.0f} trials an hour"
+    if status["left_seconds"] is None:
+        return pace
+    return f"{pace}, about {timedelta(seconds=round(status['left_seconds']))} left"
+
+
+def _of(budget: int) -> str:
+    return "" if budget == UNLIMITED_TRIALS else f" of {budget}"
 
 
 def print_status(study: Study, status: dict[str, Any]) -> None:

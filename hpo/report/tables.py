@@ -23,6 +23,7 @@ from hpo.runtime.commands import command
 from hpo.runtime.terminal import Plain
 from hpo.selection.ensemble import Selected
 from hpo.selection.garbage_collection import DeletionPlan
+from hpo.study.attributes import UNLIMITED_TRIALS
 from hpo.study.study import Study
 from hpo.tracking.study_report import CHAMPION, reported, reported_sentence, standing_sentence
 from hpo.trial.objective import judged_posters
@@ -330,8 +331,8 @@ def print_outcome(outcome: Outcome, console: Console) -> None:
             console.print(reported_sentence(study.metric, figure), highlight=False)
         _print_baselines(outcome, console)
     console.print(
-        f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed, "
-        f"of {study.budget} asked for.",
+        f"{counts.complete} trials complete, {counts.pruned} pruned, {counts.failed} failed"
+        f"{'' if study.budget == UNLIMITED_TRIALS else f', of {study.budget} asked for'}.",
         highlight=False,
     )
     if outcome.interrupted:

@@ -15,6 +15,7 @@ from hpo.evaluation.thresholds import DEFAULT_STRATEGY
 from hpo.runtime.commands import command
 from hpo.trial.setup import StudySetup
 
+UNLIMITED_TRIALS = 1_000  # the budget of a study that is limited by time
 SPACE = "space_document"  # the attribute that holds the space itself
 OF_THE_SPACE = ("space", "space_file", "weights", "backbones", SPACE)  # what changes with a study's space
 

@@ -72,8 +72,7 @@ def test_without_a_space_the_environment_alone_is_examined():
     assert by_name["trials"] == {
         "name": "trials",
         "state": "ok",
-        "message": "30 trials, the first 7 are the space's recipes and the next 3 are drawn at random; "
-        "the sampler learns from trial 10 on",
+        "message": "30 trials, planned in the stages heads, inputs, fine_tune; the sampler learns from trial 10 on",
         "fix": "",
     }
     assert not Path("mlruns").exists()
@@ -85,7 +84,9 @@ def test_a_problem_is_a_line_with_its_cure_and_exit_code_1():
     lines = " ".join(printed.split())
     refused = "mysql://me:***@host/x: expected a database of sqlite or postgresql, got mysql → use "
     assert f"problem storage: {refused}" in lines
-    assert "warning trials: 5 trials, the first 5 are the space's recipes, and the sampler learns from" in lines
+    assert (
+        "warning trials: 5 trials, planned in the stages heads, inputs, fine_tune, and the sampler learns from" in lines
+    )
     assert "Fix before you search: storage, tracking." in lines
     assert "ok backbones" in lines
     assert "secret" not in printed

@@ -137,7 +137,7 @@ def test_an_existing_page_is_replaced_by_force_alone(tmp_path, out):
 def test_nothing_half_written_remains(tmp_path, out):
     def interrupted() -> Iterator[GalleryEntry]:
         yield entry(poster, "A", None)
-        assert [file.suffix for file in out.parent.iterdir()] == [".part"]
+        assert [file.suffix for file in out.parent.iterdir()] == [".tmp"]
         raise KeyboardInterrupt
 
     poster = draw(tmp_path)

@@ -125,7 +125,7 @@ def test_queued_trials_stay_queued_with_what_they_were_queued_with(house):
     waiting = house.begin(WIDER)
     assert waiting.counts().waiting == len(DEFAULT.recipes)
     assert waiting._study.trials[0].system_attrs == before._study.trials[0].system_attrs
-    assert house.run(WIDER, 1).trials()[0].recipe == "write_up"
+    assert house.run(WIDER, 1).trials()[0].recipe == "lite1_narrow"
 
 
 def test_a_dead_workers_trial_is_queued_again_in_the_new_version(house):
